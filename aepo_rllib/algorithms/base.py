@@ -1,0 +1,285 @@
+"""`TextRL`: what algorithms on text share — asking for completions, learning from them, keeping state.
+
+Concrete algorithms read like the paper's box because everything else is here.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+from ray.rllib.core.learner.training_data import TrainingData
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from ray.rllib.utils.annotations import override
+from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
+
+from aepo_rllib import metrics
+from aepo_rllib.algorithms.config import TextRLConfig
+from aepo_rllib.batching import RowGroups, columns_of, deal
+from aepo_rllib.env_runner import SAMPLE, SLOT, TextEnvRunner
+from aepo_rllib.export import HF_FOLDER, write_huggingface
+from aepo_rllib.groups import Groups
+from aepo_rllib.problem_order import problems_of_step
+from aepo_rllib.rl_module import CausalLMModule
+from aepo_rllib.rollout import RolloutRequest, Stream
+
+logger = logging.getLogger(__name__)
+
+BASE_ENTROPY_COMPLETIONS = 512
+STATE_KEY = "text_rl"
+MAX_SAMPLING_ROUNDS = 4
+
+
+class RatioError(RuntimeError):
+    """The engine and the learner disagree about the log-probs of freshly sampled tokens."""
+
+
+class TextRL(Algorithm):
+    """Base of the algorithms; subclasses write `training_step`."""
+
+    config: TextRLConfig
+
+    @override(Algorithm)
+    def setup(self, config: TextRLConfig) -> None:
+        """Build runners and learners."""
+        super().setup(config)
+        self.train_steps = 0
+        self.base_entropy: float | None = None
+        self.on_episodes: Callable[[Stream, Groups], None] | None = None
+        """Called with every step's groups; the command line writes samples with it."""
+
+    # --- Sampling -----------------------------------------------------------------------------------------------
+
+    def next_problems(self) -> list[int]:
+        """Problem indices of this training step, one per slot of the batch."""
+        return problems_of_step(
+            self.train_steps, batch_size=self.config.batch_size, problem_count=self._problem_count, seed=self.run_seed
+        )
+
+    def rollout(self, stream: Stream, problems: Sequence[int], *, temperature: float = 1.0) -> Groups:
+        """Sample a group of graded completions for every problem.
+
+        Raises:
+            RuntimeError: some groups never came back although healthy runners were asked again.
+        """
+        request = RolloutRequest(
+            stream=stream,
+            seed=self.run_seed,
+            step=self.train_steps,
+            slots=tuple(range(len(problems))),
+            problems=tuple(problems),
+            group_size=self.config.group_size,
+            temperature=temperature,
+        )
+        with self._timed(metrics.SAMPLING_SECONDS):
+            episodes = self._collect(request)
+        self.completions_this_step += len(episodes)
+        groups: list[list[SingleAgentEpisode]] = [[] for _ in problems]
+        for episode in sorted(episodes, key=lambda e: e.get_infos(0)[SAMPLE]):
+            groups[episode.get_infos(0)[SLOT]].append(episode)
+        result = Groups(groups)
+        if self.on_episodes is not None:
+            self.on_episodes(stream, result)
+        return result
+
+    def _collect(self, request: RolloutRequest) -> list[SingleAgentEpisode]:
+        """Episodes of a request from all runners; groups a runner fails to bring are asked for again.
+
+        A completion depends on its key alone, so it does not matter who samples it.
+        """
+        episodes: list[SingleAgentEpisode] = []
+        missing = set(request.slots)
+        for _ in range(MAX_SAMPLING_ROUNDS):
+            results = self._ask(request.only(tuple(sorted(missing))))
+            for new_episodes, runner_metrics in results:
+                episodes += new_episodes
+                missing -= {episode.get_infos(0)[SLOT] for episode in new_episodes}
+                self.metrics.aggregate([runner_metrics], key=ENV_RUNNER_RESULTS)
+            if not missing:
+                return episodes
+            logger.warning("%d groups of %s are missing; asking again", len(missing), request.stream.name)
+            self.restore_env_runners(self.env_runner_group)
+        raise RuntimeError(f"env runners did not deliver {len(missing)} of {len(request.slots)} groups")
+
+    def _ask(self, request: RolloutRequest) -> list[tuple[list[SingleAgentEpisode], Any]]:
+        group = self.env_runner_group
+        ids = group.healthy_env_runner_ids()
+        if not ids:
+            return [_rollout(group.local_env_runner, request)]
+        parts = request.split(len(ids))
+        return group.foreach_env_runner(
+            [_RolloutCall(part) for part in parts],
+            remote_worker_ids=ids[: len(parts)],
+            local_env_runner=False,
+            timeout_seconds=self.config.sample_timeout_s,
+        )
+
+    def measure_base_entropy(self) -> float:
+        """Exact entropy per token of the starting weights on training problems; measured once, then kept."""
+        if self.base_entropy is None:
+            count = -(-BASE_ENTROPY_COMPLETIONS // self.config.group_size)
+            problems = problems_of_step(0, batch_size=count, problem_count=self._problem_count, seed=self.run_seed)
+            groups = self.rollout(Stream.BASE_ENTROPY, problems)
+            self.base_entropy = groups.entropy(metrics.EXACT_ENTROPY)
+        return self.base_entropy
+
+    # --- Learning -----------------------------------------------------------------------------------------------
+
+    def learn(self, streams: Sequence[RowGroups]) -> None:
+        """Take this batch's optimizer steps; one row group list per loss component.
+
+        Raises:
+            RatioError: the first step's ratio is not 1.
+        """
+        config = self.config
+        learners = max(config.num_learners, 1)
+        steps = deal(
+            streams,
+            updates=config.updates_per_batch,
+            learners=learners,
+            aggregation=config.aggregation,
+            max_length=config.max_new_tokens,
+        )
+        with self._timed(metrics.LEARNING_SECONDS):
+            for update, shares in enumerate(steps):
+                self._update([_train_batch(rows) for rows in shares])
+                if update == 0:
+                    self._check_first_ratio()
+        rows = sum(len(rows) for shares in steps for rows in shares)
+        self.log(metrics.UPDATE, {metrics.TRAINED_ROWS: rows})
+
+    def _update(self, batches: list[MultiAgentBatch]) -> None:
+        data = TrainingData(batches=batches) if self.config.num_learners else TrainingData(batch=batches[0])
+        results = self.learner_group.update(
+            training_data=data,
+            timesteps={
+                NUM_ENV_STEPS_SAMPLED_LIFETIME: self.metrics.peek(
+                    (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0
+                )
+            },
+        )
+        self.metrics.aggregate(results, key=LEARNER_RESULTS)
+
+    def _check_first_ratio(self) -> None:
+        deviation = float(self.metrics.peek((LEARNER_RESULTS, DEFAULT_MODULE_ID, metrics.RATIO_MAX_DEVIATION)))
+        self.log(metrics.UPDATE, {metrics.FIRST_RATIO_MAX_DEVIATION: deviation})
+        if not deviation <= self.config.ratio_tolerance:
+            raise RatioError(
+                f"pi/pi_old is off 1 by {deviation:.3g} in the first optimizer step of training step "
+                f"{self.train_steps + 1} (ratio_tolerance={self.config.ratio_tolerance}): the rollout engine did not "
+                "sample from the learner's weights"
+            )
+
+    def sync_weights(self) -> None:
+        """Bring the learner's weights to the env runners."""
+        with self._timed(metrics.SYNC_SECONDS):
+            self.env_runner_group.sync_weights(
+                from_worker_or_learner_group=self.learner_group, inference_only=True, timeout_seconds=None
+            )
+
+    # --- One training step --------------------------------------------------------------------------------------
+
+    @contextmanager
+    def step_frame(self) -> Iterator[None]:
+        """What surrounds every training step: base entropy before the first, throughput and the step count after."""
+        self.completions_this_step = 0
+        self.measure_base_entropy()
+        self.completions_this_step = 0
+        started = time.perf_counter()
+        yield
+        self.env_runner_group.foreach_env_runner("probe_grader", local_env_runner=False)
+        if self.env_runner_group.local_env_runner is not None and not self.env_runner_group.num_remote_env_runners():
+            self.env_runner_group.local_env_runner.probe_grader()
+        rate = self.completions_this_step / (time.perf_counter() - started)
+        self.log(metrics.THROUGHPUT, {metrics.COMPLETIONS_PER_SECOND: rate})
+        self.train_steps += 1
+
+    def log(self, section: str, figures: dict[str, float]) -> None:
+        """Log this step's figures of a section, unsmoothed."""
+        self.metrics.log_dict(figures, key=section, window=1)
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        """Log the seconds of a block; several blocks of one step add up."""
+        started = time.perf_counter()
+        yield
+        self.metrics.log_value((metrics.THROUGHPUT, name), time.perf_counter() - started, reduce="sum")
+
+    @property
+    def run_seed(self) -> int:
+        """Seed of problems and completions."""
+        return self.config.seed or 0
+
+    @property
+    def _problem_count(self) -> int:
+        if not hasattr(self, "_problem_count_cached"):
+            counts = self.env_runner_group.foreach_env_runner("problem_count", local_env_runner=False)
+            local = self.env_runner_group.local_env_runner
+            self._problem_count_cached = counts[0] if counts else local.problem_count()
+        return self._problem_count_cached
+
+    # --- State --------------------------------------------------------------------------------------------------
+
+    @override(Algorithm)
+    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """RLlib's state and ours."""
+        return {**super().get_state(*args, **kwargs), STATE_KEY: self.own_state()}
+
+    @override(Algorithm)
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restore RLlib's state and ours."""
+        super().set_state(state)
+        if STATE_KEY in state:
+            self.set_own_state(state[STATE_KEY])
+
+    def own_state(self) -> dict[str, Any]:
+        """What a resumed run needs besides weights and optimizer. Sampling needs nothing: it is keyed by step."""
+        return {"train_steps": self.train_steps, "base_entropy": self.base_entropy}
+
+    def set_own_state(self, state: dict[str, Any]) -> None:
+        """Undo `own_state`."""
+        self.train_steps, self.base_entropy = state["train_steps"], state["base_entropy"]
+
+    @override(Algorithm)
+    def save_to_path(self, path: str | Path | None = None, **kwargs: Any) -> str:
+        """As RLlib's; the checkpoint also holds a Hugging Face directory (`huggingface/`)."""
+        saved = super().save_to_path(path, **kwargs)
+        self.export_huggingface(Path(saved) / HF_FOLDER)
+        return saved
+
+    def export_huggingface(self, folder: str | Path) -> None:
+        """Write the current weights and the tokenizer as a Hugging Face model directory."""
+        state = self.learner_group.get_state(components=f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}")
+        module_state = state[COMPONENT_LEARNER][COMPONENT_RL_MODULE][DEFAULT_MODULE_ID]
+        write_huggingface(
+            self.config.model_path,
+            CausalLMModule.hf_state(module_state),
+            Path(folder),
+            dtype=self.config.dtype,
+            info={"algorithm": type(self).__name__, "step": self.train_steps, "base_entropy": self.base_entropy},
+        )
+
+
+class _RolloutCall:
+    """A picklable call of `TextEnvRunner.rollout` that brings the runner's metrics along."""
+
+    def __init__(self, request: RolloutRequest) -> None:
+        self.request = request
+
+    def __call__(self, runner: TextEnvRunner) -> tuple[list[SingleAgentEpisode], Any]:
+        return _rollout(runner, self.request)
+
+
+def _rollout(runner: TextEnvRunner, request: RolloutRequest) -> tuple[list[SingleAgentEpisode], Any]:
+    return runner.rollout(request), runner.get_metrics()
+
+
+def _train_batch(rows: list) -> MultiAgentBatch:
+    return MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns_of(rows))}, env_steps=max(len(rows), 1))

@@ -1,0 +1,323 @@
+"""`TextRLConfig`: what every algorithm on text shares — model, problems, sampling, batches — with its checks."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ray
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.utils.annotations import override
+from typing_extensions import Self
+
+from aepo_rllib.env_runner import TextEnvRunner
+from aepo_rllib.envs.problems import ProblemError, load_problems
+from aepo_rllib.envs.prompts import get_template
+from aepo_rllib.envs.text_env import ACTION_SPACE, ENV_ID, OBSERVATION_SPACE
+from aepo_rllib.hf import DTYPES, EMBEDDED, check_model
+from aepo_rllib.learner import CausalLMLearner
+from aepo_rllib.objectives import AGGREGATIONS, Component
+from aepo_rllib.rl_module import CausalLMModule
+from aepo_rllib.rollout import SamplingFilters
+from aepo_rllib.rollout import engine_class as find_engine_class
+
+
+class TextRLConfig(AlgorithmConfig):
+    """Base configuration. Defaults suit the embedded model on two CPU cores."""
+
+    def __init__(self, algo_class: type | None = None) -> None:
+        super().__init__(algo_class=algo_class)
+        # Model.
+        self.model_path: str = EMBEDDED
+        self.dtype = "float32"
+        self.share_prompts = True
+        # Sampling.
+        self.engine = "transformers"
+        self.engine_options: dict[str, Any] = {}
+        self.max_new_tokens = 64
+        self.top_p, self.top_k, self.min_p = 1.0, 0, 0.0
+        self.ignore_filters_in_ratio = False
+        self.torch_threads = 1
+        # Batches.
+        self.batch_size = 16
+        self.group_size = 8
+        self.updates_per_batch = 2
+        self.aggregation = "token-mean"
+        self.ratio_tolerance = 0.01
+        # Optimizer.
+        self.lr = 3e-4
+        self.weight_decay = 0.0
+        self.adam_betas = (0.9, 0.999)
+        self.grad_clip = 1.0
+        self.grad_clip_by = "global_norm"
+        # RLlib.
+        self.env = ENV_ID
+        self.observation_space, self.action_space = OBSERVATION_SPACE, ACTION_SPACE
+        self.env_config = {"problems": "arithmetic"}
+        self.validation_problems: str | None = None
+        self.env_runner_cls = TextEnvRunner
+        self.num_env_runners = 0
+        self.evaluation_interval = 20
+        self.evaluation_duration = 128
+        self.evaluation_duration_unit = "episodes"
+        self._dont_auto_sync_env_runner_states = True  # the runners hold no connector states
+        # RLlib waits 60 s before a restart and allows 1000 of them.
+        self.delay_between_env_runner_restarts_s = 1.0
+        self.max_num_env_runner_restarts = 3
+        self.env_runner_restore_timeout_s = 120
+
+    def language_model(
+        self, *, model_path: str = NotProvided, dtype: str = NotProvided, share_prompts: bool = NotProvided
+    ) -> Self:
+        """Sets the language model.
+
+        Args:
+            model_path: Hugging Face folder or id, or "embedded". Read as safetensors; remote code stays off.
+            dtype: Of weights and activations: "float32" or "bfloat16".
+            share_prompts: Run each distinct prompt once in the learner, see `CausalLMModule`.
+
+        Returns:
+            This updated AlgorithmConfig object.
+        """
+        return self._set(model_path=model_path, dtype=dtype, share_prompts=share_prompts)
+
+    def problems(
+        self,
+        *,
+        problems: str = NotProvided,
+        validation_problems: str | None = NotProvided,
+        fields: Mapping[str, str] = NotProvided,
+        template: str = NotProvided,
+        **env_config: Any,
+    ) -> Self:
+        """Sets the problems to solve; shorthand for `environment(env_config=...)`.
+
+        Args:
+            problems: Source of the training problems, see `aepo_rllib.envs.problems.load_problems`.
+            validation_problems: Source for `Algorithm.evaluate`; by default the validation split of a procedural
+                set. Other sources have none: without it, switch evaluation off (`evaluation_interval=None`).
+            fields: Field map of files and datasets.
+            template: Name of the prompt template.
+            env_config: Further arguments of `MathTextEnv`.
+
+        Returns:
+            This updated AlgorithmConfig object.
+        """
+        given = {"problems": problems, "fields": fields, "template": template, **env_config}
+        self.environment(env_config={name: value for name, value in given.items() if value is not NotProvided})
+        return self._set(validation_problems=validation_problems)
+
+    def sampling(
+        self,
+        *,
+        engine: str = NotProvided,
+        engine_options: dict[str, Any] = NotProvided,
+        max_new_tokens: int = NotProvided,
+        top_p: float = NotProvided,
+        top_k: int = NotProvided,
+        min_p: float = NotProvided,
+        ignore_filters_in_ratio: bool = NotProvided,
+        torch_threads: int = NotProvided,
+    ) -> Self:
+        """Sets how completions are sampled.
+
+        Args:
+            engine: Name of the rollout engine.
+            engine_options: Its own options.
+            max_new_tokens: Longest completion in tokens, EOS included.
+            top_p, top_k, min_p: Filters of the sampling law. The ratio is taken against the unfiltered policy, so
+                they are refused, unless
+            ignore_filters_in_ratio: accepts the mismatch (the authors' code does, with top_p 0.99).
+            torch_threads: Torch threads of every process; parallelism comes from env runners and learners.
+
+        Returns:
+            This updated AlgorithmConfig object.
+        """
+        return self._set(
+            engine=engine,
+            engine_options=engine_options,
+            max_new_tokens=max_new_tokens,
+            top_p=top_p,
+            top_k=top_k,
+            min_p=min_p,
+            ignore_filters_in_ratio=ignore_filters_in_ratio,
+            torch_threads=torch_threads,
+        )
+
+    @override(AlgorithmConfig)
+    def training(
+        self,
+        *,
+        batch_size: int = NotProvided,
+        group_size: int = NotProvided,
+        updates_per_batch: int = NotProvided,
+        aggregation: str = NotProvided,
+        weight_decay: float = NotProvided,
+        adam_betas: tuple[float, float] = NotProvided,
+        ratio_tolerance: float = NotProvided,
+        **kwargs: Any,
+    ) -> Self:
+        """Sets the training related configuration.
+
+        Args:
+            batch_size: Prompts per training step.
+            group_size: Completions per prompt, at least 2.
+            updates_per_batch: Optimizer steps a batch is split into, whole groups each.
+            aggregation: "token-mean", "seq-mean-token-mean" or "seq-mean-token-sum-norm".
+            weight_decay, adam_betas: Of AdamW.
+            ratio_tolerance: The run stops when |pi/pi_old - 1| exceeds it in the first optimizer step of a batch,
+                where it has to be 0: the engine would be sampling from other weights.
+            kwargs: RLlib's own, such as `lr` and `grad_clip`.
+
+        Returns:
+            This updated AlgorithmConfig object.
+        """
+        super().training(**kwargs)
+        return self._set(
+            batch_size=batch_size,
+            group_size=group_size,
+            updates_per_batch=updates_per_batch,
+            aggregation=aggregation,
+            weight_decay=weight_decay,
+            adam_betas=adam_betas,
+            ratio_tolerance=ratio_tolerance,
+        )
+
+    def loss_components(self) -> dict[str, Component]:
+        """The named terms of the loss, in the order of their component index."""
+        raise NotImplementedError
+
+    def sampling_filters(self) -> SamplingFilters:
+        """The filters of the sampling law."""
+        return SamplingFilters(top_k=self.top_k, top_p=self.top_p, min_p=self.min_p)
+
+    def text_env_kwargs(self) -> dict[str, Any]:
+        """Arguments of the environment; an evaluation runner gets validation problems."""
+        kwargs = dict(self.env_config)
+        if self.in_evaluation:
+            kwargs["problems"] = self.validation_problems or kwargs["problems"]
+            kwargs["split"] = "validation"
+        return kwargs
+
+    @override(AlgorithmConfig)
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        """A `CausalLMModule` with the configured weights."""
+        return RLModuleSpec(
+            module_class=CausalLMModule,
+            observation_space=OBSERVATION_SPACE,
+            action_space=ACTION_SPACE,
+            model_config={"model": self.model_path, "dtype": self.dtype, "share_prompts": self.share_prompts},
+        )
+
+    @override(AlgorithmConfig)
+    def get_default_learner_class(self) -> type[CausalLMLearner]:
+        """`CausalLMLearner`."""
+        return CausalLMLearner
+
+    @override(AlgorithmConfig)
+    def update_from_dict(self, config_dict: Mapping[str, Any]) -> Self:
+        """As RLlib's, but a key that does not exist is refused instead of silently set.
+
+        Raises:
+            ValueError: an unknown key; names the nearest known ones.
+        """
+        for key in config_dict:
+            check_known_key(self, key)
+        return super().update_from_dict(dict(config_dict))
+
+    @override(AlgorithmConfig)
+    def validate(self) -> None:
+        """Checks everything that can be checked before Ray starts.
+
+        Raises:
+            ValueError: names the option, its value and the cure.
+        """
+        super().validate()
+        self._validate_numbers()
+        self._validate_filters()
+        find_engine_class(self.engine)
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype={self.dtype!r} is unknown; choose one of {', '.join(DTYPES)}")
+        if self.env == ENV_ID:
+            self._validate_problems()
+        self._validate_resources()
+        check_model(self.model_path)
+
+    def _validate_numbers(self) -> None:
+        for name in ("batch_size", "updates_per_batch", "max_new_tokens", "torch_threads"):
+            if not (isinstance(value := getattr(self, name), int) and value >= 1):
+                raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
+        if not (isinstance(self.group_size, int) and self.group_size >= 2):
+            raise ValueError(
+                f"group_size={self.group_size!r} must be at least 2: one completion alone has no baseline"
+            )
+        if self.updates_per_batch > self.batch_size:
+            raise ValueError(
+                f"updates_per_batch={self.updates_per_batch} exceeds batch_size={self.batch_size}, but every "
+                "optimizer step needs a whole group; raise batch_size or lower updates_per_batch"
+            )
+        if self.num_learners > 1 and self.batch_size // self.updates_per_batch < self.num_learners:
+            raise ValueError(
+                f"num_learners={self.num_learners} exceeds the {self.batch_size // self.updates_per_batch} groups of "
+                "an optimizer step (batch_size / updates_per_batch); raise batch_size or lower num_learners"
+            )
+        if self.aggregation not in AGGREGATIONS:
+            raise ValueError(f"aggregation={self.aggregation!r} is unknown; choose one of {', '.join(AGGREGATIONS)}")
+
+    def _validate_filters(self) -> None:
+        filters = self.sampling_filters()
+        if filters and not self.ignore_filters_in_ratio:
+            raise ValueError(
+                f"{filters} changes the law that completions are drawn from, but the ratio is taken against the "
+                "unfiltered policy; switch the filters off, or set ignore_filters_in_ratio=True to accept it as the "
+                "authors' code does"
+            )
+
+    def _validate_problems(self) -> None:
+        get_template(self.env_config.get("template", "plain"))
+        kwargs = self.text_env_kwargs()
+        load = {"fields": kwargs.get("fields"), "seed": kwargs.get("problem_seed", 0)}
+        load_problems(kwargs["problems"], split=kwargs.get("split", "train"), **load)
+        if not self.evaluation_interval or self.in_evaluation:
+            return
+        try:
+            load_problems(self.validation_problems or kwargs["problems"], split="validation", **load)
+        except ProblemError as error:
+            raise ProblemError(f"validation problems: {error}; or set evaluation_interval=None") from error
+
+    def _validate_resources(self) -> None:
+        runners = self.num_env_runners * self.num_cpus_per_env_runner
+        evaluators = (self.evaluation_num_env_runners or 0) * self.num_cpus_per_env_runner
+        per_learner = self.num_cpus_per_learner if isinstance(self.num_cpus_per_learner, int | float) else 1
+        learners = self.num_learners * per_learner
+        needed = runners + evaluators + learners
+        available = ray.cluster_resources().get("CPU", 0) if ray.is_initialized() else os.cpu_count() or 1
+        if needed > available:
+            raise ValueError(
+                f"num_env_runners={self.num_env_runners}, evaluation_num_env_runners="
+                f"{self.evaluation_num_env_runners or 0} and num_learners={self.num_learners} need {needed:g} CPUs, but "
+                f"there are {available:g}; lower one of them"
+            )
+
+    def _set(self, **values: Any) -> Self:
+        for name, value in values.items():
+            if value is not NotProvided:
+                setattr(self, name, value)
+        return self
+
+
+def check_known_key(config: AlgorithmConfig, key: str) -> None:
+    """Refuse a config key that does not exist.
+
+    Raises:
+        ValueError: names the nearest known keys.
+    """
+    known: Sequence[str] = [*vars(config), "multiagent", "env_config", "__trial_info__"]
+    if key in known or hasattr(type(config), key):
+        return
+    nearest = difflib.get_close_matches(key, [name for name in known if not name.startswith("_")], n=3)
+    hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
+    raise ValueError(f"unknown config key {key!r}{hint}")

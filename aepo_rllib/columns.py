@@ -1,0 +1,37 @@
+"""Names of what travels: extra model outputs of an episode, and columns of a train batch.
+
+Every log-prob says which law it belongs to. Shapes: N rows, L prompt tokens (left-padded), T completion tokens
+(right-padded).
+"""
+
+
+class Columns:
+    """Column names. The first block doubles as keys of `SingleAgentEpisode.extra_model_outputs`."""
+
+    PROMPT_IDS = "prompt_ids"
+    """Prompt token ids, (N, L)."""
+    COMPLETION_IDS = "completion_ids"
+    """Completion token ids, EOS included, (N, T)."""
+    POLICY_LOGP = "policy_logp"
+    """Log-prob under the policy that sampled, at T = 1 and without filters: the ratio's denominator, (N, T)."""
+    BEHAVIOR_LOGP = "behavior_logp"
+    """Log-prob under the law that was sampled from (tempered, filtered), (N, T)."""
+    ENTROPY = "policy_entropy"
+    """Exact entropy of the policy at T = 1, in nats, (N, T)."""
+    LOGIT_VARIANCE = "policy_logit_variance"
+    """Variance of the policy's logits under itself, (N, T)."""
+    FINISH_REASON = "finish_reason"
+    """Why the completion ended, one per row."""
+
+    PROMPT_MASK = "prompt_mask"
+    """True on real prompt tokens, (N, L)."""
+    COMPLETION_MASK = "completion_mask"
+    """True on real completion tokens, (N, T)."""
+    PROMPT_INDEX = "prompt_index"
+    """Rows with the same index share their prompt, (N,)."""
+    ADVANTAGE = "advantage"
+    """One advantage per completion, (N,)."""
+    WEIGHT = "loss_weight"
+    """What the row's summed token losses are multiplied by, (N,)."""
+    COMPONENT = "loss_component"
+    """Which component of the loss the row belongs to, (N,)."""

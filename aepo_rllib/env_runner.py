@@ -1,0 +1,293 @@
+"""`TextEnvRunner`: text environment + rollout engine -> graded episodes.
+
+One completion is one environment step: the observation is everything the model sees, the action is the completion's
+text, and tokens with their log-probs travel as extra model outputs of a `SingleAgentEpisode`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from itertools import groupby
+from typing import Any
+
+import gymnasium
+import numpy as np
+import ray
+import torch
+from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
+from ray.rllib.env.env_runner import EnvRunner
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+from ray.rllib.utils.annotations import override
+from ray.rllib.utils.checkpoints import Checkpointable
+from ray.rllib.utils.metrics import (
+    EPISODE_LEN_MEAN,
+    EPISODE_RETURN_MEAN,
+    NUM_ENV_STEPS_SAMPLED,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    NUM_EPISODES,
+    NUM_EPISODES_LIFETIME,
+    WEIGHTS_SEQ_NO,
+)
+from ray.tune.registry import ENV_CREATOR, _global_registry
+
+from aepo_rllib import metrics
+from aepo_rllib.columns import Columns
+from aepo_rllib.envs.prompts import get_template
+from aepo_rllib.envs.text_env import ACTION_SPACE, OBSERVATION_SPACE, PROBLEM_INDEX, MathTextVectorEnv
+from aepo_rllib.hf import load_tokenizer, stop_ids
+from aepo_rllib.prompting import PromptEncoder
+from aepo_rllib.rl_module import CausalLMModule
+from aepo_rllib.rollout import Completion, FinishReason, Prompt, RolloutRequest, Stream, make_engine
+
+SLOT, SAMPLE = "slot", "sample"
+"""Keys of an episode's first info: which group of the batch it belongs to, and its place in the group."""
+
+
+class TextEnvRunner(EnvRunner, Checkpointable):
+    """Samples groups of completions and has the environment grade them."""
+
+    @override(EnvRunner)
+    def __init__(self, *, config: Any, **kwargs: Any) -> None:
+        super().__init__(config=config, **kwargs)
+        torch.set_num_threads(self.config.torch_threads)
+        self._envs: dict[int, gymnasium.vector.VectorEnv] = {}
+        self._evaluation_cursor = 0
+        self.make_env()
+        self.make_module()
+
+    @override(EnvRunner)
+    def make_env(self) -> None:
+        """Build the environment anew; vector sizes are made as requests ask for them."""
+        for env in self._envs.values():
+            env.close()
+        self._envs = {}
+        self.env = self._vector_env(1)
+
+    @override(EnvRunner)
+    def make_module(self) -> None:
+        """Build tokenizer and rollout engine."""
+        config = self.config
+        device = "cuda" if config.num_gpus_per_env_runner > 0 and torch.cuda.is_available() else "cpu"
+        tokenizer = load_tokenizer(config.model_path)
+        self.encoder = PromptEncoder(tokenizer, get_template(config.env_config.get("template", "plain")))
+        self.engine = make_engine(
+            config.engine, config.model_path, dtype=config.dtype, device=device, **config.engine_options
+        )
+        self.stop_ids = stop_ids(config.model_path, tokenizer)
+
+    def rollout(self, request: RolloutRequest) -> list[SingleAgentEpisode]:
+        """Sample and grade the request's groups: episodes slot by slot, sample by sample.
+
+        The loop serves environments of several turns; a maths problem ends after the first.
+        """
+        rows = [(slot, sample) for slot in request.slots for sample in range(request.group_size)]
+        problems = [problem for problem in request.problems for _ in range(request.group_size)]
+        env = self._vector_env(len(rows))
+        observations, infos = self._reset(env, problems)
+        episodes = []
+        for (slot, sample), observation, info in zip(rows, observations, infos, strict=True):
+            episodes.append(SingleAgentEpisode(observation_space=OBSERVATION_SPACE, action_space=ACTION_SPACE))
+            episodes[-1].add_env_reset(observation, {**info, SLOT: slot, SAMPLE: sample})
+        generation_s = grading_s = 0.0
+        turn = 0
+        while active := [index for index, episode in enumerate(episodes) if not episode.is_done]:
+            started = time.perf_counter()
+            keys = [request.key(*rows[index], turn) for index in active]
+            texts = [observations[index] for index in active]
+            prompt_ids, completions = self._complete(texts, keys, request.temperature)
+            generated = time.perf_counter()
+            actions = [""] * len(rows)
+            for index, completion in zip(active, completions, strict=True):
+                actions[index] = self._decode(completion)
+            observations, rewards, terminated, truncated, infos = self._step(env, actions)
+            grading_s += time.perf_counter() - generated
+            generation_s += generated - started
+            for index, ids, completion in zip(active, prompt_ids, completions, strict=True):
+                cut = completion.finish_reason is FinishReason.LENGTH
+                episodes[index].add_env_step(
+                    observations[index],
+                    actions[index],
+                    rewards[index],
+                    infos[index],
+                    terminated=bool(terminated[index]) and not cut,
+                    truncated=bool(truncated[index]) or cut,
+                    extra_model_outputs=_model_outputs(ids, completion),
+                )
+            turn += 1
+        self._log(episodes, generation_s, grading_s)
+        return episodes
+
+    @override(EnvRunner)
+    def sample(
+        self,
+        *,
+        num_timesteps: int | None = None,
+        num_episodes: int | None = None,
+        force_reset: bool = False,
+        **kwargs: Any,
+    ) -> list[SingleAgentEpisode]:
+        """RLlib's own sampling call, used by `Algorithm.evaluate`: problems in order at T = 1.
+
+        The k-th call for the same episode number uses the same uniforms, so that evaluations differ by their
+        weights alone.
+        """
+        count = num_episodes or num_timesteps or 1
+        if force_reset or not self.worker_index:
+            self._evaluation_cursor = 0
+        problem_count = self.problem_count()
+        remote_share = (self.worker_index or 1) - 1
+        first = self._evaluation_cursor
+        self._evaluation_cursor += count
+        slots = range(first, first + count)
+        workers = max(self.num_workers, 1)
+        return self.rollout(
+            RolloutRequest(
+                stream=Stream.EVALUATION,
+                seed=self.config.seed or 0,
+                step=0,
+                slots=tuple(slot * workers + remote_share for slot in slots),
+                problems=tuple((slot * workers + remote_share) % problem_count for slot in slots),
+                group_size=1,
+            )
+        )
+
+    def problem_count(self) -> int:
+        """Number of problems the environment offers."""
+        env = self.env
+        return len(env.problems) if isinstance(env, MathTextVectorEnv) else int(self.config.env_config["num_problems"])
+
+    def probe_grader(self) -> None:
+        """Check the verifier with answers of known verdict (`GraderBroken` if it fails)."""
+        if isinstance(self.env, MathTextVectorEnv):
+            self.env.grader.probe()
+
+    @override(EnvRunner)
+    def get_metrics(self) -> Any:
+        """What was logged since the last call."""
+        return self.metrics.reduce()
+
+    @override(EnvRunner)
+    def get_spaces(self) -> dict[str, tuple[gymnasium.Space, gymnasium.Space]]:
+        """Text in, text out."""
+        spaces = (OBSERVATION_SPACE, ACTION_SPACE)
+        return {INPUT_ENV_SPACES: spaces, INPUT_ENV_SINGLE_SPACES: spaces, DEFAULT_MODULE_ID: spaces}
+
+    @override(EnvRunner)
+    def assert_healthy(self) -> None:
+        """Raise unless environment and engine exist."""
+        assert self.env is not None
+        assert self.engine is not None
+
+    @override(Checkpointable)
+    def get_state(
+        self,
+        components: str | Collection[str] | None = None,
+        *,
+        not_components: str | Collection[str] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """The weights' version. Nothing else is state: every completion's randomness comes from its key."""
+        return {WEIGHTS_SEQ_NO: self.engine.weights_version}
+
+    @override(Checkpointable)
+    def set_state(self, state: dict[str, Any] | ray.ObjectRef) -> None:
+        """Take over weights, given directly or as a reference."""
+        if isinstance(state, ray.ObjectRef):
+            state = ray.get(state)
+        if COMPONENT_RL_MODULE not in state:
+            return
+        module_state = state[COMPONENT_RL_MODULE]
+        if isinstance(module_state, ray.ObjectRef):
+            module_state = ray.get(module_state)
+        weights = CausalLMModule.hf_state(module_state[DEFAULT_MODULE_ID])
+        version = state.get(WEIGHTS_SEQ_NO, self.engine.weights_version + 1)
+        self.engine.update_weights(weights.items(), version=version)
+
+    @override(Checkpointable)
+    def get_ctor_args_and_kwargs(self) -> tuple[tuple, dict[str, Any]]:
+        """How to build this runner again."""
+        return (), {"config": self.config}
+
+    @override(EnvRunner)
+    def stop(self) -> None:
+        """Close environments and engine."""
+        for env in self._envs.values():
+            env.close()
+        self.engine.close()
+
+    def _vector_env(self, num_envs: int) -> gymnasium.vector.VectorEnv:
+        """A vector environment of this size, kept for the next request of it."""
+        if num_envs not in self._envs:
+            env, kwargs = self.config.env, self.config.text_env_kwargs()
+            if isinstance(env, str) and env in gymnasium.registry:
+                self._envs[num_envs] = gymnasium.make_vec(env, num_envs=num_envs, **kwargs)
+            else:
+                create = _global_registry.get(ENV_CREATOR, env) if isinstance(env, str) else env
+                self._envs[num_envs] = gymnasium.vector.SyncVectorEnv([lambda: create(kwargs)] * num_envs)
+        return self._envs[num_envs]
+
+    def _reset(self, env: gymnasium.vector.VectorEnv, problems: list[int]) -> tuple[Sequence[str], list[dict]]:
+        vectorised = isinstance(env.unwrapped, MathTextVectorEnv)
+        options: dict[str, Any] = {PROBLEM_INDEX: problems if vectorised else problems[0]}
+        observations, infos = env.reset(options=options)
+        return observations, _split_infos(infos, len(problems))
+
+    def _step(self, env: gymnasium.vector.VectorEnv, actions: list[str]) -> tuple[Any, ...]:
+        *results, infos = env.step(actions)
+        return *results, _split_infos(infos, len(actions))
+
+    def _complete(
+        self, texts: Sequence[str], keys: Sequence[tuple[int, ...]], temperature: float
+    ) -> tuple[list[list[int]], list[Completion]]:
+        """One completion per text; neighbours with the same text share a prompt."""
+        prompts = []
+        for text, members in groupby(zip(texts, keys, strict=True), key=lambda pair: pair[0]):
+            prompts.append(Prompt(self.encoder.encode(text), [key for _, key in members], temperature))
+        groups = self.engine.generate(
+            prompts,
+            max_new_tokens=self.config.max_new_tokens,
+            stop_ids=self.stop_ids,
+            filters=self.config.sampling_filters(),
+        )
+        prompt_ids = [list(prompt.token_ids) for prompt in prompts for _ in prompt.keys]
+        return prompt_ids, [completion for group in groups for completion in group]
+
+    def _decode(self, completion: Completion) -> str:
+        ended = completion.finish_reason is FinishReason.EOS
+        return self.encoder.decode(completion.token_ids[:-1] if ended else completion.token_ids)
+
+    def _log(self, episodes: list[SingleAgentEpisode], generation_s: float, grading_s: float) -> None:
+        returns = float(np.mean([episode.get_return() for episode in episodes]))
+        steps = sum(len(episode) for episode in episodes)
+        log = self.metrics.log_value
+        log(metrics.GENERATION_SECONDS, generation_s, reduce="max", window=1)
+        log(metrics.GRADING_SECONDS, grading_s, reduce="max", window=1)
+        log(EPISODE_RETURN_MEAN, returns, window=1)
+        log(EPISODE_LEN_MEAN, steps / len(episodes), window=1)
+        log(NUM_EPISODES, len(episodes), reduce="sum")
+        log(NUM_EPISODES_LIFETIME, len(episodes), reduce="lifetime_sum")
+        log(NUM_ENV_STEPS_SAMPLED, steps, reduce="sum")
+        log(NUM_ENV_STEPS_SAMPLED_LIFETIME, steps, reduce="lifetime_sum")
+        if self.config.in_evaluation:
+            log(metrics.PASS_AT_1, returns, window=1)
+
+
+def _model_outputs(prompt_ids: list[int], completion: Completion) -> dict[str, Any]:
+    """A completion as extra model outputs of its environment step."""
+    return {
+        Columns.PROMPT_IDS: prompt_ids,
+        Columns.COMPLETION_IDS: completion.token_ids,
+        Columns.POLICY_LOGP: completion.policy_logp,
+        Columns.BEHAVIOR_LOGP: completion.behavior_logp,
+        Columns.ENTROPY: completion.entropy,
+        Columns.LOGIT_VARIANCE: completion.logit_variance,
+        Columns.FINISH_REASON: completion.finish_reason.value,
+    }
+
+
+def _split_infos(infos: dict[str, Any], count: int) -> list[dict[str, Any]]:
+    """Gymnasium's vector infos as one dict per sub-environment."""
+    names = [name for name in infos if not name.startswith("_") and f"_{name}" in infos]
+    return [{name: infos[name][index] for name in names if infos[f"_{name}"][index]} for index in range(count)]

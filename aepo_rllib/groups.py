@@ -1,0 +1,85 @@
+"""Groups of graded episodes, and the figures that an algorithm reads off them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+
+from aepo_rllib import metrics
+from aepo_rllib.columns import Columns
+from aepo_rllib.envs.verdict import Verdict
+
+ENTROPY_SOURCES = (metrics.EXACT_ENTROPY, metrics.SAMPLED_SURPRISAL)
+"""The two estimators of a batch's entropy."""
+
+
+class Groups:
+    """The G episodes of each of P prompts.
+
+    Attributes:
+        episodes_PG: By slot, then by sample.
+        rewards_PG: Return of every episode.
+        usable_PG: False where a grader timed out or crashed: such episodes leave baseline and loss, but stay in
+            every entropy estimate.
+    """
+
+    def __init__(self, episodes_PG: Sequence[Sequence[SingleAgentEpisode]]) -> None:
+        self.episodes_PG = episodes_PG
+        self.rewards_PG = torch.tensor([[float(e.get_return()) for e in group] for group in episodes_PG])
+        self.usable_PG = torch.tensor([[verdict_of(e).usable for e in group] for group in episodes_PG])
+
+    def __len__(self) -> int:
+        """Number of prompts."""
+        return len(self.episodes_PG)
+
+    @property
+    def episodes(self) -> Iterator[SingleAgentEpisode]:
+        """All episodes."""
+        return (episode for group in self.episodes_PG for episode in group)
+
+    def entropy(self, source: str) -> float:
+        """Mean entropy over all tokens by the named estimator, in nats per token.
+
+        Raises:
+            ValueError: exact entropy of completions whose engine sees no logits.
+        """
+        if source == metrics.SAMPLED_SURPRISAL:
+            return float(-np.concatenate(list(self._outputs(Columns.POLICY_LOGP))).mean(dtype=np.float64))
+        entropies = list(self._outputs(Columns.ENTROPY))
+        if any(entropy is None for entropy in entropies):
+            raise ValueError(f"this rollout engine gives no {source}; use {metrics.SAMPLED_SURPRISAL}")
+        return float(np.concatenate(entropies).mean(dtype=np.float64))
+
+    def figures(self) -> dict[str, float]:
+        """What is logged of a stream, see docs/metrics.md."""
+        verdicts = [verdict_of(episode) for episode in self.episodes]
+        finished = [reason for reason in self._outputs(Columns.FINISH_REASON)]
+        lengths = [len(ids) for ids in self._outputs(Columns.COMPLETION_IDS)]
+        judged = self.rewards_PG[self.usable_PG]
+        figures = {
+            metrics.REWARD_MEAN: float(judged.mean()) if len(judged) else 0.0,
+            metrics.SAMPLED_SURPRISAL: self.entropy(metrics.SAMPLED_SURPRISAL),
+            metrics.COMPLETION_TOKENS: float(np.mean(lengths)),
+            metrics.TRUNCATED_SHARE: finished.count("length") / len(finished),
+        }
+        if next(self._outputs(Columns.ENTROPY)) is not None:
+            figures[metrics.EXACT_ENTROPY] = self.entropy(metrics.EXACT_ENTROPY)
+        for verdict in Verdict:
+            figures[metrics.verdict_share(verdict)] = verdicts.count(verdict) / len(verdicts)
+        return figures
+
+    def _outputs(self, name: str) -> Iterator:
+        """An extra model output of every step of every episode."""
+        for episode in self.episodes:
+            yield from episode.get_extra_model_outputs(name)
+
+
+def verdict_of(episode: SingleAgentEpisode) -> Verdict:
+    """The verdict on an episode; environments that give none are taken at their reward."""
+    info = episode.get_infos(-1)
+    if "verdict" in info:
+        return Verdict(info["verdict"])
+    return Verdict.CORRECT if episode.get_return() > 0 else Verdict.WRONG

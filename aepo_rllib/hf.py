@@ -1,0 +1,88 @@
+"""Reading Hugging Face model directories, safely: safetensors only, remote code never runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+EMBEDDED = "embedded"
+"""Name of the model that ships with the package."""
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
+
+
+class ModelError(ValueError):
+    """A model or tokenizer cannot be used; the message says why and what to do."""
+
+
+def resolve_model(model: str) -> str:
+    """The folder or hub id behind a model name; "embedded" is the shipped one."""
+    if model == EMBEDDED:
+        return str(Path(__file__).parent / "embedded" / "model")
+    return model
+
+
+def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model.
+
+    Raises:
+        ModelError: it cannot be read, or has no EOS token and so could never end a completion.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(resolve_model(model), trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read a tokenizer from model {model!r}: {_first_line(error)}") from error
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"the tokenizer of model {model!r} has no EOS token; set eos_token in its tokenizer_config.json")
+    return tokenizer
+
+
+def load_model(model: str, *, dtype: str = "float32", **kwargs: Any) -> PreTrainedModel:
+    """The causal LM of a model folder or hub id, from safetensors alone.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            resolve_model(model), dtype=DTYPES[dtype], trust_remote_code=False, use_safetensors=True, **kwargs
+        )
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read model {model!r}: {_first_line(error)}") from error
+
+
+def check_model(model: str) -> None:
+    """Read configuration and tokenizer, but no weights.
+
+    Raises:
+        ModelError: as `load_tokenizer` and `load_model`.
+    """
+    load_tokenizer(model)
+    try:
+        AutoConfig.from_pretrained(resolve_model(model), trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read model {model!r}: {_first_line(error)}") from error
+
+
+def stop_ids(model: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """All token ids that end a completion: every EOS of the generation config, and the tokenizer's own."""
+    try:
+        configured = GenerationConfig.from_pretrained(resolve_model(model)).eos_token_id
+    except OSError:  # a folder without generation_config.json
+        configured = None
+    ids = configured if isinstance(configured, list) else [configured]
+    return sorted({int(token) for token in [*ids, tokenizer.eos_token_id] if token is not None})
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

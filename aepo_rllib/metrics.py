@@ -1,0 +1,125 @@
+"""Every metric this package logs: its key, unit, healthy range, and what a 0 means.
+
+Keys are tuples, nested in RLlib's results and joined by "/" in files. Figures of one training step are logged
+unsmoothed (`window=1`), because the controller and the plots need them so. `docs/metrics.md` is generated from
+`DOCUMENTED` (`python -m aepo_rllib.metrics`).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from aepo_rllib.envs.verdict import Verdict
+
+MAIN = "main"
+TEMPERED = "tempered"
+CONTROL = "control"
+UPDATE = "update"
+THROUGHPUT = "throughput"
+
+# Names inside a stream of completions ("main" or "tempered").
+REWARD_MEAN = "reward_mean"
+EXACT_ENTROPY = "exact_entropy"
+SAMPLED_SURPRISAL = "sampled_surprisal"
+COMPLETION_TOKENS = "completion_tokens"
+TRUNCATED_SHARE = "truncated_share"
+FLAT_GROUP_SHARE = "flat_group_share"
+POSITIVES = "positives"
+
+# Names inside "control".
+ENTROPY = "entropy"
+TARGET_ENTROPY = "target_entropy"
+BASE_ENTROPY = "base_entropy"
+TEMPERATURE = "temperature"
+
+# Names of the learner.
+RATIO_MAX_DEVIATION = "ratio_max_deviation"
+KL_OLD_TO_NEW = "kl_old_to_new"
+FIRST_RATIO_MAX_DEVIATION = "first_ratio_max_deviation"
+
+# Names inside "throughput".
+COMPLETIONS_PER_SECOND = "completions_per_second"
+GENERATION_SECONDS = "generation_seconds"
+GRADING_SECONDS = "grading_seconds"
+SAMPLING_SECONDS = "sampling_seconds"
+LEARNING_SECONDS = "learning_seconds"
+SYNC_SECONDS = "sync_seconds"
+TRAINED_ROWS = "trained_rows"
+
+# Names of evaluation results, under evaluation/env_runners.
+PASS_AT_1 = "pass@1"
+
+
+def loss_of(component: str) -> str:
+    """Name of a loss component's value in the learner results."""
+    return f"loss_{component}"
+
+
+def verdict_share(verdict: Verdict) -> str:
+    """Name of the share of completions with this verdict."""
+    return f"verdict_{verdict.value}"
+
+
+class Documented(NamedTuple):
+    """What docs/metrics.md says of one metric."""
+
+    key: str
+    unit: str
+    meaning: str
+    healthy: str
+    zero: str
+
+
+def _stream(name: str, law: str) -> list[Documented]:
+    return [
+        Documented(f"{name}/{REWARD_MEAN}", "0-1", f"mean reward of the judged completions drawn at {law}", "rises", "nothing solved: no gradient from this stream"),
+        Documented(f"{name}/{EXACT_ENTROPY}", "nats/token", f"mean exact entropy of the policy at T = 1, over all tokens of completions drawn at {law}", "main: near the target", "collapsed policy, or an engine that sees no logits (then absent)"),
+        Documented(f"{name}/{SAMPLED_SURPRISAL}", "nats/token", f"mean of minus the T = 1 log-prob, over all tokens of completions drawn at {law}", "main: equals exact entropy within noise", "deterministic policy"),
+        Documented(f"{name}/{COMPLETION_TOKENS}", "tokens", "mean length of a completion, EOS included", "stable, below the limit", "cannot be"),
+        Documented(f"{name}/{TRUNCATED_SHARE}", "0-1", "share of completions that hit max_new_tokens", "below 0.1", "every completion ended by itself"),
+        *(
+            Documented(f"{name}/{verdict_share(verdict)}", "0-1", f"share of completions judged {verdict.value.replace('_', ' ')}", "0 for timed_out and grader_crashed", "no such completion")
+            for verdict in Verdict
+        ),
+    ]
+
+
+DOCUMENTED: list[Documented] = [
+    *_stream(MAIN, "T = 1"),
+    Documented(f"{MAIN}/{FLAT_GROUP_SHARE}", "0-1", "share of groups whose rewards are all equal: advantage 0, skipped by the learner", "below 0.7", "every group teaches something"),
+    *_stream(TEMPERED, "the controller's temperature"),
+    Documented(f"{TEMPERED}/{POSITIVES}", "completions", "tempered completions that carry the REINFORCE term", "tens", "a plain GRPO step: no hold on the entropy"),
+    Documented(f"{CONTROL}/{ENTROPY}", "nats/token", "the entropy the controller read, by its entropy source", "near the target", "collapsed policy"),
+    Documented(f"{CONTROL}/{TARGET_ENTROPY}", "nats/token", "the target of this step", "0.25-1 x base entropy", "cannot be"),
+    Documented(f"{CONTROL}/{BASE_ENTROPY}", "nats/token", "exact entropy at T = 1 of the starting weights on training problems, measured once", "constant", "a deterministic base model"),
+    Documented(f"{CONTROL}/{TEMPERATURE}", "1", "temperature of the tempered stream", "alternates around the target", "cannot be"),
+    Documented(f"{UPDATE}/{FIRST_RATIO_MAX_DEVIATION}", "1", "largest |pi/pi_old - 1| over tokens in the first optimizer step of a batch", "below 1e-3 in float32", "the learner reproduces the engine exactly, or no row carried gradient"),
+    Documented(f"{UPDATE}/{TRAINED_ROWS}", "rows", "completions that went through the learner's forward pass", "a fair share of the batch", "no gradient at all in this step"),
+    Documented(f"{THROUGHPUT}/{COMPLETIONS_PER_SECOND}", "1/s", "completions of both streams per second of the whole step", "-", "cannot be"),
+    Documented(f"{THROUGHPUT}/{SAMPLING_SECONDS}", "s", "from asking the env runners to having all episodes", "most of a step", "cannot be"),
+    Documented(f"{THROUGHPUT}/{GENERATION_SECONDS}", "s", "slowest runner's time in the rollout engine", "close to sampling_seconds", "cannot be"),
+    Documented(f"{THROUGHPUT}/{GRADING_SECONDS}", "s", "slowest runner's time in the environment's verifier", "small", "cannot be"),
+    Documented(f"{THROUGHPUT}/{LEARNING_SECONDS}", "s", "all optimizer steps of the batch", "-", "cannot be"),
+    Documented(f"{THROUGHPUT}/{SYNC_SECONDS}", "s", "weights from learner to env runners", "small", "cannot be"),
+]  # fmt: skip
+
+
+def as_markdown() -> str:
+    """The text of docs/metrics.md."""
+    lines = [
+        "# Metrics",
+        "",
+        "Generated by `python -m aepo_rllib.metrics > docs/metrics.md`; a test keeps it true. All figures belong to one",
+        "training step and are not smoothed. RLlib's own metrics (`env_runners/...`, `learners/...`, `timers/...`) come",
+        "beside them; of the learner's, `loss_<component>`, `ratio_max_deviation` and `kl_old_to_new` (k3 estimate of",
+        "KL(old || new), nats/token) are ours and belong to the last optimizer step.",
+        "",
+        "| metric | unit | meaning | healthy | 0 means |",
+        "| --- | --- | --- | --- | --- |",
+        *(f"| `{m.key}` | {m.unit} | {m.meaning} | {m.healthy} | {m.zero} |" for m in DOCUMENTED),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(as_markdown(), end="")

@@ -1,0 +1,67 @@
+"""From prompt text to token ids: the frame's special tokens stay special, the text's never become so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from transformers import PreTrainedTokenizerBase
+
+from aepo_rllib.envs.prompts import PromptTemplate
+
+_MARK = "\N{OBJECT REPLACEMENT CHARACTER}text goes here\N{OBJECT REPLACEMENT CHARACTER}"
+
+
+class PromptEncoder:
+    """Puts a template's frame around texts and tokenizes them.
+
+    Args:
+        tokenizer: Of the model that reads the prompt.
+        template: Its `frame` decides what stands around the text.
+
+    Raises:
+        ValueError: the frame is the model's chat template and the tokenizer has none.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, template: PromptTemplate) -> None:
+        self.tokenizer = tokenizer
+        head, tail = self._frame(template)
+        self.head_ids = [*_automatic_head(tokenizer, template), *tokenizer.encode(head, add_special_tokens=False)]
+        self.tail_ids = tokenizer.encode(tail, add_special_tokens=False)
+        self._encode_text = lru_cache(maxsize=4096)(self._text_ids)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of the framed text."""
+        return [*self.head_ids, *self._encode_text(text), *self.tail_ids]
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """A completion as text, special tokens left out."""
+        return self.tokenizer.decode(token_ids, skip_special_tokens=True)
+
+    def _text_ids(self, text: str) -> tuple[int, ...]:
+        # split_special_tokens: "<eos>" inside a problem is five characters, not the end of the sequence.
+        return tuple(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+
+    def _frame(self, template: PromptTemplate) -> tuple[str, str]:
+        if template.frame == "none":
+            return "", ""
+        if template.frame == "chatml":
+            system = f"<|im_start|>system\n{template.system}<|im_end|>\n" if template.system else ""
+            return f"{system}<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"
+        if not self.tokenizer.chat_template:
+            raise ValueError(
+                f"prompt template {template.name!r} needs the model's chat template, and its tokenizer has none; "
+                "choose another template"
+            )
+        turns = [{"role": "user", "content": _MARK}]
+        framed = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        head, _, tail = framed.partition(_MARK)
+        return head, tail
+
+
+def _automatic_head(tokenizer: PreTrainedTokenizerBase, template: PromptTemplate) -> list[int]:
+    """What the tokenizer puts before any text by itself (BOS); a chat template brings its own."""
+    if template.frame == "model":
+        return []
+    with_special = tokenizer.encode("", add_special_tokens=True)
+    return [token for token in with_special if token != tokenizer.eos_token_id]

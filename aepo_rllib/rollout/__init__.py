@@ -1,0 +1,41 @@
+"""Rollout engines: token ids in, sampled completions out. Needs no ray."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from aepo_rllib.rollout.engine import Completion, FinishReason, Prompt, RolloutEngine, SamplingFilters
+from aepo_rllib.rollout.request import RolloutRequest, Stream
+
+__all__ = [
+    "ENGINES",
+    "Completion",
+    "FinishReason",
+    "Prompt",
+    "RolloutEngine",
+    "RolloutRequest",
+    "SamplingFilters",
+    "Stream",
+    "make_engine",
+]
+
+ENGINES = {"transformers": "aepo_rllib.rollout.transformers:TransformersEngine"}
+"""Engine classes by name, imported when chosen."""
+
+
+def engine_class(name: str) -> type[RolloutEngine]:
+    """The engine class of this name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name not in ENGINES:
+        raise ValueError(f"unknown rollout engine {name!r}; choose one of {', '.join(ENGINES)}")
+    module, _, attribute = ENGINES[name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def make_engine(name: str, model: str, **options: Any) -> RolloutEngine:
+    """An engine of this name with the weights of a Hugging Face folder or id."""
+    return engine_class(name).from_pretrained(model, **options)

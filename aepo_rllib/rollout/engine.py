@@ -1,0 +1,159 @@
+"""What every rollout engine offers, and the records that cross its border.
+
+Nobody outside this folder asks which engine it is. Token ids go in, token ids and log-probs come out; text,
+rewards and Ray stay outside.
+"""
+
+from __future__ import annotations
+
+import abc
+import enum
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+
+class FinishReason(str, enum.Enum):
+    """Why a completion ended. Only the engine knows; it is never inferred from token ids."""
+
+    EOS = "eos"
+    """One of the stop ids was sampled; it is the completion's last token."""
+    LENGTH = "length"
+    """`max_new_tokens` was reached: the completion is truncated."""
+
+
+@dataclass(frozen=True)
+class SamplingFilters:
+    """Filters that cut the tail of the distribution, applied after the temperature, in this order.
+
+    They change the law that tokens are drawn from, so that a log-prob under the policy no longer is one under
+    the sampling law. The defaults switch all of them off.
+    """
+
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.top_k < 0 or not 0 < self.top_p <= 1 or not 0 <= self.min_p < 1:
+            raise ValueError(f"need top_k >= 0, 0 < top_p <= 1 and 0 <= min_p < 1, got {self}")
+
+    def __bool__(self) -> bool:
+        """Whether any filter is on."""
+        return bool(self.top_k or self.top_p < 1 or self.min_p > 0)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt to complete `len(keys)` times.
+
+    Attributes:
+        token_ids: The whole prompt.
+        keys: One key of integers per completion. It seeds the completion's own random generator, so that neither
+            the batch it is sampled in nor its order matters.
+        temperature: Logits are divided by it.
+    """
+
+    token_ids: Sequence[int]
+    keys: Sequence[tuple[int, ...]]
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One sampled completion; all arrays are (tokens,), EOS included.
+
+    Attributes:
+        token_ids: int64.
+        policy_logp: log pi(token) under the *policy*: T = 1, no filters. The ratio of the objective is taken
+            against this.
+        behavior_logp: log-prob under the law that the token was really drawn from (tempered, filtered), or None
+            where the engine does not tell.
+        entropy: Exact entropy of the policy at T = 1 in nats, or None where the engine sees no logits.
+        logit_variance: Var_pi(z), or None likewise.
+        finish_reason: Why it ended.
+    """
+
+    token_ids: np.ndarray
+    policy_logp: np.ndarray
+    finish_reason: FinishReason
+    behavior_logp: np.ndarray | None = None
+    entropy: np.ndarray | None = None
+    logit_variance: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
+
+class RolloutEngine(abc.ABC):
+    """Samples completions from a policy whose weights can be replaced.
+
+    Class attributes say what an engine promises; the contract suite in the tests holds it to them.
+    """
+
+    exact_entropy: bool = False
+    """Whether completions carry the exact entropy per token."""
+    reproducible: bool = False
+    """Whether equal keys give equal completions, whatever else is in the batch."""
+
+    weights_version: int = 0
+    """Version of the weights in use, as given to `update_weights`."""
+
+    @classmethod
+    @abc.abstractmethod
+    def from_pretrained(cls, model: str, *, dtype: str = "float32", device: str = "cpu", **options: Any) -> RolloutEngine:
+        """An engine with the weights of a Hugging Face folder or id.
+
+        Raises:
+            aepo_rllib.hf.ModelError: the model cannot be read.
+        """
+
+    @abc.abstractmethod
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_new_tokens: int,
+        stop_ids: Sequence[int],
+        filters: SamplingFilters = SamplingFilters(),
+    ) -> list[list[Completion]]:
+        """Sample `len(prompt.keys)` completions for every prompt, in order.
+
+        Args:
+            prompts: What to complete, each at its own temperature.
+            max_new_tokens: Longest completion in tokens, EOS included.
+            stop_ids: Token ids that end a completion.
+            filters: Filters of the sampling law.
+
+        Raises:
+            ValueError: an empty prompt, a temperature that is not above 0, or prompt plus completion longer than
+                the model's context.
+        """
+
+    @abc.abstractmethod
+    def update_weights(self, weights: Iterable[tuple[str, torch.Tensor]], *, version: int) -> None:
+        """Replace the weights. The next `generate` is from the new ones.
+
+        Args:
+            weights: (name, tensor), named as in the Hugging Face model's state dict; all of them.
+            version: Number that `weights_version` shows from now on.
+        """
+
+    @abc.abstractmethod
+    def log_probs(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[np.ndarray]:
+        """log pi of given completions: for each (prompt ids, completion ids) an array (completion tokens,).
+
+        The proof that an engine samples from the weights it was given.
+        """
+
+    def sleep(self) -> None:
+        """Give memory back to whoever shares the device; `generate` needs `wake` first."""
+
+    def wake(self) -> None:
+        """Undo `sleep`."""
+
+    def close(self) -> None:
+        """Release everything."""

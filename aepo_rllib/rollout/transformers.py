@@ -1,0 +1,223 @@
+"""`TransformersEngine`: a decode loop over any Hugging Face causal LM.
+
+What makes it faster than `generate()` is work avoided: every distinct prompt is prefilled once and its cache
+repeated per group, finished rows leave the batch, and log-probs and entropies are taken from the logits that
+sampling needs anyway, so that no scoring pass follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import DynamicCache, PreTrainedModel
+
+from aepo_rllib.entropy import distribution_moments, token_statistics
+from aepo_rllib.hf import load_model
+from aepo_rllib.rollout.engine import Completion, FinishReason, Prompt, RolloutEngine, SamplingFilters
+from aepo_rllib.rollout.sampling import draw, sampling_law, uniforms
+
+COMPACT_BELOW = 0.75
+"""Finished rows are dropped when less than this share of the batch is alive; copying the cache is not free."""
+
+
+class TransformersEngine(RolloutEngine):
+    """Samples with the model it is given, in this process.
+
+    Args:
+        model: A causal LM with a `DynamicCache`.
+        max_rows: Most completions sampled at a time; bounds memory.
+    """
+
+    exact_entropy = True
+    reproducible = True
+
+    def __init__(self, model: PreTrainedModel, *, max_rows: int = 1024) -> None:
+        self.model = model.eval()
+        self.max_rows = max_rows
+        self.context_length: int | None = getattr(model.config, "max_position_embeddings", None)
+
+    @classmethod
+    def from_pretrained(
+        cls, model: str, *, dtype: str = "float32", device: str = "cpu", **options: Any
+    ) -> TransformersEngine:
+        """See `RolloutEngine.from_pretrained`; `options` are the constructor's."""
+        return cls(load_model(model, dtype=dtype).to(device), **options)
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_new_tokens: int,
+        stop_ids: Sequence[int],
+        filters: SamplingFilters = SamplingFilters(),
+    ) -> list[list[Completion]]:
+        """See `RolloutEngine.generate`."""
+        self._check(prompts, max_new_tokens)
+        completions: list[list[Completion]] = [[] for _ in prompts]
+        rows = ((index, key) for index, prompt in enumerate(prompts) for key in prompt.keys)
+        while wave := list(islice(rows, self.max_rows)):
+            sampled = _Wave(self.model, prompts, wave, max_new_tokens, stop_ids, filters).run()
+            for (index, _), completion in zip(wave, sampled, strict=True):
+                completions[index].append(completion)
+        return completions
+
+    def update_weights(self, weights: Iterable[tuple[str, torch.Tensor]], *, version: int) -> None:
+        """See `RolloutEngine.update_weights`."""
+        state = {name: torch.as_tensor(tensor) for name, tensor in weights}
+        self.model.load_state_dict(state, strict=True)
+        self.weights_version = version
+
+    @torch.inference_mode()
+    def log_probs(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[np.ndarray]:
+        """See `RolloutEngine.log_probs`. One row at a time: plain, and free of padding."""
+        result = []
+        for prompt_ids, completion_ids in sequences:
+            ids = torch.tensor([[*prompt_ids, *completion_ids]], device=self.model.device)
+            logits = self.model(input_ids=ids[:, :-1]).logits[:, len(prompt_ids) - 1 :]
+            result.append(token_statistics(logits, ids[:, len(prompt_ids) :]).logp[0].cpu().numpy())
+        return result
+
+    def _check(self, prompts: Sequence[Prompt], max_new_tokens: int) -> None:
+        for prompt in prompts:
+            if not prompt.token_ids:
+                raise ValueError("cannot complete an empty prompt")
+            if not prompt.temperature > 0:
+                raise ValueError(f"temperature must be above 0, got {prompt.temperature}")
+            needed = len(prompt.token_ids) + max_new_tokens
+            if self.context_length is not None and needed > self.context_length:
+                raise ValueError(
+                    f"a prompt of {len(prompt.token_ids)} tokens and max_new_tokens={max_new_tokens} need "
+                    f"{needed} tokens, but the model's context is {self.context_length}; lower max_new_tokens or "
+                    "leave out long problems"
+                )
+
+
+class _Wave:
+    """The rows that are sampled together, from prefill to the last finished row.
+
+    Rows of the buffers are completions in their final order; `live` maps the rows of the running batch to them.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        prompts: Sequence[Prompt],
+        rows: Sequence[tuple[int, tuple[int, ...]]],
+        max_new_tokens: int,
+        stop_ids: Sequence[int],
+        filters: SamplingFilters,
+    ) -> None:
+        self.model, self.filters, self.max_new_tokens = model, filters, max_new_tokens
+        device = model.device
+        distinct = sorted({index for index, _ in rows})
+        self.prompts = [prompts[index] for index in distinct]
+        position = {index: place for place, index in enumerate(distinct)}
+        self.prompt_of_row = torch.tensor([position[index] for index, _ in rows], device=device)
+        self.temperature = torch.tensor([prompts[index].temperature for index, _ in rows], device=device)
+        self.uniforms = uniforms([key for _, key in rows], max_new_tokens).to(device)
+        self.stop_ids = torch.tensor(list(stop_ids), device=device)
+        shape = (len(rows), max_new_tokens)
+        self.tokens = torch.zeros(shape, dtype=torch.long, device=device)
+        self.figures = torch.zeros((4, *shape), device=device)
+        self.length = torch.full((len(rows),), max_new_tokens, device=device)
+        self.stopped = torch.zeros(len(rows), dtype=torch.bool, device=device)
+
+    @torch.inference_mode()
+    def run(self) -> list[Completion]:
+        """Sample every row to its end."""
+        logits = self._prefill()
+        for step in range(self.max_new_tokens):
+            tokens = self._sample(step, logits)
+            alive = ~self.stopped[self.live]
+            alive_count = int(alive.sum())
+            if alive_count == 0 or step + 1 == self.max_new_tokens:
+                break
+            if alive_count < COMPACT_BELOW * len(self.live):
+                tokens = self._drop_finished(alive.nonzero().squeeze(-1), tokens)
+            logits = self._advance(tokens)
+        return list(self._completions())
+
+    def _prefill(self) -> torch.Tensor:
+        """Run every distinct prompt once, then repeat its cache and last logits for its rows."""
+        device, rows = self.model.device, self.prompt_of_row
+        lengths = torch.tensor([len(prompt.token_ids) for prompt in self.prompts])
+        width = int(lengths.max())
+        ids = torch.tensor([[0] * (width - len(p.token_ids)) + list(p.token_ids) for p in self.prompts])
+        positions = torch.arange(width) - (width - lengths).unsqueeze(-1)
+        real = positions >= 0
+        # Without padding no mask is needed, and attention takes its faster path.
+        mask = None if real.all() else real.long().to(device)
+        self.cache = DynamicCache(config=self.model.config)
+        logits = self.model(
+            input_ids=ids.to(device),
+            attention_mask=mask,
+            position_ids=positions.clamp_min(0).to(device),
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        self.cache.batch_select_indices(rows)
+        self.live = torch.arange(len(rows), device=device)
+        self.mask = None if mask is None else mask[rows]
+        self.positions = lengths.to(device)[rows]
+        return logits[rows]
+
+    def _sample(self, step: int, logits: torch.Tensor) -> torch.Tensor:
+        """Draw one token for every live row and note its figures."""
+        live, logits = self.live, logits.float()
+        policy_logp = logits.log_softmax(-1)
+        law = sampling_law(logits, self.temperature[live], self.filters)
+        tokens = draw(law, self.uniforms[live, step])
+        picked = tokens.unsqueeze(-1)
+        self.tokens[live, step] = tokens
+        self.figures[:, live, step] = torch.stack(
+            [
+                policy_logp.gather(-1, picked).squeeze(-1),
+                law.gather(-1, picked).squeeze(-1).log(),
+                *distribution_moments(policy_logp),
+            ]
+        )
+        # A finished row that is still in the batch goes on sampling; what it samples is never read.
+        ended = live[torch.isin(tokens, self.stop_ids) & ~self.stopped[live]]
+        self.length[ended] = step + 1
+        self.stopped[ended] = True
+        return tokens
+
+    def _drop_finished(self, kept: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Shrink the running batch to the rows at `kept`."""
+        self.cache.batch_select_indices(kept)
+        self.live, self.positions = self.live[kept], self.positions[kept]
+        self.mask = None if self.mask is None else self.mask[kept]
+        return tokens[kept]
+
+    def _advance(self, tokens: torch.Tensor) -> torch.Tensor:
+        """One forward pass: the logits that follow `tokens`."""
+        if self.mask is not None:
+            self.mask = torch.cat([self.mask, torch.ones_like(self.mask[:, :1])], dim=1)
+        logits = self.model(
+            input_ids=tokens.unsqueeze(-1),
+            attention_mask=self.mask,
+            position_ids=self.positions.unsqueeze(-1),
+            past_key_values=self.cache,
+            use_cache=True,
+        ).logits[:, -1]
+        self.positions = self.positions + 1
+        return logits
+
+    def _completions(self) -> Iterator[Completion]:
+        tokens, figures = self.tokens.cpu().numpy(), self.figures.cpu().numpy()
+        lengths, stopped = self.length.tolist(), self.stopped.tolist()
+        for row, (length, eos) in enumerate(zip(lengths, stopped, strict=True)):
+            policy_logp, behavior_logp, entropy, variance = figures[:, row, :length].copy()
+            yield Completion(
+                token_ids=tokens[row, :length].copy(),
+                policy_logp=policy_logp,
+                behavior_logp=behavior_logp,
+                entropy=entropy,
+                logit_variance=variance,
+                finish_reason=FinishReason.EOS if eos else FinishReason.LENGTH,
+            )

@@ -1,0 +1,199 @@
+"""A pool of worker processes that always comes to an end.
+
+Comparing two answers may hang or eat all memory, and only ending the process stops that. The workers are
+plain subprocesses talking JSON over pipes, so that a pool works wherever Python does: unguarded scripts,
+notebooks, threads, Ray actors.
+"""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Sequence
+
+from aepo_rllib.envs.grading.process import WORKER_COMMAND, WorkerLost, WorkerProcess
+from aepo_rllib.envs.verdict import Verdict
+
+MAX_SERVED = 2000
+"""A worker is replaced after this many requests, which bounds what one can remember or leak."""
+MAX_ATTEMPTS = 2
+"""How often a request is tried when its worker is lost."""
+MAX_START_FAILURES = 3
+
+logger = logging.getLogger(__name__)
+
+
+class WorkerPool:
+    """Compares answers in up to `size` worker processes, started when first needed.
+
+    Safe to use from several threads; their calls take turns.
+
+    Args:
+        size: Number of processes.
+        deadline_s: Seconds a comparison may take before its worker is killed.
+        command: What starts a worker; see `aepo_rllib.envs.grading.worker` for the protocol.
+        max_served: Comparisons after which a worker is replaced.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        deadline_s: float,
+        *,
+        command: Sequence[str] = WORKER_COMMAND,
+        max_served: int = MAX_SERVED,
+    ) -> None:
+        if size < 1 or deadline_s <= 0:
+            raise ValueError(f"a pool needs size >= 1 and deadline_s > 0, not {size} and {deadline_s}")
+        self.size = size
+        self.deadline_s = deadline_s
+        self._command = tuple(command)
+        self._max_served = max_served
+        self._lock = threading.Lock()
+        self._workers: list[WorkerProcess] = []
+        self._start_failures = 0
+        self._finalizer = weakref.finalize(self, _kill_all, self._workers)
+
+    @property
+    def started(self) -> bool:
+        """Whether there are worker processes now."""
+        return bool(self._workers)
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers."""
+        return [worker.pid for worker in self._workers]
+
+    def grade(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
+        """The verdict on each `(gold, answer)` of `pairs`, in their order.
+
+        A comparison past its deadline is `TIMED_OUT`. One whose worker was lost is tried once more, then
+        `CRASHED`, as is one that raised an error.
+
+        Raises:
+            RuntimeError: workers do not start.
+            ValueError: an answer is too long to be sent.
+        """
+        with self._lock:
+            return _Round(self, pairs).run()
+
+    def close(self) -> None:
+        """End all workers. A later `grade` starts new ones."""
+        with self._lock:
+            _kill_all(self._workers)
+
+    def prepare(self, wanted: int) -> list[WorkerProcess]:
+        """The workers, after replacing dead and worn ones and starting up to `wanted`."""
+        for worker in list(self._workers):
+            if worker.request is None and (worker.served >= self._max_served or not worker.alive):
+                self.discard(worker)
+        while len(self._workers) < min(self.size, wanted):
+            self._workers.append(WorkerProcess(self._command, self.deadline_s))
+        return self._workers
+
+    def discard(self, worker: WorkerProcess) -> None:
+        """End `worker`.
+
+        Raises:
+            RuntimeError: this and the workers before it ended before they had anything to do.
+        """
+        useless = worker.served == 0 and worker.request is None
+        self._start_failures = self._start_failures + 1 if useless else 0
+        complaint = "" if worker.ready else worker.complaint()
+        worker.kill()
+        self._workers.remove(worker)
+        if self._start_failures >= MAX_START_FAILURES:
+            self._start_failures = 0
+            raise RuntimeError(
+                f"{MAX_START_FAILURES} grading workers in a row did not start "
+                f"({' '.join(self._command)}): {complaint or 'they said nothing'}"
+            )
+
+
+class _Round:
+    """One call of `WorkerPool.grade`: hands out requests until each has its verdict."""
+
+    def __init__(self, pool: WorkerPool, pairs: Sequence[tuple[str, str]]) -> None:
+        self._pool = pool
+        self._pairs = pairs
+        self._waiting = deque(range(len(pairs)))
+        self._attempts = [0] * len(pairs)
+        self._verdicts: dict[int, Verdict] = {}
+
+    def run(self) -> list[Verdict]:
+        workers: list[WorkerProcess] = []
+        try:
+            while len(self._verdicts) < len(self._pairs):
+                workers = self._pool.prepare(wanted=len(self._pairs) - len(self._verdicts))
+                self._hand_out(workers)
+                self._collect(workers)
+                self._enforce_deadlines(workers)
+        finally:
+            # Only an exception (Ctrl-C, say) leaves a request behind; its reply must not meet the next round.
+            for worker in []:
+                self._pool.discard(worker)
+        return [self._verdicts[request] for request in range(len(self._pairs))]
+
+    def _hand_out(self, workers: Sequence[WorkerProcess]) -> None:
+        for worker in list(workers):
+            if self._waiting and worker.ready and worker.request is None:
+                request = self._waiting.popleft()
+                try:
+                    worker.send(request, *self._pairs[request])
+                except WorkerLost as reason:
+                    self._retry(worker, reason)
+
+    def _collect(self, workers: Sequence[WorkerProcess]) -> None:
+        """Wait for the next reply or deadline, and take the replies that are there."""
+        engaged = [worker for worker in workers if worker.request is not None or not worker.ready]
+        patience = min((worker.due for worker in engaged), default=0.0) - time.monotonic()
+        with selectors.DefaultSelector() as selector:
+            for worker in engaged:
+                selector.register(worker, selectors.EVENT_READ, worker)
+            speaking = [key.data for key, _ in selector.select(max(patience, 0.0))]
+        for worker in speaking:
+            request = worker.request
+            try:
+                reply = worker.receive()
+            except WorkerLost as reason:
+                self._retry(worker, reason)
+                continue
+            if reply is not None and request is not None:
+                self._verdicts[request] = _verdict(reply)
+
+    def _enforce_deadlines(self, workers: Sequence[WorkerProcess]) -> None:
+        """Replies were taken first, so that a pause of this very process costs no one the verdict."""
+        for worker in list(workers):
+            if (worker.ready and worker.request is None) or worker.due > time.monotonic():
+                continue
+            if worker.request is not None:
+                self._verdicts[worker.request] = Verdict.TIMED_OUT
+            self._pool.discard(worker)
+
+    def _retry(self, worker: WorkerProcess, reason: WorkerLost) -> None:
+        """Replace a lost worker; its request comes next, unless it has had all its attempts."""
+        request = worker.request
+        if request is not None:
+            logger.info("grading worker %d was lost (%s)", worker.pid, reason)
+            self._attempts[request] += 1
+            if self._attempts[request] >= MAX_ATTEMPTS:
+                self._verdicts[request] = Verdict.CRASHED
+            else:
+                self._waiting.appendleft(request)
+        self._pool.discard(worker)
+
+
+def _verdict(reply: dict[str, object]) -> Verdict:
+    if "equal" not in reply:
+        logger.info("grading worker reported %s", reply.get("error"))
+        return Verdict.CRASHED
+    return Verdict.CORRECT if reply["equal"] is True else Verdict.WRONG
+
+
+def _kill_all(workers: list[WorkerProcess]) -> None:
+    while workers:
+        workers.pop().kill()

@@ -1,0 +1,140 @@
+"""One worker process, seen from the parent."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import Any
+
+WORKER_COMMAND = (sys.executable, "-m", "aepo_rllib.envs.grading.worker")
+START_LIMIT_S = 60.0
+"""How long the imports of a worker may take; usually about a second."""
+READY = {"ready": True}
+"""The first line of a worker."""
+ALARM_FACTOR = 3.0
+"""A worker ends itself after this many deadlines, in case nobody is left to end it."""
+MAX_REQUEST_BYTES = 32_768
+"""Requests fit the buffer of a pipe, so that writing one never blocks."""
+
+
+class WorkerLost(Exception):
+    """The process ended, or wrote something that is no reply."""
+
+
+class WorkerProcess:
+    """A started worker that holds at most one request.
+
+    Attributes:
+        ready: Whether its imports are done.
+        request: The id of the request it works on, or None.
+        due: When the present step (start or request) has to be done, on the clock of `time.monotonic`.
+        served: How many requests it has answered.
+    """
+
+    def __init__(self, command: Sequence[str], deadline_s: float) -> None:
+        self._deadline_s = deadline_s
+        # A file, not a pipe: a pipe that nobody reads would block the worker.
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
+        self._process = subprocess.Popen(
+            [*command, str(ALARM_FACTOR * deadline_s)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            bufsize=0,
+            env=_environment(),
+            start_new_session=True,  # Ctrl-C in the terminal reaches the parent only
+        )
+        self._unread = b""
+        self.ready = False
+        self.request: int | None = None
+        self.due = time.monotonic() + START_LIMIT_S
+        self.served = 0
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.poll() is None
+
+    def fileno(self) -> int:
+        """The descriptor that turns readable when there is a reply, or the process has ended."""
+        assert self._process.stdout is not None
+        return self._process.stdout.fileno()
+
+    def send(self, request: int, gold: str, answer: str) -> None:
+        """Hand over one request, which is due a deadline from now.
+
+        Raises:
+            ValueError: the two texts are too long.
+            WorkerLost: the process has ended.
+        """
+        assert self._process.stdin is not None
+        line = json.dumps({"id": request, "gold": gold, "answer": answer}).encode() + b"\n"
+        if len(line) > MAX_REQUEST_BYTES:
+            raise ValueError(
+                f"an answer to compare has {max(len(gold), len(answer))} characters, which is too long"
+            )
+        self.request, self.due = request, time.monotonic() + self._deadline_s
+        try:
+            self._process.stdin.write(line)
+        except BrokenPipeError as error:
+            raise WorkerLost("it closed its input") from error
+
+    def receive(self) -> dict[str, Any] | None:
+        """The reply that has come in; None for the word that it is ready, and for half a line.
+
+        Raises:
+            WorkerLost: see there.
+        """
+        chunk = os.read(self.fileno(), 65_536)
+        self._unread += chunk
+        if not chunk:
+            raise WorkerLost("it ended")
+        if not self._unread.endswith(b"\n"):
+            return None
+        line, self._unread = self._unread, b""
+        try:
+            reply = json.loads(line)
+        except ValueError as error:
+            raise WorkerLost(f"it wrote {line[:80]!r}") from error
+        if not self.ready and reply == READY:
+            self.ready = True
+            return None
+        if self.request is None or not isinstance(reply, dict) or reply.get("id") != self.request:
+            raise WorkerLost(f"it wrote {line[:80]!r}")
+        self.request = None
+        self.served += 1
+        return reply
+
+    def kill(self) -> None:
+        """End the process at once and wait until it has gone."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._stderr):
+            with contextlib.suppress(OSError):
+                stream.close()  # type: ignore[union-attr]
+
+    def complaint(self) -> str:
+        """The end of what it wrote to standard error while starting."""
+        self._stderr.seek(0)
+        return self._stderr.read()[-2000:].decode(errors="replace").strip()
+
+
+def _environment() -> dict[str, str]:
+    """The parent's environment, made to import the same modules and to reach the same verdicts every time."""
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "PYTHONSAFEPATH": "1",  # a random.py in the working directory is not the one meant
+        "PYTHONHASHSEED": "0",  # sympy orders terms by hash
+    }

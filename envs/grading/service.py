@@ -1,0 +1,127 @@
+"""From completions to verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import NamedTuple
+
+from aepo_rllib.envs.grading.answers import extract_answer
+from aepo_rllib.envs.grading.pool import WorkerPool
+from aepo_rllib.envs.grading.process import WORKER_COMMAND
+from aepo_rllib.envs.grading.verifiers import verifier_of
+from aepo_rllib.envs.problems.problem import Problem
+from aepo_rllib.envs.verdict import Verdict
+
+
+class Grade(NamedTuple):
+    """What grading one completion found."""
+
+    verdict: Verdict
+    answer: str | None
+    """The final answer as the completion states it; None when it states none."""
+
+
+class GraderBroken(RuntimeError):
+    """The grader misjudged an answer that it must get right, so no reward it gives can be trusted."""
+
+
+class Grader:
+    """Grades completions against their problems. Safe in threads, Ray actors, notebooks and plain scripts.
+
+    Cheap verdicts (Countdown, integers, equal spellings) are reached here; anything else goes to worker
+    processes, which start when first needed and end with `close`, with the `with` block, or with the program.
+
+    Args:
+        workers: Number of worker processes.
+        deadline_s: Seconds one comparison may take.
+        command: What starts a worker, see `aepo_rllib.envs.grading.worker`.
+    """
+
+    def __init__(
+        self, workers: int = 2, deadline_s: float = 3.0, *, command: Sequence[str] = WORKER_COMMAND
+    ) -> None:
+        self.pool = WorkerPool(workers, deadline_s, command=command)
+
+    def grade(self, problem: Problem, completion: str) -> Grade:
+        """The grade of one completion. `grade_batch` is faster for several."""
+        return self.grade_batch([problem], [completion])[0]
+
+    def grade_batch(self, problems: Sequence[Problem], completions: Sequence[str]) -> list[Grade]:
+        """The grade of each completion as an answer to the problem in the same place.
+
+        Equal pairs of known and given answer are compared once.
+
+        Raises:
+            ValueError: different lengths, an unknown verifier, or a known answer too long to compare.
+            RuntimeError: worker processes do not start.
+        """
+        if len(problems) != len(completions):
+            raise ValueError(f"{len(problems)} problems but {len(completions)} completions")
+        answers = [extract_answer(completion) for completion in completions]
+        verdicts = [_judge_here(problem, answer) for problem, answer in zip(problems, answers, strict=True)]
+        open_pairs = {
+            (problem.answer, answer): None
+            for problem, answer, verdict in zip(problems, answers, verdicts, strict=True)
+            if verdict is None and answer is not None
+        }
+        compared = dict(zip(open_pairs, self.pool.grade(list(open_pairs)), strict=True))
+        return [
+            Grade(compared[problem.answer, answer or ""] if verdict is None else verdict, answer)
+            for problem, answer, verdict in zip(problems, answers, verdicts, strict=True)
+        ]
+
+    def probe(self) -> None:
+        """Grade answers whose verdict is known. Worker processes are probed if any are running.
+
+        Raises:
+            GraderBroken: a verdict was not the known one.
+        """
+        for problem, answer, expected in _PROBES + (_WORKER_PROBES if self.pool.started else ()):
+            seen = self.grade(problem, rf"\boxed{{{answer}}}").verdict
+            if seen is not expected:
+                raise GraderBroken(
+                    f"grading {answer!r} against the {problem.verifier} answer {problem.answer!r}: expected "
+                    f"{expected.value}, got {seen.value}; rewards since the last check cannot be trusted"
+                )
+
+    def close(self) -> None:
+        """End the worker processes. A later call starts new ones."""
+        self.pool.close()
+
+    def __enter__(self) -> Grader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _judge_here(problem: Problem, answer: str | None) -> Verdict | None:
+    """The verdict if it needs no worker process."""
+    verifier = verifier_of(problem)
+    if answer is None:
+        return Verdict.NO_ANSWER
+    equal = verifier(problem, answer)
+    if equal is None:
+        return None
+    return Verdict.CORRECT if equal else Verdict.WRONG
+
+
+_SEVEN = Problem(id="probe-integer", text="", answer="7")
+_HALF = Problem(id="probe-algebra", text="", answer=r"\frac{1}{2}")
+_COUNTDOWN = Problem(
+    id="probe-countdown",
+    text="",
+    answer="2*3+1",
+    verifier="countdown",
+    extra={"numbers": (1, 2, 3), "target": 7},
+)
+_PROBES = (
+    (_SEVEN, "7", Verdict.CORRECT),
+    (_SEVEN, "8", Verdict.WRONG),
+    (_COUNTDOWN, "1+3*2", Verdict.CORRECT),
+    (_COUNTDOWN, "1+2+3", Verdict.WRONG),
+)
+_WORKER_PROBES = ((_HALF, "0.5", Verdict.CORRECT), (_HALF, "0.51", Verdict.WRONG))

@@ -1,0 +1,33 @@
+r"""Mathematical equality of two answers in LaTeX, by math-verify.
+
+Runs only inside a worker process: some answers take for ever (`5^{5^{5^{5}}}`) or eat all memory, and only
+ending the process stops that. math-verify's own time-outs are off for the same reason; they need the main
+thread and do not stop everything.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from aepo_rllib.envs.grading.literals import tidy
+from math_verify import LatexExtractionConfig, parse, verify
+
+# LaTeX only, and the box as a whole or nothing. The library's defaults also search the text of an unreadable
+# answer for any number, so that `foo(bar 5` would equal 5, and evaluate what they find as Python.
+_CONFIG = (LatexExtractionConfig(),)
+
+
+def math_equal(gold: str, answer: str) -> bool:
+    """Whether `answer` means the same as `gold`; the order matters, since `x=5` may be answered by `5`.
+
+    Takes about a millisecond for usual answers, and unlimited time and memory for some.
+    """
+    return verify(_parse(gold), _parse(answer), timeout_seconds=None)
+
+
+# Completions of one problem share the known answer, and reading it is half the work.
+@lru_cache(maxsize=128)
+def _parse(text: str) -> list[Any]:
+    r"""The readings of `text`; the box around it makes math-verify read all of it as LaTeX."""
+    return parse(rf"\boxed{{{tidy(text)}}}", _CONFIG, extraction_mode="first_match", parsing_timeout=None)

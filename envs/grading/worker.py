@@ -1,0 +1,93 @@
+"""The worker process: `python -m aepo_rllib.envs.grading.worker LIMIT_S`.
+
+Protocol: JSON, one object a line. After its imports the worker writes `{"ready": true}`. Then it answers each
+request `{"id", "gold", "answer"}` by `{"id", "equal"}`, or `{"id", "error"}` when the comparison raised. It
+ends when its standard input closes, and by itself when one request takes longer than LIMIT_S seconds: a
+worker that is lost in a computation would otherwise outlive a parent that was killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, TextIO
+
+MEMORY_LIMIT_BYTES = 2**30
+RANDOM_SEED = 0
+
+
+def main() -> None:
+    """Serve requests until standard input closes."""
+    # Ctrl-C reaches the whole terminal; the parent decides when its workers end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # An alarm ends the process inside the kernel, even in the middle of one long big-integer operation.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    limit_s = float(sys.argv[1])
+    replies = _claim_stdout()
+    _limit_resources()
+    compare = _load_comparison()
+    with contextlib.suppress(BrokenPipeError):  # the parent has gone
+        print(json.dumps({"ready": True}), file=replies, flush=True)
+        _silence_stderr()
+        for line in sys.stdin:
+            signal.setitimer(signal.ITIMER_REAL, limit_s)
+            reply = _answer(json.loads(line), compare)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            print(json.dumps(reply), file=replies, flush=True)
+    # Nothing here needs the interpreter's slow way out, which could also fail on a closed pipe.
+    os._exit(0)
+
+
+def _claim_stdout() -> TextIO:
+    """Standard output for the protocol alone; whatever a library prints goes to standard error."""
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return replies
+
+
+def _silence_stderr() -> None:
+    """Standard error matters while the worker starts; later it would only fill the disk."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    os.dup2(devnull, 2)
+    os.close(devnull)
+
+
+def _limit_resources() -> None:
+    """Cap the address space and write no core files."""
+    for kind, limit in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_AS, MEMORY_LIMIT_BYTES)):
+        with contextlib.suppress(
+            ValueError, OSError
+        ):  # macOS refuses RLIMIT_AS; a lower limit may hold already
+            resource.setrlimit(kind, (limit, limit))
+
+
+def _load_comparison() -> Callable[[str, str], bool]:
+    """`math_equal`, seeded for each call and warmed up so that the first request pays no set-up."""
+    from aepo_rllib.envs.grading.symbolic import math_equal
+    from sympy.core.random import seed  # type: ignore[import-untyped]
+
+    def compare(gold: str, answer: str) -> bool:
+        # sympy tests equality at random points; a verdict must not depend on what was graded before.
+        seed(RANDOM_SEED)
+        return math_equal(gold, answer)
+
+    compare(r"\frac{1}{2}", "x+0.5")
+    return compare
+
+
+def _answer(request: dict[str, Any], compare: Callable[[str, str], bool]) -> dict[str, Any]:
+    """The reply to one request."""
+    try:
+        return {"id": request["id"], "equal": compare(request["gold"], request["answer"])}
+    except Exception as error:  # any library error must be reported as such, not end the worker
+        return {"id": request["id"], "error": f"{type(error).__name__}: {error}"[:500]}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""What a problem is, and what a problem set offers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One verifiable problem.
+
+    Attributes:
+        id: Unique within its problem set, stable between runs.
+        text: The bare problem, without any prompt template around it.
+        answer: A known-correct final answer. It passes the problem's own verifier.
+        verifier: Name of the rule that judges an answer, see `aepo_rllib.envs.grading`.
+        family: A label to group metrics by; empty when the set has one family.
+        extra: What the verifier needs besides `answer`, such as the numbers of a Countdown problem.
+    """
+
+    id: str
+    text: str
+    answer: str
+    verifier: str = "math"
+    family: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+ProblemSet = Sequence[Problem]
+"""Anything with `len()` and integer indexing is a problem set."""
+
+
+class ProblemError(ValueError):
+    """A problem set cannot be used; the message names the file, the line and the reason."""

@@ -1,0 +1,72 @@
+"""Prompt templates, each under the name of the protocol it belongs to.
+
+A template has two parts. Its *text* wraps the problem and is what the environment shows. Its *frame* (ChatML, or the
+model's own chat template) holds special tokens and is put around the text where it is tokenized
+(`aepo_rllib.prompting`), so that a problem text can never smuggle one in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
+THINK = (
+    "You FIRST think about the reasoning process as an internal monologue and then provide the final answer.\n"
+    " The reasoning process MUST BE enclosed within <think> </think> tags. "
+    "The final answer MUST BE put in \\boxed{}."
+)
+DAPO_HEAD = (
+    "Solve the following math problem step by step. The last line of your response should be of the form "
+    "Answer: $Answer (without quotes) where $Answer is the answer to the problem."
+)
+DAPO_TAIL = 'Remember to put your answer on its own line after "Answer:".'
+
+
+@dataclass(frozen=True)
+class PromptTemplate:
+    """How a problem becomes a prompt.
+
+    Attributes:
+        name: As in the literature.
+        text: The user's text, with `{problem}` where the problem goes.
+        frame: "none" (the text is the prompt), "chatml" (literal ChatML), or "model" (the tokenizer's template).
+        system: System turn of a ChatML frame; the model's own default applies in a "model" frame.
+    """
+
+    name: str
+    text: str = "{problem}"
+    frame: Literal["none", "chatml", "model"] = "none"
+    system: str | None = None
+
+    def render(self, problem: str) -> str:
+        """The user's text for a problem. Braces in the problem are left alone."""
+        head, _, tail = self.text.partition("{problem}")
+        return f"{head}{problem}{tail}"
+
+
+TEMPLATES = {
+    template.name: template
+    for template in (
+        PromptTemplate("plain"),
+        PromptTemplate("aepo-think", "{problem} " + THINK, "model"),
+        PromptTemplate("qwen25-math-cot", "{problem}", "chatml", BOXED),
+        PromptTemplate("qwen-boxed", "{problem}\n" + BOXED, "chatml", "You are a helpful assistant."),
+        PromptTemplate("dapo", f"{DAPO_HEAD}\n\n{{problem}}\n\n{DAPO_TAIL}"),
+        PromptTemplate("boxed", BOXED + "\n\n{problem}"),
+        PromptTemplate("question-answer", "Question: {problem}\nAnswer:"),
+        PromptTemplate("problem-answer", "Problem: {problem}\nAnswer:"),
+        PromptTemplate("minerva", "Problem:\n{problem}\n\nSolution:"),
+    )
+}
+
+
+def get_template(name: str) -> PromptTemplate:
+    """The template of this name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name not in TEMPLATES:
+        raise ValueError(f"unknown prompt template {name!r}; choose one of {', '.join(TEMPLATES)}")
+    return TEMPLATES[name]
