@@ -134,7 +134,7 @@ class _Round:
                 self._enforce_deadlines(workers)
         finally:
             # Only an exception (Ctrl-C, say) leaves a request behind; its reply must not meet the next round.
-            for worker in []:
+            for worker in [worker for worker in workers if worker.request is not None]:
                 self._pool.discard(worker)
         return [self._verdicts[request] for request in range(len(self._pairs))]
 
