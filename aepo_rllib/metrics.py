@@ -55,6 +55,17 @@ def loss_of(component: str) -> str:
     return f"loss_{component}"
 
 
+LEARNER_METRICS = (
+    loss_of("main"),
+    loss_of("tempered"),
+    RATIO_MAX_DEVIATION,
+    KL_OLD_TO_NEW,
+    "gradients_default_optimizer_global_norm",
+    "default_optimizer_learning_rate",
+)
+"""What the command line keeps of the learner's own results, of the last optimizer step."""
+
+
 def verdict_share(verdict: Verdict) -> str:
     """Name of the share of completions with this verdict."""
     return f"verdict_{verdict.value}"

@@ -1,0 +1,1 @@
+"""The `aepo` command: one file per subcommand, heavy imports inside them."""

@@ -315,8 +315,8 @@ def check_known_key(config: AlgorithmConfig, key: str) -> None:
     Raises:
         ValueError: names the nearest known keys.
     """
-    known: Sequence[str] = [*vars(config), "multiagent", "env_config", "__trial_info__"]
-    if key in known or hasattr(type(config), key):
+    known: Sequence[str] = [*vars(config), "multiagent", "__trial_info__"]
+    if key in known or isinstance(getattr(type(config), key, None), property):
         return
     nearest = difflib.get_close_matches(key, [name for name in known if not name.startswith("_")], n=3)
     hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""

@@ -1,0 +1,148 @@
+"""The training loop behind `aepo train`: steps, records, checkpoints, and what the screen shows meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from aepo_rllib import metrics
+from aepo_rllib.cli.plots import write_plots
+from aepo_rllib.cli.run_folder import HUGGINGFACE, METRICS, SAMPLES, TENSORBOARD, RunFolder
+from aepo_rllib.cli.settings import RunSettings
+
+if TYPE_CHECKING:
+    from aepo_rllib.algorithms.base import TextRL
+    from aepo_rllib.groups import Groups
+    from aepo_rllib.rollout import Stream
+
+SECTIONS = (metrics.MAIN, metrics.TEMPERED, metrics.CONTROL, metrics.UPDATE, metrics.THROUGHPUT)
+PLAIN_LINE_SECONDS = 10.0
+"""Where there is no terminal, a line at most this often instead of a live bar."""
+
+
+def train(algo: TextRL, settings: RunSettings, folder: RunFolder, console: Console) -> None:
+    """Run the remaining steps; the folder ends with a checkpoint, an export and plots, even after Ctrl-C."""
+    from tensorboardX import SummaryWriter
+
+    writer = SummaryWriter(str(folder.path / TENSORBOARD), purge_step=algo.train_steps + 1)
+    algo.on_episodes = lambda stream, groups: _write_samples(folder, algo, settings, stream, groups)
+    try:
+        with _progress(settings.steps, algo.train_steps, console) as show:
+            while algo.train_steps < settings.steps:
+                record = flatten(algo.train()) | {"step": algo.train_steps, "time": time.time()}
+                folder.append(METRICS, record)
+                for key, value in record.items():
+                    writer.add_scalar(key, value, algo.train_steps)
+                show(record)
+                if algo.train_steps % settings.checkpoint_every == 0:
+                    folder.save_checkpoint(algo, keep=settings.keep_checkpoints)
+    finally:
+        writer.close()
+        if algo.train_steps:
+            folder.save_checkpoint(algo, keep=settings.keep_checkpoints)
+            algo.export_huggingface(folder.path / HUGGINGFACE)
+            write_plots(folder.read(METRICS), folder.path)
+
+
+def flatten(result: Mapping[str, Any]) -> dict[str, float]:
+    """This step's figures out of RLlib's nested result, as `section/name`; evaluation results included."""
+    flat = {}
+    for section in SECTIONS:
+        for name, value in result.get(section, {}).items():
+            flat[f"{section}/{name}"] = float(value)
+    for name in metrics.LEARNER_METRICS:
+        value = result.get("learners", {}).get("default_policy", {}).get(name)
+        if value is not None:
+            flat[f"learner/{name}"] = float(value)
+    for name, value in result.get("env_runners", {}).items():
+        if name in (metrics.GENERATION_SECONDS, metrics.GRADING_SECONDS):
+            flat[f"{metrics.THROUGHPUT}/{name}"] = float(value)
+    evaluation = result.get("evaluation", {}).get("env_runners", {})
+    if metrics.PASS_AT_1 in evaluation:
+        flat[f"evaluation/{metrics.PASS_AT_1}"] = float(evaluation[metrics.PASS_AT_1])
+    return flat
+
+
+def summary(folder: RunFolder) -> Table:
+    """First and last steps side by side."""
+    records = folder.read(METRICS)
+    window = min(20, len(records))
+    table = Table(title=f"{folder.path}: {len(records)} steps", title_justify="left")
+    table.add_column("")
+    table.add_column(f"first {window} steps", justify="right")
+    table.add_column(f"last {window} steps", justify="right")
+    for label, key in _SUMMARY_ROWS:
+        if key in records[0]:
+            first, last = (sum(r[key] for r in part) / window for part in (records[:window], records[-window:]))
+            table.add_row(label, f"{first:.3f}", f"{last:.3f}")
+    return table
+
+
+_SUMMARY_ROWS = (
+    ("mean reward, T = 1", f"{metrics.MAIN}/{metrics.REWARD_MEAN}"),
+    ("exact entropy, T = 1 (nats/token)", f"{metrics.MAIN}/{metrics.EXACT_ENTROPY}"),
+    ("sampled surprisal, T = 1 (nats/token)", f"{metrics.MAIN}/{metrics.SAMPLED_SURPRISAL}"),
+    ("target entropy (nats/token)", f"{metrics.CONTROL}/{metrics.TARGET_ENTROPY}"),
+    ("temperature of the tempered stream", f"{metrics.CONTROL}/{metrics.TEMPERATURE}"),
+    ("completions per second", f"{metrics.THROUGHPUT}/{metrics.COMPLETIONS_PER_SECOND}"),
+)
+
+
+@contextmanager
+def _progress(total: int, done: int, console: Console) -> Iterator[Any]:
+    """A callable that shows a record: a live bar in a terminal, a line now and then elsewhere."""
+    if not console.is_terminal:
+        last = 0.0
+
+        def show_line(record: Mapping[str, float]) -> None:
+            nonlocal last
+            final = record["step"] == total
+            if final or record["step"] == done + 1 or time.monotonic() - last >= PLAIN_LINE_SECONDS:
+                last = time.monotonic()
+                console.print(f"step {record['step']:.0f}/{total}  {_figures(record)}", highlight=False)
+
+        yield show_line
+        return
+    columns = (TextColumn("step"), MofNCompleteColumn(), BarColumn(24), TextColumn("{task.description}"), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("first step ...", total=total, completed=done)
+        yield lambda record: progress.update(task, completed=record["step"], description=_figures(record))
+
+
+def _figures(record: Mapping[str, float]) -> str:
+    """Reward, entropy against target, temperature and speed of one step."""
+    entropy = record.get("main/exact_entropy", record["main/sampled_surprisal"])
+    parts = [f"reward {record['main/reward_mean']:.3f}", f"entropy {entropy:.3f}"]
+    if "control/target_entropy" in record:
+        parts[-1] += f" (target {record['control/target_entropy']:.3f})"
+        parts.append(f"T {record['control/temperature']:.2f}")
+    parts.append(f"{record['throughput/completions_per_second']:.0f} completions/s")
+    return "  ".join(parts)
+
+
+def _write_samples(
+    folder: RunFolder, algo: TextRL, settings: RunSettings, stream: Stream, groups: Groups
+) -> None:
+    """The first completions of a stream with their verdicts."""
+    if stream.name == "BASE_ENTROPY":
+        return
+    for episode in list(groups.episodes)[: settings.samples_per_step * algo.config.group_size : algo.config.group_size]:
+        info = episode.get_infos(-1)
+        folder.append(
+            SAMPLES,
+            {
+                "step": algo.train_steps + 1,
+                "stream": stream.name.lower(),
+                "prompt": episode.get_observations(0),
+                "completion": episode.get_actions(-1),
+                **{key: value for key, value in info.items() if isinstance(value, str | int | float)},
+                "reward": episode.get_return(),
+                "finish_reason": episode.get_extra_model_outputs("finish_reason", -1),
+            },
+        )

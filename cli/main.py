@@ -1,0 +1,54 @@
+"""The `aepo` command group. It loads a subcommand's module only when that subcommand is asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from aepo_rllib._version import __version__
+
+COMMANDS = {
+    "train": ("aepo_rllib.cli.train:train_command", "Train a language model on verifiable maths."),
+    "eval": ("aepo_rllib.cli.eval:eval_command", "Measure pass@k of a model or run through lm-eval."),
+    "export": ("aepo_rllib.cli.export:export_command", "Copy the Hugging Face directory out of a run."),
+    "pretrain": ("aepo_rllib.cli.pretrain:pretrain_command", "Rebuild the embedded model from nothing."),
+    "tasks": ("aepo_rllib.cli.tasks:tasks_command", "List the lm-eval suites, or print their folder."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported on use: `aepo --help` loads neither torch nor ray."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of a user's way through them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        return getattr(import_module(module), attribute)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="aepo")
+def cli() -> None:
+    """Fine-tune language models on verifiable maths with their entropy under control.
+
+    \b
+    aepo train                               train the embedded model on embedded problems
+    aepo train --target-entropy 0.75x        hold entropy at three quarters of the base model's
+    aepo train --model Qwen/Qwen2.5-Math-7B --problems BytedTsinghua-SIA/DAPO-Math-17k
+    aepo eval RUN --n 256                    pass@k of what came out
+    """
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,119 @@
+"""The run directory: what a run leaves on disk, and where."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CONFIG, METRICS, SAMPLES = "config.yaml", "metrics.jsonl", "samples.jsonl"
+CHECKPOINTS, TENSORBOARD, HUGGINGFACE = "checkpoints", "tensorboard", "huggingface"
+FREE_BYTES_NEEDED = 64 * 1024**2
+
+
+class RunFolder:
+    """A run directory.
+
+    Args:
+        path: The directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path, config: Mapping[str, Any], *, bytes_needed: int = 0) -> RunFolder:
+        """Start a run in an empty or new directory.
+
+        Raises:
+            ValueError: it already holds something, or the disk is too full.
+            OSError: it cannot be made.
+        """
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ValueError(f"{path} is not empty; continue that run with --resume {path}, or choose another --output")
+        path.mkdir(parents=True, exist_ok=True)
+        needed = max(bytes_needed, FREE_BYTES_NEEDED)
+        if (free := shutil.disk_usage(path).free) < needed:
+            path.rmdir()
+            raise ValueError(f"{path}: {free / 1e6:.0f} MB free on this disk, but the run needs {needed / 1e6:.0f} MB")
+        folder = cls(path)
+        folder.write_atomically(CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        return folder
+
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration the run was started with.
+
+        Raises:
+            ValueError: this is no run directory.
+        """
+        file = self.path / CONFIG
+        if not file.is_file():
+            raise ValueError(f"{self.path} is no run directory: it has no {CONFIG}")
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+
+    def append(self, name: str, record: Mapping[str, Any]) -> None:
+        """Add one JSON line to a file."""
+        with (self.path / name).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+    def read(self, name: str) -> list[dict[str, Any]]:
+        """The JSON lines of a file; a torn last line is left out."""
+        file = self.path / name
+        if not file.is_file():
+            return []
+        records = []
+        for line in file.read_text(encoding="utf-8").splitlines():
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                break
+        return records
+
+    def cut(self, name: str, last_step: int) -> None:
+        """Drop records after a step: a resumed run writes them again."""
+        kept = [record for record in self.read(name) if record["step"] <= last_step]
+        self.write_atomically(name, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in kept))
+
+    def write_atomically(self, name: str, text: str) -> None:
+        """Replace a file as a whole, or not at all."""
+        temporary = self.path / f".{name}.tmp"
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.path / name)
+
+    def checkpoints(self) -> list[Path]:
+        """Finished checkpoints, oldest first."""
+        return sorted((self.path / CHECKPOINTS).glob("step_*"))
+
+    def save_checkpoint(self, algo: Any, *, keep: int) -> Path:
+        """Write a checkpoint under a temporary name, rename it when it is whole, and remove the oldest ones."""
+        final = self.path / CHECKPOINTS / f"step_{algo.train_steps:06d}"
+        if final.exists():
+            return final
+        temporary = final.with_name(f".tmp_{final.name}")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.parent.mkdir(exist_ok=True)
+        algo.save_to_path(str(temporary.resolve()))
+        temporary.rename(final)
+        for old in self.checkpoints()[:-keep]:
+            shutil.rmtree(old)
+        return final
+
+
+def weights_fingerprint(model_folder: Path) -> str:
+    """sha256 over a model folder's safetensors, or "" where there are none (a hub id)."""
+    digest = hashlib.sha256()
+    files = sorted(model_folder.glob("*.safetensors")) if model_folder.is_dir() else []
+    for file in files:
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest() if files else ""

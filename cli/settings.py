@@ -1,0 +1,151 @@
+"""From command line and YAML to an algorithm config, and back to YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from aepo_rllib.algorithms.config import TextRLConfig
+
+MAX_YAML_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What belongs to a run rather than to its algorithm.
+
+    Attributes:
+        algo: "aepo" or "grpo".
+        steps: Training steps in all.
+        checkpoint_every: Steps between checkpoints.
+        keep_checkpoints: How many of the newest checkpoints stay on disk.
+        samples_per_step: Completions of each stream written to samples.jsonl every step.
+    """
+
+    algo: str = "aepo"
+    steps: int = 200
+    checkpoint_every: int = 50
+    keep_checkpoints: int = 2
+    samples_per_step: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "checkpoint_every", "keep_checkpoints"):
+            if not (isinstance(value := getattr(self, name), int) and value >= 1):
+                raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice instead of dropping the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file with one flat mapping: run settings and config keys side by side.
+
+    Raises:
+        ValueError: no such mapping; names file and line.
+        OSError: it cannot be read.
+    """
+    if path.stat().st_size > MAX_YAML_BYTES:
+        raise ValueError(f"{path}: larger than {MAX_YAML_BYTES} bytes")
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise ValueError(f"{path}{line}: broken YAML ({getattr(error, 'problem', error)})") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ValueError(f"{path}: expected a mapping of option names to values")
+    return content
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
+    """`key=value` pairs; values are YAML, dots reach into mappings (`env_config.template=boxed`).
+
+    Raises:
+        ValueError: a pair without `=`, or a value that is no YAML.
+    """
+    result: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key:
+            raise ValueError(f"--set {assignment!r}: expected key=value")
+        try:
+            value = yaml.load(text, Loader=_UniqueKeys)
+        except yaml.YAMLError as error:
+            raise ValueError(f"--set {assignment!r}: the value is no YAML") from error
+        *outer, last = key.split(".")
+        target = result
+        for name in outer:
+            target = target.setdefault(name, {})
+        target[last] = value
+    return result
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid upon `base`, mappings inside each other merged."""
+    merged = dict(base)
+    for key, value in over.items():
+        both_maps = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = merge(merged[key], value) if both_maps else value
+    return merged
+
+
+def build(values: Mapping[str, Any]) -> tuple[RunSettings, TextRLConfig]:
+    """Run settings and a validated algorithm config from flat values.
+
+    Raises:
+        ValueError: an unknown algorithm or key, or a value that does not fit; see `TextRLConfig.validate`.
+    """
+    from aepo_rllib.algorithms import ALGORITHMS
+
+    run_keys = {field.name for field in fields(RunSettings)}
+    settings = replace(RunSettings(), **{key: value for key, value in values.items() if key in run_keys})
+    if settings.algo not in ALGORITHMS:
+        raise ValueError(f"algo={settings.algo!r} is unknown; choose one of {', '.join(ALGORITHMS)}")
+    config = ALGORITHMS[settings.algo]()
+    config.update_from_dict({key: value for key, value in values.items() if key not in run_keys})
+    if config.seed is None:
+        config.seed = 0
+    config.validate()
+    return settings, config
+
+
+def resolved(settings: RunSettings, config: TextRLConfig) -> dict[str, Any]:
+    """Every plain value of the run that is ours or departs from RLlib's default; `build` reads it back."""
+    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
+    defaults = vars(AlgorithmConfig())
+    values = {
+        key: _plain(value)
+        for key, value in sorted(vars(config).items())
+        if not key.startswith("_") and _is_plain(value) and (key not in defaults or defaults[key] != value)
+    }
+    return asdict(settings) | values
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | int | float | bool)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

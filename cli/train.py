@@ -1,0 +1,209 @@
+"""`aepo train`."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import yaml
+
+from aepo_rllib.cli.errors import InputError, input_errors
+from aepo_rllib.cli.run_folder import METRICS, SAMPLES, RunFolder, weights_fingerprint
+from aepo_rllib.cli.settings import RunSettings, build, merge, parse_assignments, read_yaml, resolved
+
+if TYPE_CHECKING:
+    from aepo_rllib.algorithms.base import TextRL
+    from aepo_rllib.algorithms.config import TextRLConfig
+
+FINGERPRINT = "model_sha256"
+CHECKPOINT_COPIES = 5
+"""A checkpoint holds weights, two Adam moments and a Hugging Face copy; one more is being written."""
+
+
+@click.command("train", context_settings={"show_default": False})
+@click.option("--algo", metavar="NAME", help="aepo or grpo.  [default: aepo]")
+@click.option("--model", "model_path", metavar="DIR_OR_ID", help="Hugging Face folder or id.  [default: embedded]")
+@click.option("--problems", metavar="SOURCE", help="arithmetic, a .jsonl file, a name in AEPO_DATA_DIR, or a dataset id.  [default: arithmetic]")
+@click.option("--target-entropy", metavar="H", help="Nats per token (0.43) or a fraction of the base entropy (0.5x); aepo only.  [default: 0.5x]")
+@click.option("--steps", type=int, metavar="N", help="Training steps.  [default: 200]")
+@click.option("--batch-size", type=int, metavar="N", help="Prompts per step.  [default: 16]")
+@click.option("--group-size", type=int, metavar="N", help="Completions per prompt.  [default: 8]")
+@click.option("--num-env-runners", type=int, metavar="N", help="Ray actors that sample; 0 samples in this process.  [default: 0]")
+@click.option("--num-learners", type=int, metavar="N", help="Ray actors that learn; 0 learns in this process.  [default: 0]")
+@click.option("--seed", type=int, metavar="N", help="Seed of problems and completions.  [default: 0]")
+@click.option("--output", "-o", type=click.Path(path_type=Path), metavar="DIR", help="Run directory.  [default: runs/ALGO-DATE-TIME]")
+@click.option("--config", "config_file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="YAML file with these options and any config key.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any other config key, e.g. --set lr=1e-6. May be repeated; wins over --config.")
+@click.option("--dry-run", is_flag=True, help="Check everything, print the resolved configuration, and stop.")
+@click.option("--resume", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="RUN", help="Continue a run from its newest checkpoint.")
+def train_command(**options: Any) -> None:
+    """Train a language model on verifiable maths.
+
+    Without options it trains the embedded model with AEPO on embedded arithmetic problems, in a few minutes on two
+    cores and without a network. The run directory holds the resolved configuration (config.yaml), one line of
+    metrics per step (metrics.jsonl, TensorBoard), sampled completions with their verdicts (samples.jsonl),
+    checkpoints, plots, and the trained model as a Hugging Face directory (huggingface/).
+
+    \b
+    Examples:
+      aepo train
+      aepo train --algo grpo --steps 100 --output runs/baseline
+      aepo train --target-entropy 0.75x --set alpha=2 --set temperature_high=1.3
+      aepo train --model DIR --problems gsm8k.jsonl --set env_config.template=boxed \\
+                 --set evaluation_interval=null --set max_new_tokens=512
+      aepo train --resume runs/baseline --steps 300
+    """
+    from rich.console import Console
+
+    console = Console()
+    started = time.monotonic()
+    with input_errors():
+        values = _values(options)
+        resume: Path | None = options["resume"]
+        if resume is None and not options["dry_run"]:
+            output = options["output"] or Path("runs") / f"{values.get('algo', 'aepo')}-{time.strftime('%Y%m%d-%H%M%S')}"
+            if output.exists() and (not output.is_dir() or any(output.iterdir())):
+                raise ValueError(f"{output} is not empty; continue that run with --resume {output}, or choose another --output")
+        console.print("loading torch and ray ...", style="dim")
+        quiet_libraries()
+        stored = RunFolder(resume).config() if resume else {}
+        fingerprint = stored.pop(FINGERPRINT, None)
+        settings, config = build(merge(stored, values))
+        plain = resolved(settings, config) | {FINGERPRINT: _fingerprint(config)}
+        if options["dry_run"]:
+            click.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), nl=False)
+            return
+        if resume:
+            folder = RunFolder(resume)
+            _check_same_run(stored | {FINGERPRINT: fingerprint}, plain)
+        else:
+            folder = RunFolder.create(output, plain, bytes_needed=_bytes_needed(config, settings))
+    _run(settings, config, folder, console, started, resuming=resume is not None)
+
+
+def _values(options: dict[str, Any]) -> dict[str, Any]:
+    """File, then options, then --set: later ones win."""
+    values = read_yaml(options["config_file"]) if options["config_file"] else {}
+    named = ("algo", "model_path", "steps", "batch_size", "group_size", "num_env_runners", "num_learners", "seed", "target_entropy")
+    given = {name: options[name] for name in named if options[name] is not None}
+    if options["problems"] is not None:
+        given["env_config"] = {"problems": options["problems"]}
+    return merge(merge(values, given), parse_assignments(options["assignments"]))
+
+
+def _run(
+    settings: RunSettings,
+    config: TextRLConfig,
+    folder: RunFolder,
+    console: Any,
+    started: float,
+    *,
+    resuming: bool,
+) -> None:
+    from aepo_rllib.cli.loop import summary, train
+
+    console.print(f"run directory: {folder.path}", highlight=False)
+    with local_ray(), stopped(config) as algo:
+        if resuming:
+            _restore(algo, folder, console)
+        console.print(f"ready after {time.monotonic() - started:.0f} s", style="dim", highlight=False)
+        interrupted = False
+        try:
+            train(algo, settings, folder, console)
+        except KeyboardInterrupt:
+            interrupted = True
+    console.print(summary(folder) if folder.read(METRICS) else "no step was finished")
+    if interrupted:
+        console.print(f"interrupted; continue with: aepo train --resume {folder.path}", highlight=False)
+        raise SystemExit(130)
+    console.print(f"next: aepo eval {folder.path}", highlight=False)
+
+
+def _restore(algo: TextRL, folder: RunFolder, console: Any) -> None:
+    """Bring back the newest checkpoint, and drop the records of steps that will be done again."""
+    checkpoints = folder.checkpoints()
+    if not checkpoints:
+        console.print("no checkpoint yet: starting from step 1", highlight=False)
+        folder.cut(METRICS, 0)
+        folder.cut(SAMPLES, 0)
+        return
+    algo.restore_from_path(str(checkpoints[-1].resolve()))
+    folder.cut(METRICS, algo.train_steps)
+    folder.cut(SAMPLES, algo.train_steps)
+    console.print(f"resuming after step {algo.train_steps}", highlight=False)
+
+
+def _check_same_run(stored: dict[str, Any], asked: dict[str, Any]) -> None:
+    """A resumed run may only grow longer.
+
+    Raises:
+        ValueError: another option differs; names them.
+    """
+    free = {"steps", "checkpoint_every", "keep_checkpoints", "samples_per_step", "num_env_runners"}
+    differing = [
+        f"{key} (was {stored.get(key)!r}, now {asked.get(key)!r})"
+        for key in sorted(stored.keys() | asked.keys())
+        if key not in free and stored.get(key) != asked.get(key)
+    ]
+    if differing:
+        raise ValueError(f"--resume continues the same run, but these differ: {'; '.join(differing)}")
+
+
+def _fingerprint(config: TextRLConfig) -> str:
+    from aepo_rllib.hf import resolve_model
+
+    return weights_fingerprint(Path(resolve_model(config.model_path)))
+
+
+def _bytes_needed(config: TextRLConfig, settings: RunSettings) -> int:
+    from aepo_rllib.hf import resolve_model
+
+    weights = sum(file.stat().st_size for file in Path(resolve_model(config.model_path)).glob("*.safetensors"))
+    return weights * CHECKPOINT_COPIES * (settings.keep_checkpoints + 1)
+
+
+def quiet_libraries() -> None:
+    """Keep other libraries' chatter off the screen; their errors stay."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    import ray  # noqa: F401 - configures its loggers on import
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    for name in ("ray", "ray.rllib", "ray.tune", "ray._private"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@contextlib.contextmanager
+def local_ray() -> Iterator[None]:
+    """A Ray cluster for the run: the one `RAY_ADDRESS` names, else a local one that ends with it."""
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def stopped(config: TextRLConfig) -> Iterator[TextRL]:
+    """An algorithm that is stopped at the end."""
+    try:
+        algo = config.build_algo()
+    except (ValueError, OSError) as error:
+        raise InputError(" ".join(str(error).split())) from error
+    try:
+        yield algo
+    finally:
+        algo.stop()
