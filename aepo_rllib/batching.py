@@ -81,7 +81,9 @@ def deal(
             counted = [row for group in part for row in group]
             weights = iter(
                 row_weights(
-                    [len(row.completion_ids) for row in counted], aggregation=aggregation, max_length=max_length
+                    [len(row.completion_ids) for row in counted],
+                    aggregation=aggregation,
+                    max_length=max_length,
                 )
             )
             for position, group in enumerate(part):

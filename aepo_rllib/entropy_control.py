@@ -66,7 +66,10 @@ class ProportionalTemperature:
         return min(max(1.0 + self.gain * (target - entropy), self.low), self.high)
 
 
-CONTROLLERS = {"switch": TemperatureSwitch, "proportional": ProportionalTemperature}
+CONTROLLERS: dict[str, type[TemperatureSwitch | ProportionalTemperature]] = {
+    "switch": TemperatureSwitch,
+    "proportional": ProportionalTemperature,
+}
 
 
 def parse_level(level: float | str) -> tuple[float, bool]:

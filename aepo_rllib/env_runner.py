@@ -88,7 +88,8 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         observations, infos = self._reset(env, problems)
         episodes = []
         for (slot, sample), observation, info in zip(rows, observations, infos, strict=True):
-            episodes.append(SingleAgentEpisode(observation_space=OBSERVATION_SPACE, action_space=ACTION_SPACE))
+            # Without spaces: they would be walked through for every item of every episode.
+            episodes.append(SingleAgentEpisode())
             episodes[-1].add_env_reset(observation, {**info, SLOT: slot, SAMPLE: sample})
         generation_s = grading_s = 0.0
         turn = 0

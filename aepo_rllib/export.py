@@ -16,7 +16,12 @@ INFO_FILE = "aepo.json"
 
 
 def write_huggingface(
-    model: str, state: Mapping[str, Any], folder: Path, *, dtype: str = "float32", info: Mapping[str, Any] | None = None
+    model: str,
+    state: Mapping[str, Any],
+    folder: Path,
+    *,
+    dtype: str = "float32",
+    info: Mapping[str, Any] | None = None,
 ) -> None:
     """Write weights as a model directory that `AutoModelForCausalLM.from_pretrained` loads.
 

@@ -18,7 +18,12 @@ from transformers import (
 EMBEDDED = "embedded"
 """Name of the model that ships with the package."""
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float64": torch.float64,
+}
 
 
 class ModelError(ValueError):
@@ -43,7 +48,9 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read a tokenizer from model {model!r}: {_first_line(error)}") from error
     if tokenizer.eos_token_id is None:
-        raise ModelError(f"the tokenizer of model {model!r} has no EOS token; set eos_token in its tokenizer_config.json")
+        raise ModelError(
+            f"the tokenizer of model {model!r} has no EOS token; set eos_token in its tokenizer_config.json"
+        )
     return tokenizer
 
 

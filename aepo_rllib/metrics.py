@@ -83,13 +83,49 @@ class Documented(NamedTuple):
 
 def _stream(name: str, law: str) -> list[Documented]:
     return [
-        Documented(f"{name}/{REWARD_MEAN}", "0-1", f"mean reward of the judged completions drawn at {law}", "rises", "nothing solved: no gradient from this stream"),
-        Documented(f"{name}/{EXACT_ENTROPY}", "nats/token", f"mean exact entropy of the policy at T = 1, over all tokens of completions drawn at {law}", "main: near the target", "collapsed policy, or an engine that sees no logits (then absent)"),
-        Documented(f"{name}/{SAMPLED_SURPRISAL}", "nats/token", f"mean of minus the T = 1 log-prob, over all tokens of completions drawn at {law}", "main: equals exact entropy within noise", "deterministic policy"),
-        Documented(f"{name}/{COMPLETION_TOKENS}", "tokens", "mean length of a completion, EOS included", "stable, below the limit", "cannot be"),
-        Documented(f"{name}/{TRUNCATED_SHARE}", "0-1", "share of completions that hit max_new_tokens", "below 0.1", "every completion ended by itself"),
+        Documented(
+            f"{name}/{REWARD_MEAN}",
+            "0-1",
+            f"mean reward of the judged completions drawn at {law}",
+            "rises",
+            "nothing solved: no gradient from this stream",
+        ),
+        Documented(
+            f"{name}/{EXACT_ENTROPY}",
+            "nats/token",
+            f"mean exact entropy of the policy at T = 1, over all tokens of completions drawn at {law}",
+            "main: near the target",
+            "collapsed policy, or an engine that sees no logits (then absent)",
+        ),
+        Documented(
+            f"{name}/{SAMPLED_SURPRISAL}",
+            "nats/token",
+            f"mean of minus the T = 1 log-prob, over all tokens of completions drawn at {law}",
+            "main: equals exact entropy within noise",
+            "deterministic policy",
+        ),
+        Documented(
+            f"{name}/{COMPLETION_TOKENS}",
+            "tokens",
+            "mean length of a completion, EOS included",
+            "stable, below the limit",
+            "cannot be",
+        ),
+        Documented(
+            f"{name}/{TRUNCATED_SHARE}",
+            "0-1",
+            "share of completions that hit max_new_tokens",
+            "below 0.1",
+            "every completion ended by itself",
+        ),
         *(
-            Documented(f"{name}/{verdict_share(verdict)}", "0-1", f"share of completions judged {verdict.value.replace('_', ' ')}", "0 for timed_out and grader_crashed", "no such completion")
+            Documented(
+                f"{name}/{verdict_share(verdict)}",
+                "0-1",
+                f"share of completions judged {verdict.value.replace('_', ' ')}",
+                "0 for timed_out and grader_crashed",
+                "no such completion",
+            )
             for verdict in Verdict
         ),
     ]

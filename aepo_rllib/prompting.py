@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from aepo_rllib.envs.prompts import PromptTemplate
@@ -26,7 +27,10 @@ class PromptEncoder:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, template: PromptTemplate) -> None:
         self.tokenizer = tokenizer
         head, tail = self._frame(template)
-        self.head_ids = [*_automatic_head(tokenizer, template), *tokenizer.encode(head, add_special_tokens=False)]
+        self.head_ids = [
+            *_automatic_head(tokenizer, template),
+            *tokenizer.encode(head, add_special_tokens=False),
+        ]
         self.tail_ids = tokenizer.encode(tail, add_special_tokens=False)
         self._encode_text = lru_cache(maxsize=4096)(self._text_ids)
 
@@ -34,7 +38,7 @@ class PromptEncoder:
         """Token ids of the framed text."""
         return [*self.head_ids, *self._encode_text(text), *self.tail_ids]
 
-    def decode(self, token_ids: Sequence[int]) -> str:
+    def decode(self, token_ids: Sequence[int] | np.ndarray) -> str:
         """A completion as text, special tokens left out."""
         return self.tokenizer.decode(token_ids, skip_special_tokens=True)
 

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from aepo_rllib.cli.plots import write_plots
+from aepo_rllib.cli.run_folder import HUGGINGFACE, METRICS, SAMPLES, TENSORBOARD, RunFolder
+from aepo_rllib.cli.settings import RunSettings
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from aepo_rllib import metrics
-from aepo_rllib.cli.plots import write_plots
-from aepo_rllib.cli.run_folder import HUGGINGFACE, METRICS, SAMPLES, TENSORBOARD, RunFolder
-from aepo_rllib.cli.settings import RunSettings
 
 if TYPE_CHECKING:
     from aepo_rllib.algorithms.base import TextRL
@@ -109,7 +109,13 @@ def _progress(total: int, done: int, console: Console) -> Iterator[Any]:
 
         yield show_line
         return
-    columns = (TextColumn("step"), MofNCompleteColumn(), BarColumn(24), TextColumn("{task.description}"), TimeRemainingColumn())
+    columns = (
+        TextColumn("step"),
+        MofNCompleteColumn(),
+        BarColumn(24),
+        TextColumn("{task.description}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("first step ...", total=total, completed=done)
         yield lambda record: progress.update(task, completed=record["step"], description=_figures(record))
@@ -126,9 +132,7 @@ def _figures(record: Mapping[str, float]) -> str:
     return "  ".join(parts)
 
 
-def _write_samples(
-    folder: RunFolder, algo: TextRL, settings: RunSettings, stream: Stream, groups: Groups
-) -> None:
+def _write_samples(folder: RunFolder, algo: TextRL, settings: RunSettings, stream: Stream, groups: Groups) -> None:
     """The first completions of a stream with their verdicts."""
     if stream.name == "BASE_ENTROPY":
         return

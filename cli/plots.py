@@ -44,12 +44,20 @@ def _entropy_plot(records: Sequence[dict[str, Any]], file: Path) -> Path:
     entropy = _column(records, metrics.MAIN, metrics.EXACT_ENTROPY)
     label = "exact entropy at T = 1"
     if np.isnan(entropy).all():
-        entropy, label = _column(records, metrics.MAIN, metrics.SAMPLED_SURPRISAL), "sampled surprisal at T = 1"
+        entropy, label = (
+            _column(records, metrics.MAIN, metrics.SAMPLED_SURPRISAL),
+            "sampled surprisal at T = 1",
+        )
     target = _column(records, metrics.CONTROL, metrics.TARGET_ENTROPY)
     temperature = _column(records, metrics.CONTROL, metrics.TEMPERATURE)
     dialled = not np.isnan(target).all()
     figure, axes = plt.subplots(
-        2 if dialled else 1, 1, figsize=(8, 5), sharex=True, squeeze=False, height_ratios=[3, 1] if dialled else [1]
+        2 if dialled else 1,
+        1,
+        figsize=(8, 5),
+        sharex=True,
+        squeeze=False,
+        height_ratios=[3, 1] if dialled else [1],
     )
     top = axes[0, 0]
     top.plot(step, entropy, color=FAINT, lw=1)

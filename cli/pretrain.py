@@ -5,12 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-
 from aepo_rllib.cli.errors import input_errors
 
 
 @click.command("pretrain")
-@click.option("--output", "-o", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Where the Hugging Face directory goes.")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="Where the Hugging Face directory goes.",
+)
 @click.option("--steps", type=int, metavar="N", help="Optimizer steps; the recipe's number by default.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of weights and traces.")
 def pretrain_command(output: Path, steps: int | None, seed: int) -> None:
@@ -36,7 +42,13 @@ def pretrain_command(output: Path, steps: int | None, seed: int) -> None:
 
     torch.set_num_threads(1)  # matrices this small only lose by sharing
     recipe = PretrainRecipe(seed=seed) if steps is None else PretrainRecipe(seed=seed, steps=steps)
-    columns = (TextColumn("step"), MofNCompleteColumn(), BarColumn(30), TextColumn("loss {task.fields[loss]:.3f}"), TimeRemainingColumn())
+    columns = (
+        TextColumn("step"),
+        MofNCompleteColumn(),
+        BarColumn(30),
+        TextColumn("loss {task.fields[loss]:.3f}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns) as progress:
         task = progress.add_task("", total=recipe.steps, loss=float("nan"))
         model, tokenizer = pretrain(recipe, on_step=lambda step, loss: progress.update(task, completed=step, loss=loss))

@@ -8,7 +8,12 @@ import click
 
 
 @click.command("tasks")
-@click.option("--path", "show_path", is_flag=True, help="Print the folder of the YAML files, for lm_eval --include_path.")
+@click.option(
+    "--path",
+    "show_path",
+    is_flag=True,
+    help="Print the folder of the YAML files, for lm_eval --include_path.",
+)
 def tasks_command(show_path: bool) -> None:
     """List the lm-eval suites that ship with this package.
 

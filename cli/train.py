@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import yaml
-
 from aepo_rllib.cli.errors import InputError, input_errors
 from aepo_rllib.cli.run_folder import METRICS, SAMPLES, RunFolder, weights_fingerprint
 from aepo_rllib.cli.settings import RunSettings, build, merge, parse_assignments, read_yaml, resolved
@@ -29,19 +28,59 @@ CHECKPOINT_COPIES = 5
 @click.command("train", context_settings={"show_default": False})
 @click.option("--algo", metavar="NAME", help="aepo or grpo.  [default: aepo]")
 @click.option("--model", "model_path", metavar="DIR_OR_ID", help="Hugging Face folder or id.  [default: embedded]")
-@click.option("--problems", metavar="SOURCE", help="arithmetic, a .jsonl file, a name in AEPO_DATA_DIR, or a dataset id.  [default: arithmetic]")
-@click.option("--target-entropy", metavar="H", help="Nats per token (0.43) or a fraction of the base entropy (0.5x); aepo only.  [default: 0.5x]")
+@click.option(
+    "--problems",
+    metavar="SOURCE",
+    help="arithmetic, a .jsonl file, a name in AEPO_DATA_DIR, or a dataset id.  [default: arithmetic]",
+)
+@click.option(
+    "--target-entropy",
+    metavar="H",
+    help="Nats per token (0.43) or a fraction of the base entropy (0.5x); aepo only.  [default: 0.5x]",
+)
 @click.option("--steps", type=int, metavar="N", help="Training steps.  [default: 200]")
 @click.option("--batch-size", type=int, metavar="N", help="Prompts per step.  [default: 16]")
 @click.option("--group-size", type=int, metavar="N", help="Completions per prompt.  [default: 8]")
-@click.option("--num-env-runners", type=int, metavar="N", help="Ray actors that sample; 0 samples in this process.  [default: 0]")
-@click.option("--num-learners", type=int, metavar="N", help="Ray actors that learn; 0 learns in this process.  [default: 0]")
+@click.option(
+    "--num-env-runners",
+    type=int,
+    metavar="N",
+    help="Ray actors that sample; 0 samples in this process.  [default: 0]",
+)
+@click.option(
+    "--num-learners",
+    type=int,
+    metavar="N",
+    help="Ray actors that learn; 0 learns in this process.  [default: 0]",
+)
 @click.option("--seed", type=int, metavar="N", help="Seed of problems and completions.  [default: 0]")
-@click.option("--output", "-o", type=click.Path(path_type=Path), metavar="DIR", help="Run directory.  [default: runs/ALGO-DATE-TIME]")
-@click.option("--config", "config_file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="YAML file with these options and any config key.")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any other config key, e.g. --set lr=1e-6. May be repeated; wins over --config.")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Run directory.  [default: runs/ALGO-DATE-TIME]",
+)
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="YAML file with these options and any config key.",
+)
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any other config key, e.g. --set lr=1e-6. May be repeated; wins over --config.",
+)
 @click.option("--dry-run", is_flag=True, help="Check everything, print the resolved configuration, and stop.")
-@click.option("--resume", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="RUN", help="Continue a run from its newest checkpoint.")
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="RUN",
+    help="Continue a run from its newest checkpoint.",
+)
 def train_command(**options: Any) -> None:
     """Train a language model on verifiable maths.
 
@@ -67,9 +106,13 @@ def train_command(**options: Any) -> None:
         values = _values(options)
         resume: Path | None = options["resume"]
         if resume is None and not options["dry_run"]:
-            output = options["output"] or Path("runs") / f"{values.get('algo', 'aepo')}-{time.strftime('%Y%m%d-%H%M%S')}"
+            output = (
+                options["output"] or Path("runs") / f"{values.get('algo', 'aepo')}-{time.strftime('%Y%m%d-%H%M%S')}"
+            )
             if output.exists() and (not output.is_dir() or any(output.iterdir())):
-                raise ValueError(f"{output} is not empty; continue that run with --resume {output}, or choose another --output")
+                raise ValueError(
+                    f"{output} is not empty; continue that run with --resume {output}, or choose another --output"
+                )
         console.print("loading torch and ray ...", style="dim")
         quiet_libraries()
         stored = RunFolder(resume).config() if resume else {}
@@ -90,7 +133,17 @@ def train_command(**options: Any) -> None:
 def _values(options: dict[str, Any]) -> dict[str, Any]:
     """File, then options, then --set: later ones win."""
     values = read_yaml(options["config_file"]) if options["config_file"] else {}
-    named = ("algo", "model_path", "steps", "batch_size", "group_size", "num_env_runners", "num_learners", "seed", "target_entropy")
+    named = (
+        "algo",
+        "model_path",
+        "steps",
+        "batch_size",
+        "group_size",
+        "num_env_runners",
+        "num_learners",
+        "seed",
+        "target_entropy",
+    )
     given = {name: options[name] for name in named if options[name] is not None}
     if options["problems"] is not None:
         given["env_config"] = {"problems": options["problems"]}

@@ -15,9 +15,7 @@ class AnyText(Text):
     """
 
     def __init__(self, max_length: int = 1_000_000, *, seed: int | None = None) -> None:
-        super().__init__(
-            max_length, min_length=0, charset="".join(chr(code) for code in range(32, 127)), seed=seed
-        )
+        super().__init__(max_length, min_length=0, charset="".join(chr(code) for code in range(32, 127)), seed=seed)
 
     def contains(self, x: Any) -> bool:
         """Whether `x` is a string that is not too long."""

@@ -20,10 +20,7 @@ FILLERS_BEFORE = ("", "", " maybe", " say", " try", " take", " perhaps", " consi
 FILLERS_AFTER = ("", "", " fine", " good", " nice", " yes", " great", " okay")
 CLOSINGS = (" Answer", " Result", " Done", " Finally", " Thus", " Hence", " Therefore", " Conclusion")
 STYLE_WORDS = frozenset(
-    word
-    for words in (OPENERS, CONNECTIVES, VERBS, FILLERS_BEFORE, FILLERS_AFTER, CLOSINGS)
-    for word in words
-    if word
+    word for words in (OPENERS, CONNECTIVES, VERBS, FILLERS_BEFORE, FILLERS_AFTER, CLOSINGS) for word in words if word
 )
 NOISE = 0.3
 """Share of pre-training traces that go wrong: a wrong plan, a slipped step, or a guess without steps."""
@@ -45,7 +42,13 @@ def render(steps: list[str], answer: str, rng: random.Random) -> str:
         if number:
             parts.append(rng.choice(CONNECTIVES))
         left, right = step.split("=")
-        parts += [rng.choice(FILLERS_BEFORE), f" {left}", rng.choice(VERBS), f" {right}", rng.choice(FILLERS_AFTER)]
+        parts += [
+            rng.choice(FILLERS_BEFORE),
+            f" {left}",
+            rng.choice(VERBS),
+            f" {right}",
+            rng.choice(FILLERS_AFTER),
+        ]
     parts += [rng.choice(CLOSINGS), f" \\boxed{{{answer}}}"]
     return "".join(parts)
 

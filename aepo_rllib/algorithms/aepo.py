@@ -115,7 +115,9 @@ class AEPOConfig(GRPOConfig):
         """Checks the dial besides what GRPO checks."""
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
-                raise ValueError(f"{name}={getattr(self, name)!r} is unknown; choose one of {', '.join(map(str, choices))}")
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} is unknown; choose one of {', '.join(map(str, choices))}"
+                )
         schedule_points(self.target_entropy)
         if not 0 < self.temperature_low < self.temperature_high:
             raise ValueError(
@@ -211,7 +213,10 @@ class AEPO(GRPO):
             return [main, tempered]
         positives = (row for group in tempered for row in group if row.advantage > 0)
         limit = self.config.replace_rows
-        chosen = [replace(row, component=MAIN_COMPONENT, advantage=1.0) for row, _ in zip(positives, range(limit), strict=False)]
+        chosen = [
+            replace(row, component=MAIN_COMPONENT, advantage=1.0)
+            for row, _ in zip(positives, range(limit), strict=False)
+        ]
         taken = iter(chosen)
         return [[[next(taken, row) for row in group] for group in main]]
 

@@ -55,12 +55,15 @@ class TextRL(Algorithm):
         self.on_episodes: Callable[[Stream, Groups], None] | None = None
         """Called with every step's groups; the command line writes samples with it."""
 
-    # --- Sampling -----------------------------------------------------------------------------------------------
+    # --- Sampling ---
 
     def next_problems(self) -> list[int]:
         """Problem indices of this training step, one per slot of the batch."""
         return problems_of_step(
-            self.train_steps, batch_size=self.config.batch_size, problem_count=self._problem_count, seed=self.run_seed
+            self.train_steps,
+            batch_size=self.config.batch_size,
+            problem_count=self._problem_count,
+            seed=self.run_seed,
         )
 
     def rollout(self, stream: Stream, problems: Sequence[int], *, temperature: float = 1.0) -> Groups:
@@ -130,7 +133,7 @@ class TextRL(Algorithm):
             self.base_entropy = groups.entropy(metrics.EXACT_ENTROPY)
         return self.base_entropy
 
-    # --- Learning -----------------------------------------------------------------------------------------------
+    # --- Learning ---
 
     def learn(self, streams: Sequence[RowGroups]) -> None:
         """Take this batch's optimizer steps; one row group list per loss component.
@@ -184,7 +187,7 @@ class TextRL(Algorithm):
                 from_worker_or_learner_group=self.learner_group, inference_only=True, timeout_seconds=None
             )
 
-    # --- One training step --------------------------------------------------------------------------------------
+    # --- One training step ---
 
     @contextmanager
     def step_frame(self) -> Iterator[None]:
@@ -225,7 +228,7 @@ class TextRL(Algorithm):
             self._problem_count_cached = counts[0] if counts else local.problem_count()
         return self._problem_count_cached
 
-    # --- State --------------------------------------------------------------------------------------------------
+    # --- State ---
 
     @override(Algorithm)
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -263,7 +266,11 @@ class TextRL(Algorithm):
             CausalLMModule.hf_state(module_state),
             Path(folder),
             dtype=self.config.dtype,
-            info={"algorithm": type(self).__name__, "step": self.train_steps, "base_entropy": self.base_entropy},
+            info={
+                "algorithm": type(self).__name__,
+                "step": self.train_steps,
+                "base_entropy": self.base_entropy,
+            },
         )
 
 

@@ -251,9 +251,7 @@ class TextRLConfig(AlgorithmConfig):
             if not (isinstance(value := getattr(self, name), int) and value >= 1):
                 raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
         if not (isinstance(self.group_size, int) and self.group_size >= 2):
-            raise ValueError(
-                f"group_size={self.group_size!r} must be at least 2: one completion alone has no baseline"
-            )
+            raise ValueError(f"group_size={self.group_size!r} must be at least 2: one completion alone has no baseline")
         if self.updates_per_batch > self.batch_size:
             raise ValueError(
                 f"updates_per_batch={self.updates_per_batch} exceeds batch_size={self.batch_size}, but every "

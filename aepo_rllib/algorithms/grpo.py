@@ -78,7 +78,7 @@ class GRPOConfig(TextRLConfig):
     def validate(self) -> None:
         """Checks clip ranges besides what `TextRLConfig` checks."""
         for name in ("clip_low", "clip_high"):
-            if not 0 < (value := getattr(self, name)):
+            if not (value := getattr(self, name)) > 0:
                 raise ValueError(f"{name}={value!r} must be above 0")
         super().validate()
 

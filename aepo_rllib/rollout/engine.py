@@ -46,6 +46,9 @@ class SamplingFilters:
         return bool(self.top_k or self.top_p < 1 or self.min_p > 0)
 
 
+NO_FILTERS = SamplingFilters()
+
+
 @dataclass(frozen=True)
 class Prompt:
     """One prompt to complete `len(keys)` times.
@@ -104,7 +107,9 @@ class RolloutEngine(abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def from_pretrained(cls, model: str, *, dtype: str = "float32", device: str = "cpu", **options: Any) -> RolloutEngine:
+    def from_pretrained(
+        cls, model: str, *, dtype: str = "float32", device: str = "cpu", **options: Any
+    ) -> RolloutEngine:
         """An engine with the weights of a Hugging Face folder or id.
 
         Raises:
@@ -118,7 +123,7 @@ class RolloutEngine(abc.ABC):
         *,
         max_new_tokens: int,
         stop_ids: Sequence[int],
-        filters: SamplingFilters = SamplingFilters(),
+        filters: SamplingFilters = NO_FILTERS,
     ) -> list[list[Completion]]:
         """Sample `len(prompt.keys)` completions for every prompt, in order.
 

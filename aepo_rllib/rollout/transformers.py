@@ -17,7 +17,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from aepo_rllib.entropy import distribution_moments, token_statistics
 from aepo_rllib.hf import load_model
-from aepo_rllib.rollout.engine import Completion, FinishReason, Prompt, RolloutEngine, SamplingFilters
+from aepo_rllib.rollout.engine import NO_FILTERS, Completion, FinishReason, Prompt, RolloutEngine, SamplingFilters
 from aepo_rllib.rollout.sampling import draw, sampling_law, uniforms
 
 COMPACT_BELOW = 0.75
@@ -53,7 +53,7 @@ class TransformersEngine(RolloutEngine):
         *,
         max_new_tokens: int,
         stop_ids: Sequence[int],
-        filters: SamplingFilters = SamplingFilters(),
+        filters: SamplingFilters = NO_FILTERS,
     ) -> list[list[Completion]]:
         """See `RolloutEngine.generate`."""
         self._check(prompts, max_new_tokens)

@@ -81,9 +81,7 @@ class WorkerProcess:
         assert self._process.stdin is not None
         line = json.dumps({"id": request, "gold": gold, "answer": answer}).encode() + b"\n"
         if len(line) > MAX_REQUEST_BYTES:
-            raise ValueError(
-                f"an answer to compare has {max(len(gold), len(answer))} characters, which is too long"
-            )
+            raise ValueError(f"an answer to compare has {max(len(gold), len(answer))} characters, which is too long")
         self.request, self.due = request, time.monotonic() + self._deadline_s
         try:
             self._process.stdin.write(line)

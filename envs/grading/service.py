@@ -38,9 +38,7 @@ class Grader:
         command: What starts a worker, see `aepo_rllib.envs.grading.worker`.
     """
 
-    def __init__(
-        self, workers: int = 2, deadline_s: float = 3.0, *, command: Sequence[str] = WORKER_COMMAND
-    ) -> None:
+    def __init__(self, workers: int = 2, deadline_s: float = 3.0, *, command: Sequence[str] = WORKER_COMMAND) -> None:
         self.pool = WorkerPool(workers, deadline_s, command=command)
 
     def grade(self, problem: Problem, completion: str) -> Grade:

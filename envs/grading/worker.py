@@ -61,9 +61,7 @@ def _silence_stderr() -> None:
 def _limit_resources() -> None:
     """Cap the address space and write no core files."""
     for kind, limit in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_AS, MEMORY_LIMIT_BYTES)):
-        with contextlib.suppress(
-            ValueError, OSError
-        ):  # macOS refuses RLIMIT_AS; a lower limit may hold already
+        with contextlib.suppress(ValueError, OSError):  # macOS refuses RLIMIT_AS; a lower limit may hold already
             resource.setrlimit(kind, (limit, limit))
 
 

@@ -1,0 +1,40 @@
+# Two commands for a fresh machine: `make train` sets up and runs the main job, `make test` sets up and passes the tests.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup train test test-slow lint types docs clean
+
+setup: $(STAMP)
+
+# Strict editable mode: type checkers follow the folder mapping of pyproject.toml only there.
+$(STAMP): pyproject.toml constraints.txt
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt $(shell grep '^torch==' constraints.txt)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]' --config-settings editable_mode=strict
+	touch $@
+
+train: setup
+	$(BIN)/aepo train --output runs/quickstart
+	$(BIN)/aepo eval runs/quickstart --n 64
+
+test: setup lint types
+	$(BIN)/python -m pytest
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+docs: setup
+	$(BIN)/python -m aepo_rllib.metrics > docs/metrics.md
+
+clean:
+	rm -rf $(VENV) build *.egg-info
