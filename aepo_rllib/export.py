@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from aepo_rllib.hf import load_model, load_tokenizer
+from aepo_rllib.hf import as_tensors, load_model, load_tokenizer
 
 HF_FOLDER = "huggingface"
 INFO_FILE = "aepo.json"
@@ -33,7 +31,7 @@ def write_huggingface(
         info: What else to keep, as `aepo.json`.
     """
     hf_model = load_model(model, dtype=dtype)
-    hf_model.load_state_dict({name: torch.as_tensor(value) for name, value in state.items()})
+    hf_model.load_state_dict(as_tensors(state))
     hf_model.save_pretrained(folder)
     load_tokenizer(model).save_pretrained(folder)
     (folder / INFO_FILE).write_text(json.dumps(dict(info or {}), indent=2) + "\n", encoding="utf-8")

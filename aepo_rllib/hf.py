@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import (
     AutoConfig,
@@ -79,6 +81,16 @@ def check_model(model: str) -> None:
         AutoConfig.from_pretrained(resolve_model(model), trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read model {model!r}: {_first_line(error)}") from error
+
+
+def as_tensors(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """A state dict of tensors, from tensors or arrays; read-only arrays (Ray's object store) are copied."""
+    return {
+        name: torch.tensor(value)
+        if isinstance(value, np.ndarray) and not value.flags.writeable
+        else torch.as_tensor(value)
+        for name, value in state.items()
+    }
 
 
 def stop_ids(model: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -64,7 +65,7 @@ def flatten(result: Mapping[str, Any]) -> dict[str, float]:
         if name in (metrics.GENERATION_SECONDS, metrics.GRADING_SECONDS):
             flat[f"{metrics.THROUGHPUT}/{name}"] = float(value)
     evaluation = result.get("evaluation", {}).get("env_runners", {})
-    if metrics.PASS_AT_1 in evaluation:
+    if math.isfinite(evaluation.get(metrics.PASS_AT_1, math.nan)):  # NaN between evaluations
         flat[f"evaluation/{metrics.PASS_AT_1}"] = float(evaluation[metrics.PASS_AT_1])
     return flat
 

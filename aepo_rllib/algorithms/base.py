@@ -251,6 +251,12 @@ class TextRL(Algorithm):
         self.train_steps, self.base_entropy = state["train_steps"], state["base_entropy"]
 
     @override(Algorithm)
+    def restore_from_path(self, path: str | Path, *args: Any, **kwargs: Any) -> None:
+        """As RLlib's, which leaves remote runners with the weights they started from."""
+        super().restore_from_path(path, *args, **kwargs)
+        self.sync_weights()
+
+    @override(Algorithm)
     def save_to_path(self, path: str | Path | None = None, **kwargs: Any) -> str:
         """As RLlib's; the checkpoint also holds a Hugging Face directory (`huggingface/`)."""
         saved = super().save_to_path(path, **kwargs)

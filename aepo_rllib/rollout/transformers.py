@@ -16,7 +16,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from aepo_rllib.entropy import distribution_moments, token_statistics
-from aepo_rllib.hf import load_model
+from aepo_rllib.hf import as_tensors, load_model
 from aepo_rllib.rollout.engine import NO_FILTERS, Completion, FinishReason, Prompt, RolloutEngine, SamplingFilters
 from aepo_rllib.rollout.sampling import draw, sampling_law, uniforms
 
@@ -67,8 +67,7 @@ class TransformersEngine(RolloutEngine):
 
     def update_weights(self, weights: Iterable[tuple[str, torch.Tensor]], *, version: int) -> None:
         """See `RolloutEngine.update_weights`."""
-        state = {name: torch.as_tensor(tensor) for name, tensor in weights}
-        self.model.load_state_dict(state, strict=True)
+        self.model.load_state_dict(as_tensors(dict(weights)), strict=True)
         self.weights_version = version
 
     @torch.inference_mode()

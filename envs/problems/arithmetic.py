@@ -12,17 +12,22 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import combinations
 
 from aepo_rllib.envs.problems.problem import Problem
 
 LARGEST_VALUE = 99
+SOLUTIONS_KEPT = 8
 FAMILY_WEIGHTS = {"countdown3": 5, "countdown4": 1, "sum3": 2, "sum4": 1}
-SPLIT_SIZES = {"train": 8192, "validation": 128, "test": 96}
+SPLIT_SIZES = {"train": 4096, "validation": 128, "test": 96}
 _SPLIT_PERCENT = {"train": range(0, 80), "validation": range(80, 90), "test": range(90, 100)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Node:
     """A binary expression tree; a leaf has no operator. `value` is exact."""
 
@@ -73,13 +78,56 @@ def split_of(numbers: list[int], target: int) -> str:
     return next(name for name, percents in _SPLIT_PERCENT.items() if percent in percents)
 
 
+def _all_trees(nodes: tuple[Node, ...]) -> Iterator[Node]:
+    """Every expression over all `nodes`, once per way to build it."""
+    if len(nodes) == 1:
+        yield nodes[0]
+        return
+    for i, j in combinations(range(len(nodes)), 2):
+        rest = tuple(node for place, node in enumerate(nodes) if place not in (i, j))
+        for operator, left, right in (("+", i, j), ("*", i, j), ("-", i, j), ("-", j, i)):
+            if (node := combine(operator, nodes[left], nodes[right])) is not None:
+                yield from _all_trees((*rest, node))
+
+
+@lru_cache(maxsize=None)
+def solutions(numbers: tuple[int, ...]) -> dict[int, list[Node]]:
+    """Reachable targets (1-99) of sorted numbers, each with up to `SOLUTIONS_KEPT` random expressions for it."""
+    rng = random.Random(str(numbers))
+    kept: dict[int, list[Node]] = {}
+    seen: Counter[int] = Counter()
+    for tree in _all_trees(tuple(map(Node, numbers))):
+        if tree.value == 0:
+            continue
+        trees = kept.setdefault(tree.value, [])
+        seen[tree.value] += 1
+        if len(trees) < SOLUTIONS_KEPT:
+            trees.append(tree)
+        elif (place := rng.randrange(seen[tree.value])) < SOLUTIONS_KEPT:  # reservoir sampling
+            trees[place] = tree
+    return kept
+
+
 def draw_countdown(size: int, rng: random.Random) -> tuple[list[int], Node]:
-    """Numbers and one solution of a random Countdown problem (target 1-99)."""
-    while True:
-        numbers = [rng.randint(1, 9) for _ in range(size)]
-        tree = random_tree(numbers, rng)
-        if tree is not None and tree.value > 0:
-            return numbers, tree
+    """Numbers and one solution of a random Countdown problem.
+
+    The target is uniform over what the numbers can reach. (The value of a random expression would favour targets
+    with many solutions: easy ones.)
+    """
+    numbers = [rng.randint(1, 9) for _ in range(size)]
+    trees_of = solutions(tuple(sorted(numbers)))
+    target = rng.choice(sorted(trees_of))
+    return numbers, mirrored(rng.choice(trees_of[target]), rng)
+
+
+def mirrored(tree: Node, rng: random.Random) -> Node:
+    """The same expression with the sides of every + and * in random order."""
+    if tree.left is None or tree.right is None:
+        return tree
+    left, right = mirrored(tree.left, rng), mirrored(tree.right, rng)
+    if tree.operator in "+*" and rng.random() < 0.5:
+        left, right = right, left
+    return Node(tree.value, tree.operator, left, right)
 
 
 def draw_sum(size: int, rng: random.Random) -> tuple[list[int], Node]:
@@ -129,7 +177,7 @@ def arithmetic_problems(
     Args:
         split: "train", "validation" or "test".
         families: Weight of each family; default `FAMILY_WEIGHTS`. Problems interleave in these proportions.
-        size: How many problems; default by split (8192, 128, 96).
+        size: How many problems; default by split (4096, 128, 96).
         seed: Which ones.
 
     Raises:

@@ -1,0 +1,204 @@
+"""`aepo eval`."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from aepo_rllib.cli.errors import input_errors
+
+
+class Ks(click.ParamType):
+    """Comma-separated values of k, in any order."""
+
+    name = "K,K,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Sorted and distinct."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(sorted({int(part) for part in value.split(",")}))
+        except ValueError:
+            self.fail(f"{value!r} is not a comma-separated list of whole numbers, such as 1,8,64", param, ctx)
+
+
+@click.command("eval")
+@click.argument("model_or_run", default="embedded")
+@click.option(
+    "--suite",
+    "suites",
+    multiple=True,
+    metavar="NAME",
+    default=("aepo_arithmetic",),
+    show_default=True,
+    help="Test set; may be repeated.",
+)
+@click.option(
+    "--n", type=click.IntRange(min=1), default=64, show_default=True, metavar="N", help="Samples per problem."
+)
+@click.option("--k", "ks", type=Ks(), help="Values of k, none above n.  [default: powers of two up to n]")
+@click.option(
+    "--temperature",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    metavar="T",
+    help="Of the samples; 0 is greedy and needs --n 1.",
+)
+@click.option(
+    "--top-p",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    show_default=True,
+    metavar="P",
+    help="Nucleus filter; 1 is off.",
+)
+@click.option(
+    "--max-new-tokens",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Longest completion.  [default: the suite's; 64 for aepo_arithmetic]",
+)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N problems of every suite.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Of the samples: the same seed gives the same ones.",
+)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Report folder.  [default: RUN/eval, or eval-MODEL here]",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the reports in a folder that already holds some.")
+@click.option("--engine", default="transformers", show_default=True, metavar="NAME", help="Rollout engine.")
+@click.option("--dtype", default="float32", show_default=True, metavar="NAME", help="Of the weights, e.g. bfloat16.")
+@click.option("--device", default="cpu", show_default=True, metavar="NAME", help="Where to sample, e.g. cuda.")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="CPU threads; small models are fastest with 1.",
+)
+def eval_command(model_or_run: str, **options: Any) -> None:
+    """Measure pass@k of a model through lm-eval.
+
+    MODEL_OR_RUN is a Hugging Face folder or id, a run folder of `aepo train` (its newest exported model is taken), or
+    "embedded", the model that ships with this package.
+
+    pass@k is the chance that at least one of k samples solves a problem; pass@1 is the mean accuracy. Every problem is
+    sampled n times, and pass@k estimated from those without bias for every k up to n. It is noisy for k near n: to
+    compare models at k, take n = 2k or more. The intervals say how far the score would move with other problems of the
+    same kind.
+
+    The report folder holds passk.json (scores), passk.png (curves), problems.jsonl (correct samples per problem) and
+    results.json (lm-eval's own).
+
+    \b
+    Examples:
+      aepo eval                                    the embedded model, 96 problems x 64 samples
+      aepo eval runs/aepo --n 256                  a training run
+      aepo eval embedded --temperature 0 --n 1     greedy accuracy
+      aepo eval Qwen/Qwen2.5-0.5B --limit 10 --n 8 --k 1,8 --max-new-tokens 256
+    """
+    from rich.console import Console
+
+    from aepo_rllib.eval.checks import check_sampling, check_suites
+    from aepo_rllib.eval.target import find_target
+
+    notes = Console(stderr=True, highlight=False)
+    with input_errors():
+        target = find_target(model_or_run)
+        check_suites(options["suites"])
+        check_sampling(options["n"], options["ks"], options["temperature"])
+        output: Path = options["output"] or target.output
+        if output.is_dir() and any(output.iterdir()) and not options["overwrite"]:
+            raise ValueError(f"{output} already holds something; add --overwrite, or choose another --output")
+        notes.print("loading torch and lm-eval ...", style="dim")
+        _quiet_libraries(options["threads"])
+        _check_loadable(target.model, options["engine"], options["dtype"], options["device"])
+        summary = _evaluate(target.model, output, options)
+    _show(summary, output)
+
+
+def _evaluate(model: str, output: Path, options: dict[str, Any]) -> dict[str, Any]:
+    from aepo_rllib.eval.run import evaluate_model
+
+    passed = (
+        "suites",
+        "n",
+        "ks",
+        "temperature",
+        "top_p",
+        "max_new_tokens",
+        "limit",
+        "seed",
+        "engine",
+        "dtype",
+        "device",
+    )
+    return evaluate_model(model, output=output, **{name: options[name] for name in passed})
+
+
+def _check_loadable(model: str, engine: str, dtype: str, device: str) -> None:
+    """Refuse what loading the weights would only fail on later.
+
+    Raises:
+        ValueError: unknown engine, dtype or device, or no such model.
+    """
+    import torch
+
+    from aepo_rllib.hf import DTYPES, EMBEDDED, ModelError, check_model
+    from aepo_rllib.rollout import engine_class
+
+    engine_class(engine)
+    if dtype not in DTYPES:
+        raise ValueError(f"unknown dtype {dtype!r}; choose one of {', '.join(DTYPES)}")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch built without that device asserts
+        raise ValueError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from error
+    if model == EMBEDDED or Path(model).is_dir():
+        check_model(model)
+        return
+    click.echo(f"no folder {model} here: looking for it on Hugging Face ...", err=True)
+    try:
+        check_model(model)
+    except ModelError as error:
+        raise ValueError(f"there is no folder {model} here, and as a Hugging Face id: {error}") from error
+
+
+def _show(summary: dict[str, Any], output: Path) -> None:
+    from rich.console import Console
+
+    from aepo_rllib.eval.report import suite_table
+
+    console = Console(highlight=False)
+    for suite, scores in summary.items():
+        console.print(suite_table(suite, scores))
+    click.echo(f"reports: {output}")
+
+
+def _quiet_libraries(threads: int) -> None:
+    """Threads on purpose, and other libraries' chatter off the screen; their errors stay."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("TQDM_DISABLE", "1")  # lm-eval's bars; ours and those of downloads stay
+    import torch
+    from transformers.utils import logging as transformers_logging
+
+    torch.set_num_threads(threads)
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
