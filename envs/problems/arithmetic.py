@@ -22,6 +22,7 @@ from aepo_rllib.envs.problems.problem import Problem
 
 LARGEST_VALUE = 99
 SOLUTIONS_KEPT = 8
+MAX_MISSES = 1000
 FAMILY_WEIGHTS = {"countdown3": 5, "countdown4": 1, "sum3": 2, "sum4": 1}
 SPLIT_SIZES = {"train": 4096, "validation": 128, "test": 96}
 _SPLIT_PERCENT = {"train": range(0, 80), "validation": range(80, 90), "test": range(90, 100)}
@@ -177,7 +178,7 @@ def arithmetic_problems(
     Args:
         split: "train", "validation" or "test".
         families: Weight of each family; default `FAMILY_WEIGHTS`. Problems interleave in these proportions.
-        size: How many problems; default by split (4096, 128, 96).
+        size: How many problems; by default 4096, 128 or 96 by split, or fewer where a family has fewer.
         seed: Which ones.
 
     Raises:
@@ -189,19 +190,21 @@ def arithmetic_problems(
     if unknown := set(families) - set(FAMILY_WEIGHTS):
         raise ValueError(f"unknown family {sorted(unknown)}; choose from {', '.join(FAMILY_WEIGHTS)}")
     wheel = [family for family, weight in families.items() for _ in range(weight)]
-    size = SPLIT_SIZES[split] if size is None else size
+    wanted = SPLIT_SIZES[split] if size is None else size
     rng = random.Random(f"{seed}/{split}")
     problems: dict[str, Problem] = {}
     misses = 0
-    while len(problems) < size:
+    while len(problems) < wanted:
         family = wheel[len(problems) % len(wheel)]
         numbers, tree = draw(family, split, rng)
         problem = make_problem(family, numbers, tree)
         if problem.id in problems:
             misses += 1
-            if misses > 1000:
-                raise ValueError(f"{family} has fewer {split} problems than the {size} asked for")
-            continue
+            if misses <= MAX_MISSES:
+                continue
+            if size is None:  # a small family on its own: all it has
+                break
+            raise ValueError(f"{family} has fewer {split} problems than the {size} asked for")
         misses = 0
         problems[problem.id] = problem
     return list(problems.values())

@@ -41,9 +41,7 @@ def test_the_last_box_is_the_answer(completion: str, answer: str | None) -> None
     assert extract_answer(completion) == answer
 
 
-@pytest.mark.parametrize(
-    "piece", [r"\boxed{", r"\fbox{", "{", "}", " ", "\\", "1", r"\boxed{1}", r"\boxed{{"]
-)
+@pytest.mark.parametrize("piece", [r"\boxed{", r"\fbox{", "{", "}", " ", "\\", "1", r"\boxed{1}", r"\boxed{{"])
 def test_hostile_text_takes_linear_time(piece: str) -> None:
     def seconds(size: int) -> float:
         text = r"\boxed{" + piece * (size // len(piece))

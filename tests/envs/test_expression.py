@@ -57,9 +57,7 @@ def test_value_and_numbers_agree_with_python(text: str, data: st.DataObject) -> 
         return
     expression = parse_expression(written)
     assert expression.value == expected
-    assert sorted(expression.numbers) == sorted(
-        node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)
-    )
+    assert sorted(expression.numbers) == sorted(node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
 
 
 @given(st.text(max_size=300))

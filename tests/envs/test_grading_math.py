@@ -98,9 +98,7 @@ def test_different_answers(gold: str, answer: str) -> None:
     assert not judged(gold, answer)
 
 
-@given(
-    st.integers(-(10**12), 10**12), st.integers(0, 3), st.sampled_from(["{}", "${}$", r"\${}", " {} ", "{}."])
-)
+@given(st.integers(-(10**12), 10**12), st.integers(0, 3), st.sampled_from(["{}", "${}$", r"\${}", " {} ", "{}."]))
 def test_integers_are_read_however_they_are_written(value: int, zeros: int, frame: str) -> None:
     plain = f"{'-' if value < 0 else ''}{'0' * zeros}{abs(value)}"
     assert as_integer(frame.format(plain)) == value
@@ -182,9 +180,7 @@ def test_code_in_answers_never_runs() -> None:
         "{}=5",
         "({},5)",
     ]
-    pairs = [
-        (gold, frame.format(code)) for code in codes for frame in frames for gold in ("5", r"\frac{1}{2}")
-    ]
+    pairs = [(gold, frame.format(code)) for code in codes for frame in frames for gold in ("5", r"\frac{1}{2}")]
     done = subprocess.run(
         [sys.executable, "-c", AUDIT], input=json.dumps(pairs), capture_output=True, text=True, timeout=120
     )

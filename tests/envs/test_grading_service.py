@@ -113,9 +113,7 @@ def test_code_in_an_answer_never_runs(grader: Grader, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "text", ["\x00", "\ud800", "é" * 300, "\n" * 10 + "1", "{" * 100 + "}" * 100, "\\" * 200]
-)
+@pytest.mark.parametrize("text", ["\x00", "\ud800", "é" * 300, "\n" * 10 + "1", "{" * 100 + "}" * 100, "\\" * 200])
 def test_odd_characters_reach_a_verdict(grader: Grader, text: str) -> None:
     assert grader.grade(maths(r"\frac{1}{2}"), box(text)).verdict is not Verdict.CORRECT
 
@@ -147,9 +145,7 @@ def test_works_from_threads(grader: Grader) -> None:
     for thread in threads:
         thread.join(timeout=60)
     expected = [Verdict.CORRECT, Verdict.WRONG, Verdict.WRONG]
-    assert {n: [g.verdict for g in grades] for n, grades in seen.items()} == dict.fromkeys(
-        range(1, 6), expected
-    )
+    assert {n: [g.verdict for g in grades] for n, grades in seen.items()} == dict.fromkeys(range(1, 6), expected)
 
 
 def test_a_grader_made_in_a_thread_outlives_it() -> None:
@@ -176,9 +172,7 @@ for line in sys.stdin:
 """
 
 
-@pytest.mark.parametrize(
-    ("always", "complaint"), [("False", "expected correct, got wrong"), ("True", "wrong, got")]
-)
+@pytest.mark.parametrize(("always", "complaint"), [("False", "expected correct, got wrong"), ("True", "wrong, got")])
 def test_probe_notices_a_broken_grader(always: str, complaint: str) -> None:
     with Grader(workers=1, command=(sys.executable, "-c", LIAR % always)) as grader:
         grader.probe()
