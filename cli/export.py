@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import click
+
 from aepo_rllib.cli.errors import input_errors
 from aepo_rllib.cli.run_folder import HUGGINGFACE, RunFolder
 

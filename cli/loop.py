@@ -8,14 +8,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from aepo_rllib.cli.plots import write_plots
-from aepo_rllib.cli.run_folder import HUGGINGFACE, METRICS, SAMPLES, TENSORBOARD, RunFolder
-from aepo_rllib.cli.settings import RunSettings
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from aepo_rllib import metrics
+from aepo_rllib.cli.plots import write_plots
+from aepo_rllib.cli.run_folder import HUGGINGFACE, METRICS, SAMPLES, TENSORBOARD, RunFolder
+from aepo_rllib.cli.settings import RunSettings
 
 if TYPE_CHECKING:
     from aepo_rllib.algorithms.base import TextRL

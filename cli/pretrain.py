@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+
 from aepo_rllib.cli.errors import input_errors
 
 

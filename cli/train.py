@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import yaml
+
 from aepo_rllib.cli.errors import InputError, input_errors
 from aepo_rllib.cli.run_folder import METRICS, SAMPLES, RunFolder, weights_fingerprint
 from aepo_rllib.cli.settings import RunSettings, build, merge, parse_assignments, read_yaml, resolved

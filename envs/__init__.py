@@ -4,6 +4,7 @@ Importing this package registers `aepo/MathText-v0` with gymnasium. It needs nei
 """
 
 import gymnasium
+
 from aepo_rllib.envs.problems import Problem, ProblemError, ProblemSet, load_problems
 from aepo_rllib.envs.prompts import TEMPLATES, PromptTemplate, get_template
 from aepo_rllib.envs.spaces import AnyText

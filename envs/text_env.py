@@ -8,12 +8,13 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.vector.utils import batch_space
+
 from aepo_rllib.envs.grading import Grade, Grader
 from aepo_rllib.envs.problems import Problem, load_problems
 from aepo_rllib.envs.prompts import get_template
 from aepo_rllib.envs.spaces import AnyText
 from aepo_rllib.envs.verdict import Verdict
-from gymnasium.vector.utils import batch_space
 
 ENV_ID = "aepo/MathText-v0"
 PROBLEM_INDEX = "problem_index"

@@ -1,0 +1,1 @@
+"""Evaluation: lm-eval tasks, models that sample n completions per problem, pass@k with intervals, reports."""

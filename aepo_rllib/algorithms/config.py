@@ -313,8 +313,12 @@ def check_known_key(config: AlgorithmConfig, key: str) -> None:
     Raises:
         ValueError: names the nearest known keys.
     """
-    known: Sequence[str] = [*vars(config), "multiagent", "__trial_info__"]
-    if key in known or isinstance(getattr(type(config), key, None), property):
+    if key.startswith("__") and key.endswith("__"):  # Ray Tune's own
+        return
+    known: Sequence[str] = [*vars(config), "multiagent"]
+    # RLlib's dicts spell some keys differently from its attributes ("input" for "input_").
+    name = config._translate_special_keys(key, warn_deprecated=False)
+    if name in known or isinstance(getattr(type(config), name, None), property):
         return
     nearest = difflib.get_close_matches(key, [name for name in known if not name.startswith("_")], n=3)
     hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""

@@ -10,8 +10,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from aepo_rllib.envs.grading.literals import tidy
 from math_verify import LatexExtractionConfig, parse, verify
+
+from aepo_rllib.envs.grading.literals import tidy
 
 # LaTeX only, and the box as a whole or nothing. The library's defaults also search the text of an unreadable
 # answer for any number, so that `foo(bar 5` would equal 5, and evaluate what they find as Python.

@@ -67,8 +67,9 @@ def _limit_resources() -> None:
 
 def _load_comparison() -> Callable[[str, str], bool]:
     """`math_equal`, seeded for each call and warmed up so that the first request pays no set-up."""
+    from sympy.core.random import seed
+
     from aepo_rllib.envs.grading.symbolic import math_equal
-    from sympy.core.random import seed  # type: ignore[import-untyped]
 
     def compare(gold: str, answer: str) -> bool:
         # sympy tests equality at random points; a verdict must not depend on what was graded before.

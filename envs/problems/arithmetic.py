@@ -15,7 +15,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from itertools import combinations
 
 from aepo_rllib.envs.problems.problem import Problem
@@ -91,7 +91,7 @@ def _all_trees(nodes: tuple[Node, ...]) -> Iterator[Node]:
                 yield from _all_trees((*rest, node))
 
 
-@lru_cache(maxsize=None)
+@cache
 def solutions(numbers: tuple[int, ...]) -> dict[int, list[Node]]:
     """Reachable targets (1-99) of sorted numbers, each with up to `SOLUTIONS_KEPT` random expressions for it."""
     rng = random.Random(str(numbers))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+
 from aepo_rllib.envs.grading import extract_answer
 from aepo_rllib.envs.grading.answers import MAX_ANSWER_CHARS
 

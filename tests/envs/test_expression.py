@@ -8,11 +8,12 @@ import operator
 from fractions import Fraction
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from aepo_rllib.envs.grading import check_countdown
 from aepo_rllib.envs.grading.expression import ExpressionError, parse_expression
 from aepo_rllib.envs.problems import arithmetic_problems
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 SPELLINGS = {

@@ -7,11 +7,12 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from aepo_rllib.envs.grading.literals import as_integer, literal_verdict
 from aepo_rllib.envs.grading.symbolic import math_equal
 from aepo_rllib.envs.verdict import Verdict
-from hypothesis import given
-from hypothesis import strategies as st
 
 # Raw math-verify 0.9.0 reaches these verdicts, except for those we change on purpose, which are marked.
 EQUAL = [

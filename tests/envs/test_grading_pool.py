@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from aepo_rllib.envs.grading.pool import WorkerPool
 from aepo_rllib.envs.verdict import Verdict
 

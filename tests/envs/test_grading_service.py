@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from aepo_rllib.envs.grading import Grade, Grader, GraderBroken
 from aepo_rllib.envs.problems import Problem, arithmetic_problems
 from aepo_rllib.envs.verdict import Verdict

@@ -3,6 +3,7 @@ import random
 from collections import Counter
 
 import pytest
+
 from aepo_rllib.envs.grading import Grader
 from aepo_rllib.envs.problems import ProblemError, arithmetic_problems, load_problems
 from aepo_rllib.envs.problems.arithmetic import FAMILY_WEIGHTS, draw, solutions, split_of

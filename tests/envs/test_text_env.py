@@ -3,13 +3,14 @@ import subprocess
 import sys
 import warnings
 
-import aepo_rllib.envs as envs
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.utils.env_checker import check_env
+
+import aepo_rllib.envs as envs
 from aepo_rllib.envs.spaces import AnyText
 from aepo_rllib.envs.text_env import PROBLEM_INDEX
-from gymnasium.utils.env_checker import check_env
 
 
 @pytest.mark.parametrize("problems", ["arithmetic", "countdown4", "sum3"])

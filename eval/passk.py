@@ -1,0 +1,101 @@
+"""pass@k: the unbiased estimator, and its uncertainty over problems.
+
+Shape suffixes: P problems, K values of k, U distinct counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+RESAMPLES = 10_000
+_CHUNK = 500
+"""Bootstrap resamples drawn at a time, which bounds memory."""
+
+
+class PassAtKCurve(NamedTuple):
+    """pass@k of a set of problems; every array is (K,), in the order of `ks`.
+
+    With a single problem the spread over problems is undefined: `se`, `low` and `high` are nan.
+    """
+
+    ks: tuple[int, ...]
+    mean: np.ndarray
+    """Mean over problems."""
+    se: np.ndarray
+    """Standard error of that mean: sample standard deviation over problems / sqrt(P)."""
+    low: np.ndarray
+    """Lower end of the 95 % bootstrap interval over problems."""
+    high: np.ndarray
+    """Upper end of it."""
+
+
+def pass_at_k(n: int, c: int, k: int) -> float:
+    """Probability that at least one of k samples is correct, from n samples of which c are.
+
+        pass@k = 1 - C(n - c, k) / C(n, k)
+
+    It is unbiased: the share of all k-subsets of the n samples that hold a correct one. avg@n is pass@1 = c / n.
+    Computed in exact integers, so the result is the nearest float for any n (below 2 ms at n = 4096).
+
+    Source: Chen et al. 2021, "Evaluating Large Language Models Trained on Code", arXiv 2107.03374, eq. 1.
+
+    Raises:
+        ValueError: k is not in 1..n (with fewer than k samples pass@k is undefined), or c not in 0..n.
+    """
+    if not 1 <= k <= n:
+        raise ValueError(f"pass@{k} needs 1 <= k <= n, but there are n = {n} samples")
+    if not 0 <= c <= n:
+        raise ValueError(f"{c} correct samples of {n} are impossible")
+    subsets = math.comb(n, k)
+    return (subsets - math.comb(n - c, k)) / subsets
+
+
+def powers_of_two(n: int) -> tuple[int, ...]:
+    """1, 2, 4, ... up to n."""
+    return tuple(1 << exponent for exponent in range(max(n, 0).bit_length()))
+
+
+def pass_at_k_curve(
+    n: int, counts_P: Sequence[int] | np.ndarray, ks: Sequence[int], *, resamples: int = RESAMPLES, seed: int = 0
+) -> PassAtKCurve:
+    """pass@k of a problem set with standard error and 95 % bootstrap interval, all over problems.
+
+    The bootstrap draws P problems with replacement (as multinomial weights) and takes the 2.5 and 97.5 % quantiles of
+    the mean. Both measures say how much the score would move with other problems of the same kind. They include the
+    noise of sampling only while k is well below n: at k = n every problem is a single 0 or 1.
+
+    Args:
+        n: Samples per problem.
+        counts_P: Correct samples of each problem.
+        ks: Values of k.
+        resamples: Bootstrap draws.
+        seed: Of the bootstrap.
+
+    Raises:
+        ValueError: no problems, or as `pass_at_k`.
+    """
+    distinct_U, place_P = np.unique(np.asarray(counts_P, dtype=int), return_inverse=True)
+    if not len(place_P):
+        raise ValueError("pass@k of no problems is undefined")
+    values_UK = np.array([[pass_at_k(n, int(c), k) for k in ks] for c in distinct_U]).reshape(len(distinct_U), len(ks))
+    values_PK = values_UK[place_P]
+    mean_K = values_PK.mean(axis=0)
+    if len(values_PK) == 1:
+        undefined_K = np.full(len(ks), np.nan)
+        return PassAtKCurve(tuple(ks), mean_K, undefined_K, undefined_K, undefined_K)
+    se_K = values_PK.std(axis=0, ddof=1) / math.sqrt(len(values_PK))
+    low_K, high_K = np.quantile(_bootstrap_means(values_PK, resamples, seed), [0.025, 0.975], axis=0)
+    return PassAtKCurve(tuple(ks), mean_K, se_K, low_K, high_K)
+
+
+def _bootstrap_means(values_PK: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Means (resamples, K) over problems drawn with replacement."""
+    rng = np.random.default_rng(seed)
+    problems = len(values_PK)
+    chunks = [min(_CHUNK, resamples - start) for start in range(0, resamples, _CHUNK)]
+    uniform_P = np.full(problems, 1 / problems)
+    return np.concatenate([rng.multinomial(problems, uniform_P, size=size) @ values_PK / problems for size in chunks])

@@ -1,0 +1,67 @@
+"""pass@k curves as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+INK = "#1f2d3a"
+FAMILY_COLOURS = ("#1f77b4", "#d9822b", "#2a9d5c", "#b0478f", "#8a6d3b", "#5a5fcf", "#c0392b", "#4aa3a2")
+
+
+def plot_curves(summary: Mapping[str, Any], file: Path) -> Path:
+    """Draw a panel per suite: pass@k of all problems with its 95 % band, and of every family with error bars.
+
+    Args:
+        summary: From `aepo_rllib.eval.outcomes.summarize`.
+        file: The picture; its ending names the format.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(summary), figsize=(7 * len(summary), 4.8), squeeze=False, layout="constrained")
+    for axis, (suite, scores) in zip(axes[0], summary.items(), strict=True):
+        _draw_suite(axis, suite, scores)
+    figure.savefig(file, dpi=150)
+    plt.close(figure)
+    return file
+
+
+def _draw_suite(axis: Any, suite: str, scores: Mapping[str, Any]) -> None:
+    ks, mean, low, high = _arrays(scores)
+    families = scores["families"] if len(scores["families"]) > 1 else {}
+    for place, (family, part) in enumerate(families.items()):
+        _, family_mean, family_low, family_high = _arrays(part)
+        # Curves are set side by side by a few percent of k, or their error bars would cover one another.
+        shifted = ks * 2.0 ** (0.05 * (place - (len(families) - 1) / 2))
+        colour = FAMILY_COLOURS[place % len(FAMILY_COLOURS)]
+        bars = np.clip([family_mean - family_low, family_high - family_mean], 0, None)
+        label = f"{family} ({part['problems']})"
+        axis.errorbar(
+            shifted, family_mean, bars, color=colour, lw=1.2, elinewidth=0.8, capsize=2, marker="o", ms=3, label=label
+        )
+    axis.fill_between(ks, low, high, color=INK, alpha=0.15, lw=0)
+    axis.plot(ks, mean, color=INK, lw=2.5, marker="o", ms=5, label=f"all ({scores['problems']})")
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(ks, [str(int(k)) for k in ks])
+    axis.minorticks_off()
+    axis.set_ylim(0, 103)  # points at 100 stay whole
+    axis.set_xlabel("k (samples per problem)")
+    axis.set_ylabel("pass@k in %, with 95 % interval over problems")
+    axis.set_title(f"{suite}, n = {scores['n']}, temperature {scores.get('temperature')}")
+    axis.grid(alpha=0.25)
+    handles, labels = axis.get_legend_handles_labels()
+    axis.legend(handles[::-1], labels[::-1], loc="lower right", fontsize=9, title="family (problems)")
+
+
+def _arrays(scores: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """k, then mean and ends of the interval in percent (nan where there is no interval)."""
+    points = scores["k"]
+    ends = np.array([point["ci95"] or (np.nan, np.nan) for point in points.values()], dtype=float)
+    mean = np.array([point["mean"] for point in points.values()], dtype=float)
+    return np.array([int(k) for k in points], dtype=float), 100 * mean, 100 * ends[:, 0], 100 * ends[:, 1]

@@ -1,0 +1,70 @@
+"""What to evaluate: a model's name, its folder, or a training run. Cheap: nothing is loaded."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+EMBEDDED, HF_FOLDER, INFO_FILE = "embedded", "huggingface", "aepo.json"
+"""As in `aepo_rllib.hf` and `aepo_rllib.export`; spelled out because importing those loads torch."""
+
+_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A model to evaluate.
+
+    Attributes:
+        model: Hugging Face folder or id, or "embedded".
+        output: Where its reports go unless told otherwise.
+    """
+
+    model: str
+    output: Path
+
+
+def find_target(text: str) -> Target:
+    """The model behind what the user gave.
+
+    A training run stands for its newest export: `RUN/huggingface`, else that of the checkpoint with the most steps.
+
+    Raises:
+        ValueError: no such folder, or a folder with no model in it.
+    """
+    folder = Path(text).expanduser()
+    if text == EMBEDDED:
+        return Target(text, Path(f"eval-{text}"))
+    if (folder / "config.json").is_file():
+        return Target(str(folder), Path(f"eval-{folder.resolve().name}"))
+    if folder.is_dir():
+        return Target(str(_newest_export(folder)), folder / "eval")
+    if not _HUB_ID.fullmatch(text) or ("/" in text and folder.parent.is_dir()):
+        raise ValueError(f"there is no folder {text}")
+    return Target(text, Path(f"eval-{text.rpartition('/')[2]}"))
+
+
+def _newest_export(run: Path) -> Path:
+    if (run / HF_FOLDER / "config.json").is_file():
+        return run / HF_FOLDER
+    exports = [
+        checkpoint / HF_FOLDER
+        for checkpoint in (run / "checkpoints").glob("[!.]*")
+        if (checkpoint / HF_FOLDER / "config.json").is_file()
+    ]
+    if not exports:
+        raise ValueError(
+            f"{run} is neither a model (config.json) nor a run with an exported one "
+            f"({HF_FOLDER}/ or checkpoints/*/{HF_FOLDER}/)"
+        )
+    return max(exports, key=lambda export: (_step(export), export.parent.name))
+
+
+def _step(export: Path) -> int:
+    """The training step an export was made at; -1 when it does not say."""
+    try:
+        return int(json.loads((export / INFO_FILE).read_text(encoding="utf-8"))["step"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return -1

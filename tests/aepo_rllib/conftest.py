@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from transformers import AutoModelForCausalLM, GPT2Config, MistralConfig
+
+from aepo_rllib.envs.text_env import ACTION_SPACE, OBSERVATION_SPACE
+from aepo_rllib.rl_module import CausalLMModule
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    """Small matrices are slower on many threads, and sums should come in one order."""
+    torch.set_num_threads(1)
+
+
+ABSOLUTE_POSITIONS, SLIDING_WINDOW = "gpt2", "mistral"
+"""Tiny architectures that notice what the embedded one cannot: RoPE forgives shifted positions."""
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Folders of random models, 32 tokens each: learned positions and dropout, and a window of 4 tokens."""
+    shape = {"vocab_size": 32, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 0}
+    configs = {
+        ABSOLUTE_POSITIONS: GPT2Config(n_positions=64, n_embd=16, n_layer=2, n_head=2, **shape),
+        SLIDING_WINDOW: MistralConfig(
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=8,
+            sliding_window=4,
+            max_position_embeddings=64,
+            **shape,
+        ),
+    }
+    folders = {}
+    for name, config in configs.items():
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(config)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.ndim > 1:
+                    parameter.mul_(10)  # away from the uniform policy, so that positions and context matter
+        folders[name] = str(tmp_path_factory.mktemp(name))
+        model.save_pretrained(folders[name])
+    return folders
+
+
+def build_module(model: str, **model_config: Any) -> CausalLMModule:
+    """A learner's module, built as the algorithm builds it."""
+    return RLModuleSpec(
+        module_class=CausalLMModule,
+        observation_space=OBSERVATION_SPACE,
+        action_space=ACTION_SPACE,
+        model_config={"model": model, **model_config},
+    ).build()
+
+
+@pytest.fixture(scope="session")
+def module() -> CausalLMModule:
+    """The embedded model as the learner sees it."""
+    return build_module("embedded")

@@ -1,0 +1,240 @@
+"""AEPO and GRPO as RLlib algorithms, on a real Ray: layouts, checkpoints, evaluation, refusals."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from ray.rllib.algorithms.algorithm import Algorithm
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from aepo_rllib import AEPOConfig, GRPOConfig, metrics
+from aepo_rllib.algorithms.base import RatioError
+from aepo_rllib.export import HF_FOLDER, INFO_FILE
+from aepo_rllib.rollout import Prompt
+
+STEPS = 2
+
+
+def small(config, **settings):
+    return (
+        config.debugging(seed=3)
+        .training(batch_size=6, group_size=4)
+        .evaluation(evaluation_interval=10, evaluation_duration=24)
+        .update_from_dict({"tempered_share": 1.0, **settings} if isinstance(config, AEPOConfig) else settings)
+    )
+
+
+def weights(algo):
+    state = algo.learner_group.get_state(components="learner/rl_module")
+    return state["learner"]["rl_module"]["default_policy"]
+
+
+def figures(result):
+    """What a step computed, without wall times."""
+    sections = (metrics.MAIN, metrics.TEMPERED, metrics.CONTROL)
+    return {f"{s}/{k}": float(v) for s in sections for k, v in result.get(s, {}).items()}
+
+
+@pytest.fixture(scope="module")
+def reference(ray_cluster, tmp_path_factory):
+    """An AEPO run in one process: its results, weights, checkpoint, and the step after the checkpoint."""
+    algo = small(AEPOConfig()).build_algo()
+    results = [algo.train() for _ in range(STEPS)]
+    saved_weights = weights(algo)
+    path = algo.save_to_path(str(tmp_path_factory.mktemp("run") / "checkpoint"))
+    evaluation = algo.evaluate()["env_runners"]
+    following = algo.train()
+    yield {
+        "algo": algo,
+        "results": [figures(result) for result in results],
+        "raw": results,
+        "weights": saved_weights,
+        "path": path,
+        "evaluation": evaluation,
+        "following": figures(following),
+    }
+    algo.stop()
+
+
+@pytest.mark.parametrize(("runners", "learners"), [(1, 0), (2, 0), (0, 2)])
+def test_every_layout_computes_the_same(reference, runners, learners):
+    algo = small(AEPOConfig(), num_env_runners=runners, num_learners=learners).build_algo()
+    try:
+        for expected in reference["results"]:
+            assert figures(algo.train()) == pytest.approx(expected, rel=1e-4, abs=1e-6)
+        for name, expected in reference["weights"].items():
+            # Adam's first steps divide by tiny second moments, so rounding grows; signs of updates may not differ.
+            np.testing.assert_allclose(weights(algo)[name], expected, atol=1e-4)
+    finally:
+        algo.stop()
+
+
+@pytest.mark.parametrize("runners", [0, 2])
+def test_a_restored_run_goes_on_as_if_nothing_had_happened(reference, runners):
+    if runners == 0:
+        algo = Algorithm.from_checkpoint(reference["path"])
+    else:
+        algo = small(AEPOConfig(), num_env_runners=runners).build_algo()
+        algo.restore_from_path(reference["path"])
+    try:
+        assert algo.train_steps == STEPS
+        for name, expected in reference["weights"].items():
+            np.testing.assert_array_equal(weights(algo)[name], expected)
+        exact = runners == 0
+        assert figures(algo.train()) == pytest.approx(reference["following"], rel=0 if exact else 1e-4, abs=1e-6)
+    finally:
+        algo.stop()
+
+
+def test_first_ratio_is_one_and_positives_are_learned_from(reference):
+    for result in reference["raw"]:
+        assert result[metrics.UPDATE][metrics.FIRST_RATIO_MAX_DEVIATION] < 1e-4
+        assert result[metrics.UPDATE][metrics.TRAINED_ROWS] > 0
+        learner = result["learners"]["default_policy"]
+        assert learner[metrics.loss_of("tempered")] > 0  # minus the log-prob of positives
+        assert result[metrics.CONTROL][metrics.TEMPERATURE] == 0.8  # the base model is above half its own entropy
+
+
+def test_checkpoint_holds_a_hugging_face_directory_with_the_current_weights(reference):
+    from pathlib import Path
+
+    folder = Path(reference["path"]) / HF_FOLDER
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert tokenizer.decode(tokenizer("Make 7 from 1 2 4.")["input_ids"]) == "Make 7 from 1 2 4."
+    for name, tensor in model.state_dict().items():
+        np.testing.assert_array_equal(tensor.numpy(), reference["weights"][f"model.{name}"])
+    info = json.loads((folder / INFO_FILE).read_text())
+    assert info["step"] == STEPS
+    assert 0.8 < info["base_entropy"] < 0.95
+
+
+def test_evaluation_uses_validation_problems_and_leaves_the_training_order_alone(reference):
+    assert reference["evaluation"][metrics.PASS_AT_1] == reference["evaluation"]["episode_return_mean"]
+    assert reference["evaluation"]["num_episodes"] == 24
+    algo = reference["algo"]
+    env = algo.eval_env_runner.env
+    assert env.problems[0].id != algo.env_runner.env.problems[0].id
+    train_ids = {problem.id for problem in algo.env_runner.env.problems}
+    assert not train_ids & {problem.id for problem in env.problems}
+
+
+def test_engine_samples_from_the_learners_weights_after_an_update(reference):
+    algo = reference["algo"]
+    engine = algo.env_runner.engine
+    prompt = algo.env_runner.encoder.encode("Make 7 from 1 2 4.")
+    [[completion]] = engine.generate([Prompt(prompt, [(1,)])], max_new_tokens=32, stop_ids=algo.env_runner.stop_ids)
+    model = AutoModelForCausalLM.from_pretrained(reference["path"] + f"/{HF_FOLDER}")
+    current = {name.removeprefix("model."): torch.as_tensor(value) for name, value in weights(algo).items()}
+    model.load_state_dict(current)
+    ids = torch.tensor([[*prompt, *completion.token_ids]])
+    logp = model(ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+    expected = logp.gather(-1, ids[0, len(prompt) :, None]).squeeze(-1).detach().numpy()
+    np.testing.assert_allclose(completion.policy_logp, expected, atol=1e-4)
+
+
+def test_grpo_has_no_tempered_stream(ray_cluster):
+    algo = small(GRPOConfig()).build_algo()
+    try:
+        result = algo.train()
+    finally:
+        algo.stop()
+    assert metrics.TEMPERED not in result
+    assert set(result[metrics.CONTROL]) == {metrics.BASE_ENTROPY}
+    assert result["learners"]["default_policy"][metrics.loss_of("main")] is not None
+
+
+def test_an_engine_with_other_weights_stops_the_run(ray_cluster):
+    algo = small(GRPOConfig()).build_algo()
+    try:
+        runner = algo.env_runner
+        broken = {name: tensor * 1.01 for name, tensor in runner.engine.model.state_dict().items()}
+        runner.engine.update_weights(broken.items(), version=99)
+        with pytest.raises(RatioError, match="did not sample from the learner's weights"):
+            algo.train()
+    finally:
+        algo.stop()
+
+
+def test_replacing_rows_and_a_lagged_controller(ray_cluster):
+    config = small(AEPOConfig(), composition="replace", replace_rows=5, entropy_lag=1, positive_rule="advantage")
+    algo = config.build_algo()
+    try:
+        first, second = algo.train(), algo.train()
+    finally:
+        algo.stop()
+    assert first[metrics.CONTROL][metrics.TEMPERATURE] == 1.0  # nothing measured yet
+    assert second[metrics.CONTROL][metrics.ENTROPY] == first[metrics.MAIN][metrics.EXACT_ENTROPY]
+    assert second[metrics.CONTROL][metrics.TEMPERATURE] == 0.8
+    assert first["learners"]["default_policy"][metrics.loss_of("tempered")] == 0  # its rows are main rows now
+
+
+def test_a_step_without_any_positive_is_a_plain_grpo_step(ray_cluster):
+    """With four tokens nothing gets solved: no stream has a gradient, and the step still ends."""
+    algo = small(AEPOConfig(), max_new_tokens=4).build_algo()
+    try:
+        result = algo.train()
+    finally:
+        algo.stop()
+    assert result[metrics.TEMPERED][metrics.POSITIVES] == 0
+    assert result[metrics.UPDATE][metrics.TRAINED_ROWS] == 0
+    assert result[metrics.MAIN][metrics.TRUNCATED_SHARE] == 1.0
+    assert result["learners"]["default_policy"]["total_loss"] == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"group_size": 1}, "group_size=1 must be at least 2"),
+        ({"batch_size": 2, "updates_per_batch": 3}, "updates_per_batch=3 exceeds batch_size=2"),
+        ({"target_entropy": -0.1}, "-0.1 is no entropy target"),
+        ({"target_entropy": "half"}, "'half' is no entropy target"),
+        ({"target_entropy": [[5, 0.5]]}, "start at 0"),
+        (
+            {"temperature_low": 1.2, "temperature_high": 1.2},
+            "temperature_low=1.2 must be above 0",
+        ),
+        ({"tempered_share": 0}, "tempered_share=0"),
+        ({"composition": "replace"}, "composition='replace' and replace_rows=0 clash"),
+        ({"controller": "pid"}, "controller='pid' is unknown; choose one of switch, proportional"),
+        ({"top_p": 0.99}, "ignore_filters_in_ratio"),
+        ({"engine": "sglang"}, "unknown rollout engine 'sglang'"),
+        ({"num_env_runners": 64}, "need 64 CPUs, but there are"),
+        ({"num_learners": 9, "batch_size": 16}, "num_learners=9 exceeds the 8 groups"),
+        ({"env_config": {"problems": "nowhere"}}, "no problems called 'nowhere'"),
+        ({"env_config": {"template": "nope"}}, "unknown prompt template 'nope'"),
+        ({"model_path": "/nowhere/at/all"}, "cannot read"),
+        ({"dtype": "int8"}, "dtype='int8'"),
+    ],
+)
+def test_validation_names_the_option_its_value_and_the_cure(settings, message):
+    with pytest.raises(ValueError, match=message):
+        AEPOConfig().update_from_dict(settings).validate()
+
+
+def test_unknown_keys_are_refused_with_a_suggestion():
+    with pytest.raises(ValueError, match="unknown config key 'target_entrpy'; did you mean target_entropy"):
+        AEPOConfig().update_from_dict({"target_entrpy": 0.4})
+    with pytest.raises(ValueError, match="unknown config key 'entropy_control'"):  # a method, not a setting
+        AEPOConfig().update_from_dict({"entropy_control": 0.4})
+
+
+def test_filters_can_be_accepted_by_name():
+    AEPOConfig().sampling(top_p=0.99, ignore_filters_in_ratio=True).validate()
+
+
+def test_documented_metrics_are_the_logged_ones(reference):
+    """docs/metrics.md is generated from the same table, and the table lists exactly what a run logs."""
+    from pathlib import Path
+
+    logged = set()
+    for section in (metrics.MAIN, metrics.TEMPERED, metrics.CONTROL, metrics.UPDATE, metrics.THROUGHPUT):
+        logged |= {f"{section}/{name}" for name in reference["raw"][-1][section]}
+    env_runners = reference["raw"][-1]["env_runners"]
+    logged |= {
+        f"{metrics.THROUGHPUT}/{n}" for n in (metrics.GENERATION_SECONDS, metrics.GRADING_SECONDS) if n in env_runners
+    }
+    assert logged == {metric.key for metric in metrics.DOCUMENTED}
+    page = Path(__file__).parents[2] / "docs" / "metrics.md"
+    assert page.read_text(encoding="utf-8") == metrics.as_markdown()

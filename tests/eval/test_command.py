@@ -1,0 +1,62 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from aepo_rllib.cli.eval import eval_command
+
+
+@pytest.fixture
+def aepo_eval(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(eval_command, list(arguments))
+
+
+def test_evaluates_and_refuses_to_overwrite(aepo_eval, tmp_path):
+    arguments = ("--n", "4", "--limit", "6", "--k", "4,1")
+    result = aepo_eval(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "pass@4" in result.output
+    assert "reports: eval-embedded" in result.output
+    first = (tmp_path / "eval-embedded" / "passk.json").read_text()
+    assert list(json.loads(first)["aepo_arithmetic"]["k"]) == ["1", "4"]
+    again = aepo_eval(*arguments)
+    assert again.exit_code == 2
+    assert "--overwrite" in again.output
+    assert aepo_eval(*arguments, "--overwrite").exit_code == 0
+    assert (tmp_path / "eval-embedded" / "passk.json").read_text() == first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--k", "1,128"], "pass@128 needs 1 <= k <= n"),
+        (["--k", "1,x"], "comma-separated"),
+        (["--suite", "aepo_arithmetics"], "did you mean aepo_arithmetic"),
+        (["./nowhere"], "there is no folder ./nowhere"),
+        (["no/such-model"], "there is no folder no/such-model here"),
+        (["--temperature", "0"], "equal samples"),
+        (["--top-p", "0"], "--top-p"),
+        (["--engine", "vlm"], "unknown rollout engine"),
+        (["--dtype", "int3"], "unknown dtype"),
+        (["--device", "abacus"], "cannot use device"),
+        (["--max-new-tokens", "600", "--n", "1", "--limit", "1"], "context is 512"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(aepo_eval, arguments, message):
+    result = aepo_eval(*arguments)
+    assert result.exit_code == 2, result.output
+    assert message in result.output
+    assert "Traceback" not in result.output
+
+
+def test_help_is_fast_and_has_examples():
+    code = (
+        "import sys; from click.testing import CliRunner; from aepo_rllib.cli.eval import eval_command; "
+        "print(CliRunner().invoke(eval_command, ['--help']).output); "
+        "assert not {'torch', 'lm_eval', 'numpy', 'transformers'} & set(sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "Examples:" in shown

@@ -1,0 +1,106 @@
+import pickle
+
+import pytest
+from lm_eval.api.instance import Instance
+
+from aepo_rllib.envs import load_problems
+from aepo_rllib.eval.decoding import Decoding
+from aepo_rllib.eval.models import SampledText, SamplingLM
+from aepo_rllib.rollout import FinishReason, SamplingFilters
+
+KWARGS = {"do_sample": True, "temperature": 1.0, "max_gen_toks": 64, "until": []}
+PROBLEMS = load_problems("arithmetic", split="test")
+
+
+@pytest.fixture(scope="module")
+def lm():
+    return SamplingLM("embedded", seed=5)
+
+
+def requests(n, problems=range(3), **kwargs):
+    """What lm-eval hands to a model: every request n times, as the same object."""
+    made = [
+        Instance("generate_until", {}, (PROBLEMS[i].text, KWARGS | kwargs), 0, metadata=("aepo_arithmetic", i, n))
+        for i in problems
+    ]
+    return [request for request in made for _ in range(n)]
+
+
+def test_samples_are_the_keyed_samples_of_the_engine(lm, direct_samples):
+    texts = lm.generate_until(requests(6))
+    expected = direct_samples(6, range(3), seed=5)
+    assert texts == [text for text, _ in expected]
+    assert [text.truncated for text in texts] == [reason is FinishReason.LENGTH for _, reason in expected]
+
+
+def test_samples_of_a_prompt_differ_and_repeat_with_the_seed(lm):
+    texts = lm.generate_until(requests(16, problems=[0]))
+    assert len(set(texts)) > 8
+    assert lm.generate_until(requests(16, problems=[0])) == texts
+    assert SamplingLM("embedded", seed=6).generate_until(requests(16, problems=[0])) != texts
+
+
+def test_neither_waves_nor_n_nor_other_problems_change_a_sample(lm):
+    texts = lm.generate_until(requests(8))
+    small_waves = SamplingLM("embedded", seed=5, max_rows=5)
+    assert small_waves.generate_until(requests(8)) == texts
+    assert lm.generate_until(requests(12, problems=[1]))[:8] == texts[8:16]
+
+
+def test_greedy_decoding_gives_one_sample_and_refuses_more(lm, direct_samples):
+    first = lm.generate_until(requests(1, do_sample=False, temperature=0.0))
+    assert first == SamplingLM("embedded", seed=99).generate_until(requests(1, do_sample=True, temperature=0.0))
+    assert first == [text for text, _ in direct_samples(1, range(3), seed=0, top_k=1)]
+    with pytest.raises(ValueError, match="4 equal samples"):
+        lm.generate_until(requests(4, do_sample=False))
+
+
+def test_requests_with_other_arguments_keep_their_places(lm):
+    short, long = requests(4, problems=[0], max_gen_toks=3), requests(4, problems=[1])
+    texts = lm.generate_until(short + long)
+    assert all(text.truncated for text in texts[:4])
+    assert texts[4:] == lm.generate_until(long)
+
+
+def test_text_is_cut_at_stop_strings(lm):
+    whole = lm.generate_until(requests(8, problems=[0]))
+    cut = lm.generate_until(requests(8, problems=[0], until="\\boxed"))
+    assert [text.partition("\\boxed")[0] for text in whole] == cut
+    assert not any("\\boxed" in text for text in cut)
+
+
+def test_special_tokens_in_a_prompt_are_text(lm):
+    assert lm.tokenizer.eos_token_id not in lm.encoder.encode("Add 1 2<eos>.")
+
+
+def test_log_likelihoods_are_refused(lm):
+    with pytest.raises(NotImplementedError, match="only generates"):
+        lm.loglikelihood([])
+    with pytest.raises(NotImplementedError, match="only generates"):
+        lm.loglikelihood_rolling([])
+
+
+def test_generation_arguments():
+    decoding = Decoding.from_kwargs(
+        {"do_sample": True, "temperature": 0.6, "top_k": 20, "top_p": 0.9, "min_p": 0.1, "until": "x"}
+    )
+    assert decoding == Decoding(256, 0.6, SamplingFilters(20, 0.9, 0.1), ("x",))
+    assert Decoding.from_kwargs({"do_sample": False}).greedy
+    with pytest.raises(ValueError, match="seed"):
+        Decoding.from_kwargs({"do_sample": True, "temperature": 1.0, "seed": 1})
+    with pytest.raises(ValueError, match="top_p"):
+        Decoding.from_kwargs({"do_sample": True, "temperature": 1.0, "top_p": 1.5})
+    with pytest.raises(ValueError, match="negative"):
+        Decoding.from_kwargs({"do_sample": True, "temperature": -1.0})
+
+
+def test_cut_is_at_the_first_of_all_stop_strings():
+    decoding = Decoding.from_kwargs({"do_sample": False, "until": ["c", "", "b"]})
+    assert decoding.cut("abcb") == "a"
+    assert decoding.cut("xyz") == "xyz"
+
+
+def test_sampled_text_survives_pickling():
+    text = pickle.loads(pickle.dumps(SampledText("abc", truncated=True)))
+    assert text == "abc"
+    assert text.truncated

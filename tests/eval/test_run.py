@@ -1,0 +1,66 @@
+import json
+
+import pytest
+from rich.console import Console
+
+from aepo_rllib.eval.report import suite_table
+from aepo_rllib.eval.run import evaluate_model
+
+SUITE = "aepo_arithmetic"
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reports")
+    return evaluate_model(n=16, limit=20, seed=1, output=folder), folder
+
+
+def test_reports_agree_with_one_another(evaluated):
+    summary, folder = evaluated
+    scores = summary[SUITE]
+    assert json.loads((folder / "passk.json").read_text()) == summary
+    problems = [json.loads(line) for line in (folder / "problems.jsonl").read_text().splitlines()]
+    assert len(problems) == scores["problems"] == 20
+    assert sum(p["correct"] for p in problems) / (16 * 20) == pytest.approx(scores["k"]["1"]["mean"])
+    stock = json.loads((folder / "results.json").read_text())
+    assert stock["results"][SUITE]["pass@16,graded"] == pytest.approx(scores["k"]["16"]["mean"])
+    assert stock["results"][SUITE]["pass@4_stderr,graded"] == pytest.approx(scores["k"]["4"]["se"])
+    assert stock["config"]["model_args"]["seed"] == 1
+    assert "samples" not in stock
+    assert (folder / "passk.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_summary_is_complete(evaluated):
+    scores = evaluated[0][SUITE]
+    assert list(scores["k"]) == ["1", "2", "4", "8", "16"]
+    assert (scores["n"], scores["temperature"], scores["max_gen_toks"]) == (16, 1.0, 64)
+    assert sum(part["problems"] for part in scores["families"].values()) == 20
+    low, high = scores["k"]["1"]["ci95"]
+    assert low < scores["k"]["1"]["mean"] < high
+    assert 0 <= scores["truncated"] <= 0.1
+    assert scores["timed_out"] == scores["grader_crashed"] == 0
+
+
+def test_table_lists_k_in_numeric_order(evaluated):
+    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115 - only recorded
+    console.print(suite_table(SUITE, evaluated[0][SUITE]))
+    labels = [line.split()[0] for line in console.export_text().splitlines() if line.strip().startswith("pass@")]
+    assert labels == ["pass@1", "pass@2", "pass@4", "pass@8", "pass@16"]
+
+
+def test_greedy_accuracy_needs_one_sample():
+    scores = evaluate_model(n=1, limit=4, temperature=0)[SUITE]
+    assert scores == evaluate_model(n=1, limit=4, temperature=0, seed=9)[SUITE] | {
+        "k": scores["k"],
+        "families": scores["families"],
+    }
+    assert scores["families"]["sum3"]["k"]["1"]["ci95"] is None if "sum3" in scores["families"] else True
+    with pytest.raises(ValueError, match="equal samples"):
+        evaluate_model(n=2, temperature=0)
+
+
+def test_unknown_suites_and_impossible_k_are_refused_before_loading():
+    with pytest.raises(ValueError, match="did you mean aepo_arithmetic"):
+        evaluate_model("no-such-model", suites=("arithmetic",))
+    with pytest.raises(ValueError, match="pass@128"):
+        evaluate_model("no-such-model", n=64, ks=(1, 128))
