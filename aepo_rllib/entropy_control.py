@@ -85,7 +85,8 @@ def parse_level(level: float | str) -> tuple[float, bool]:
         value = float("nan")
     if not 0 < value < float("inf"):
         raise ValueError(
-            f"{level!r} is no entropy target; give nats per token above 0 (0.43) or a fraction of the base entropy (0.5x)"
+            f"{level!r} is no entropy target; give nats per token above 0 (0.43) or a fraction of the base entropy "
+            "(0.5x)"
         )
     return value, bool(match and match.group(2))
 

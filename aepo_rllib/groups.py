@@ -56,7 +56,7 @@ class Groups:
     def figures(self) -> dict[str, float]:
         """What is logged of a stream, see docs/metrics.md."""
         verdicts = [verdict_of(episode) for episode in self.episodes]
-        finished = [reason for reason in self._outputs(Columns.FINISH_REASON)]
+        finished = list(self._outputs(Columns.FINISH_REASON))
         lengths = [len(ids) for ids in self._outputs(Columns.COMPLETION_IDS)]
         judged = self.rewards_PG[self.usable_PG]
         figures = {

@@ -35,7 +35,7 @@ class PretrainRecipe:
     adamw_lr: float = 3e-3
     noise: float = NOISE
     seed: int = 0
-    families: dict[str, int] = field(default_factory=lambda: {"countdown3": 4, "countdown4": 3, "sum3": 1, "sum4": 1})
+    families: dict[str, int] = field(default_factory=lambda: {"countdown3": 6, "countdown4": 1, "sum3": 1, "sum4": 1})
 
 
 def model_config(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:

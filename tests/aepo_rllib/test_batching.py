@@ -186,6 +186,12 @@ def test_rows_without_advantage_are_dropped_but_counted() -> None:
     assert [row.weight for row in first] == pytest.approx([2 / 20, 2 / 20, 2 / 10])
 
 
+def test_groups_are_spread_evenly_over_the_learners() -> None:
+    main = [[handmade_row(2, 1.0), handmade_row(3, -1.0)] for _ in range(7)]
+    (step,) = deal([main], updates=1, learners=3, aggregation="token-mean", max_length=16)
+    assert sorted(len(rows) for rows in step) == [4, 4, 6]
+
+
 def test_a_step_without_positives_leaves_the_main_term_alone() -> None:
     main = [[handmade_row(2, 1.0), handmade_row(3, -1.0)]]
     tempered = [[handmade_row(4, 0.0, 1), handmade_row(6, 0.0, 1)]]

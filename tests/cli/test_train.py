@@ -1,0 +1,160 @@
+"""`aepo train` as a user runs it: a real run, killed, resumed, exported, evaluated."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from transformers import AutoModelForCausalLM
+
+SMALL = ["--batch-size", "6", "--group-size", "4", "--set", "checkpoint_every=2", "--set", "evaluation_interval=3"]
+
+
+def aepo(*arguments, **kwargs):
+    command = [sys.executable, "-m", "aepo_rllib.cli.main", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **kwargs)
+
+
+def records(run, name="metrics.jsonl"):
+    return [json.loads(line) for line in (run / name).read_text().splitlines()]
+
+
+def without_times(record):
+    return {key: value for key, value in record.items() if not key.startswith(("throughput", "time"))}
+
+
+def weights_hash(run):
+    return hashlib.sha256((run / "huggingface" / "model.safetensors").read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    result = aepo("train", "--steps", 5, "--output", run, *SMALL)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return run, result.stdout
+
+
+def test_a_run_leaves_everything_it_promises(uninterrupted):
+    run, shown = uninterrupted
+    assert "loading torch and ray" in shown
+    assert "step 5/5" in shown
+    assert f"aepo eval {run}" in "".join(shown.split("\n"))
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert (config["algo"], config["batch_size"], config["target_entropy"]) == ("aepo", 6, "0.5x")
+    assert [record["step"] for record in records(run)] == [1, 2, 3, 4, 5]
+    assert "evaluation/pass@1" in records(run)[2]
+    assert "evaluation/pass@1" not in records(run)[3]
+    samples = records(run, "samples.jsonl")
+    assert {sample["stream"] for sample in samples} == {"main", "tempered"}
+    assert {sample["verdict"] for sample in samples} <= {"correct", "wrong", "no_answer"}
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step_000004", "step_000005"]
+    for plot in ("entropy.png", "reward.png"):
+        assert (run / plot).read_bytes().startswith(b"\x89PNG")
+    assert AutoModelForCausalLM.from_pretrained(run / "huggingface").num_parameters() > 300_000
+
+
+def test_tensorboard_reads_the_run_back(uninterrupted):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run, _ = uninterrupted
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    shown = [event.value for event in events.Scalars("main/reward_mean")]
+    assert shown == pytest.approx([record["main/reward_mean"] for record in records(run)])
+
+
+def test_a_killed_run_resumes_to_the_same_weights(uninterrupted, tmp_path):
+    whole, _ = uninterrupted
+    run = tmp_path / "killed"
+    command = [sys.executable, "-m", "aepo_rllib.cli.main", "train", "--steps", "5", "--output", str(run), *SMALL]
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 200
+    while not (run / "checkpoints" / "step_000002").is_dir():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (run / "huggingface").exists()
+    result = aepo("train", "--resume", run)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert list(map(without_times, records(run))) == list(map(without_times, records(whole)))
+    assert weights_hash(run) == weights_hash(whole)
+
+
+def test_ctrl_c_ends_with_a_checkpoint_and_says_how_to_go_on(tmp_path):
+    run = tmp_path / "interrupted"
+    command = [sys.executable, "-m", "aepo_rllib.cli.main", "train", "--steps", "500", "--output", str(run), *SMALL]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 200
+    while not (run / "metrics.jsonl").is_file():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    assert "aepo train --resume" in output
+    last = records(run)[-1]["step"]
+    assert (run / "checkpoints" / f"step_{last:06d}").is_dir()
+
+
+def test_export_and_eval_of_a_run(uninterrupted, tmp_path):
+    run, _ = uninterrupted
+    assert aepo("export", run, tmp_path / "model").returncode == 0
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "model").num_parameters() > 300_000
+    result = aepo("eval", run, "--n", 4, "--limit", 5)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "pass@4" in result.stdout
+    assert Path(run / "eval" / "passk.json").is_file()
+
+
+def test_real_problems_with_the_real_verifier(tmp_path):
+    """GSM8K rows in their published schema, a random model with a byte-level tokenizer: every row gets a verdict."""
+    model, problems = tmp_path / "model", tmp_path / "gsm8k.jsonl"
+    rows = [
+        {
+            "question": "Natalia sold 48 clips in April and half as many in May. How many in all?",
+            "answer": "48/2=24\n#### 72",
+        },
+        {
+            "question": "A robe takes 2 bolts of blue fiber and half that much white. How many bolts?",
+            "answer": "#### 3",
+        },
+        {"question": "James runs 3 sprints 3 times a week, 60 m each. Meters a week?", "answer": "#### 540"},
+    ]
+    problems.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    random_model(model, [row["question"] for row in rows])
+    result = aepo(
+        "train", "--model", model, "--problems", problems, "--steps", 2, "--output", tmp_path / "run",
+        "--set", "env_config.template=boxed", "--set", "evaluation_interval=null", "--set", "max_new_tokens=16", *SMALL[:4],
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    for record in records(tmp_path / "run"):
+        verdicts = sum(value for key, value in record.items() if key.startswith("main/verdict_"))
+        assert verdicts == pytest.approx(1)
+        assert record["main/verdict_timed_out"] == record["main/verdict_grader_crashed"] == 0
+
+
+def random_model(folder, texts):
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=320, special_tokens=["<eos>"], initial_alphabet=alphabet)
+    tokenizer.train_from_iterator(texts, trainer)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>").save_pretrained(folder)
+    config = Qwen3Config(
+        vocab_size=320, hidden_size=64, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=32, tie_word_embeddings=True, eos_token_id=0, max_position_embeddings=512,
+    )  # fmt: skip
+    Qwen3ForCausalLM(config).save_pretrained(folder)
