@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -36,7 +35,9 @@ def train(algo: TextRL, settings: RunSettings, folder: RunFolder, console: Conso
     try:
         with _progress(settings.steps, algo.train_steps, console) as show:
             while algo.train_steps < settings.steps:
-                record = flatten(algo.train()) | {"step": algo.train_steps, "time": time.time()}
+                result = algo.train()
+                record = flatten(result) | evaluated(algo, result)
+                record |= {"step": algo.train_steps, "time": time.time()}
                 folder.append(METRICS, record)
                 for key, value in record.items():
                     writer.add_scalar(key, value, algo.train_steps)
@@ -52,7 +53,7 @@ def train(algo: TextRL, settings: RunSettings, folder: RunFolder, console: Conso
 
 
 def flatten(result: Mapping[str, Any]) -> dict[str, float]:
-    """This step's figures out of RLlib's nested result, as `section/name`; evaluation results included."""
+    """This step's figures out of RLlib's nested result, as `section/name`."""
     flat = {}
     for section in SECTIONS:
         for name, value in result.get(section, {}).items():
@@ -64,10 +65,15 @@ def flatten(result: Mapping[str, Any]) -> dict[str, float]:
     for name, value in result.get("env_runners", {}).items():
         if name in (metrics.GENERATION_SECONDS, metrics.GRADING_SECONDS):
             flat[f"{metrics.THROUGHPUT}/{name}"] = float(value)
-    evaluation = result.get("evaluation", {}).get("env_runners", {})
-    if math.isfinite(evaluation.get(metrics.PASS_AT_1, math.nan)):  # NaN between evaluations
-        flat[f"evaluation/{metrics.PASS_AT_1}"] = float(evaluation[metrics.PASS_AT_1])
     return flat
+
+
+def evaluated(algo: TextRL, result: Mapping[str, Any]) -> dict[str, float]:
+    """Evaluation figures, of steps that evaluated: RLlib repeats the last ones in between."""
+    interval = algo.config.evaluation_interval
+    if not interval or algo.train_steps % interval:
+        return {}
+    return {f"evaluation/{metrics.PASS_AT_1}": float(result["evaluation"]["env_runners"][metrics.PASS_AT_1])}
 
 
 def summary(folder: RunFolder) -> Table:

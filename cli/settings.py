@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -39,8 +40,8 @@ class RunSettings:
                 raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice instead of dropping the first."""
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that reads 1e-6 as a number, and refuses a key given twice instead of dropping the first."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -48,6 +49,12 @@ class _UniqueKeys(yaml.SafeLoader):
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} twice", node.start_mark)
         return super().construct_mapping(node, deep)
+
+
+# PyYAML follows YAML 1.1, where 1e-6 without a dot is a string.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -60,7 +67,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if path.stat().st_size > MAX_YAML_BYTES:
         raise ValueError(f"{path}: larger than {MAX_YAML_BYTES} bytes")
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         line = f":{mark.line + 1}" if mark else ""
@@ -84,7 +91,7 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
         if not equals or not key:
             raise ValueError(f"--set {assignment!r}: expected key=value")
         try:
-            value = yaml.load(text, Loader=_UniqueKeys)
+            value = yaml.load(text, Loader=_Loader)
         except yaml.YAMLError as error:
             raise ValueError(f"--set {assignment!r}: the value is no YAML") from error
         *outer, last = key.split(".")

@@ -296,8 +296,8 @@ class TextRLConfig(AlgorithmConfig):
         if needed > available:
             raise ValueError(
                 f"num_env_runners={self.num_env_runners}, evaluation_num_env_runners="
-                f"{self.evaluation_num_env_runners or 0} and num_learners={self.num_learners} need {needed:g} CPUs, but "
-                f"there are {available:g}; lower one of them"
+                f"{self.evaluation_num_env_runners or 0} and num_learners={self.num_learners} need {needed:g} CPUs, "
+                f"but there are {available:g}; lower one of them"
             )
 
     def _set(self, **values: Any) -> Self:

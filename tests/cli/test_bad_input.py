@@ -66,7 +66,7 @@ def test_problem_files(tmp_path):
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("algo: aepo\nlr: 1]", "config.yaml:2"),
+        ("algo: aepo\nlr: ]", "config.yaml:2"),
         ("lr: 1e-3\nlr: 1e-4", "twice"),
         ("- a\n- b", "mapping"),
         ("x: !!python/object/apply:os.system ['touch hacked']", "config.yaml:1"),
@@ -110,11 +110,11 @@ def test_export_of_nothing(tmp_path):
 def test_dry_run_prints_a_configuration_that_reads_back(tmp_path):
     import yaml
 
-    first = run("train", "--dry-run", "--set", "alpha=2", "--target-entropy", "0.75x")
+    first = run("train", "--dry-run", "--set", "alpha=2", "--set", "lr=1e-6", "--target-entropy", "0.75x")
     assert first.exit_code == 0, first.output
     text = "\n".join(first.output.splitlines()[1:])
     values = yaml.safe_load(text)
-    assert values["alpha"] == 2
+    assert (values["alpha"], values["lr"]) == (2, 1e-6)
     assert values["target_entropy"] == "0.75x"
     del values["model_sha256"]
     file = tmp_path / "config.yaml"

@@ -131,9 +131,10 @@ def test_real_problems_with_the_real_verifier(tmp_path):
     ]
     problems.write_text("".join(json.dumps(row) + "\n" for row in rows))
     random_model(model, [row["question"] for row in rows])
+    settings = ("env_config.template=boxed", "evaluation_interval=null", "max_new_tokens=16")
     result = aepo(
-        "train", "--model", model, "--problems", problems, "--steps", 2, "--output", tmp_path / "run",
-        "--set", "env_config.template=boxed", "--set", "evaluation_interval=null", "--set", "max_new_tokens=16", *SMALL[:4],
+        "train", "--model", model, "--problems", problems, "--steps", 2, "--output", tmp_path / "run", *SMALL[:4],
+        *(word for setting in settings for word in ("--set", setting)),
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
     for record in records(tmp_path / "run"):
