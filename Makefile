@@ -30,8 +30,9 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# From inside build/, where the installed package is found before the folders of the same names.
 types: setup
-	$(BIN)/mypy
+	cd build && $(abspath $(BIN))/mypy --config-file ../pyproject.toml
 
 docs: setup
 	$(BIN)/python -m aepo_rllib.metrics > docs/metrics.md

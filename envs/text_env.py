@@ -92,7 +92,7 @@ class MathTextEnv(gymnasium.Env[str, str]):
         info = problem_info(self._problem) | grade_info(grade)
         return "", grade.verdict.reward, True, False, info
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:
         """The problem, and after a step the completion and its verdict."""
         if self.render_mode is None or self._problem is None:
             return None

@@ -55,7 +55,11 @@ def render(steps: list[str], answer: str, rng: random.Random) -> str:
 
 def equations(tree: Node, rng: random.Random) -> list[str]:
     """The steps of `tree` as equations such as `3*5=15`."""
-    return [f"{node.left.value}{node.operator}{node.right.value}={node.value}" for node in steps_of(tree, rng)]
+    return [
+        f"{node.left.value}{node.operator}{node.right.value}={node.value}"
+        for node in steps_of(tree, rng)
+        if node.left is not None and node.right is not None
+    ]
 
 
 def slip(step: str, rng: random.Random) -> str:

@@ -80,7 +80,7 @@ def model_folder(name: str, tiny_models: dict[str, str]) -> str:
 def test_shared_prompts_equal_padded_rows_in_values_and_gradients(
     name: str, rows: list[tuple[int, int, int]], tiny_models: dict[str, str]
 ) -> None:
-    # In float64, so that a difference is one of the algebra and not of rounding.
+    # In float64, so that rounding is left to the norms, which Llama-like models compute in float32.
     shared = build_module(model_folder(name, tiny_models), dtype="float64")
     padded = build_module(model_folder(name, tiny_models), dtype="float64", share_prompts=False)
     assert shared.share_prompts
@@ -90,12 +90,12 @@ def test_shared_prompts_equal_padded_rows_in_values_and_gradients(
     padded_values, padded_gradients = outputs_and_gradients(padded, batch)
     plain_values = one_row_at_a_time(padded, batch)
     for column, value in values.items():
-        torch.testing.assert_close(value, padded_values[column], atol=1e-9, rtol=1e-9)
-        torch.testing.assert_close(value, plain_values[column], atol=1e-9, rtol=1e-9)
+        torch.testing.assert_close(value, padded_values[column], atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(value, plain_values[column], atol=1e-6, rtol=1e-6)
     assert gradients.keys() == padded_gradients.keys()
     assert len(gradients) > 5
     for parameter, gradient in gradients.items():
-        torch.testing.assert_close(gradient, padded_gradients[parameter], atol=1e-7, rtol=1e-7)
+        torch.testing.assert_close(gradient, padded_gradients[parameter], atol=1e-5, rtol=1e-5)
 
 
 def test_padding_ids_do_not_matter(module: CausalLMModule) -> None:
