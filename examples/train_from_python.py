@@ -26,7 +26,7 @@ def main() -> None:
         AEPOConfig()
         .language_model(model_path="embedded")
         .problems(problems="arithmetic")
-        .training(batch_size=16, group_size=8, lr=3e-4)
+        .training(batch_size=16, group_size=8, lr=6e-4)
         .entropy_control(target_entropy="0.5x")
         .debugging(seed=0)
     )

@@ -28,7 +28,7 @@ from aepo_rllib.export import HF_FOLDER, write_huggingface
 from aepo_rllib.groups import Groups
 from aepo_rllib.problem_order import problems_of_step
 from aepo_rllib.rl_module import CausalLMModule
-from aepo_rllib.rollout import RolloutRequest, Stream
+from aepo_rllib.rollout import RolloutRequest, Stream, engine_class
 
 logger = logging.getLogger(__name__)
 
@@ -125,12 +125,16 @@ class TextRL(Algorithm):
         )
 
     def measure_base_entropy(self) -> float:
-        """Exact entropy per token of the starting weights on training problems; measured once, then kept."""
+        """Entropy per token of the starting weights on training problems; measured once, then kept.
+
+        Exact where the engine sees logits, else the sampled surprisal.
+        """
         if self.base_entropy is None:
             count = -(-BASE_ENTROPY_COMPLETIONS // self.config.group_size)
             problems = problems_of_step(0, batch_size=count, problem_count=self._problem_count, seed=self.run_seed)
             groups = self.rollout(Stream.BASE_ENTROPY, problems)
-            self.base_entropy = groups.entropy(metrics.EXACT_ENTROPY)
+            exact = engine_class(self.config.engine).exact_entropy
+            self.base_entropy = groups.entropy(metrics.EXACT_ENTROPY if exact else metrics.SAMPLED_SURPRISAL)
         return self.base_entropy
 
     # --- Learning ---

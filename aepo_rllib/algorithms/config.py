@@ -48,7 +48,7 @@ class TextRLConfig(AlgorithmConfig):
         self.aggregation = "token-mean"
         self.ratio_tolerance = 0.01
         # Optimizer.
-        self.lr = 3e-4
+        self.lr = 6e-4
         self.weight_decay = 0.0
         self.adam_betas = (0.9, 0.999)
         self.grad_clip = 1.0

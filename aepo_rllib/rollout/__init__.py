@@ -17,6 +17,7 @@ __all__ = [
     "RolloutRequest",
     "SamplingFilters",
     "Stream",
+    "engine_class",
     "make_engine",
 ]
 

@@ -1,13 +1,9 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
-from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from transformers import AutoModelForCausalLM, GPT2Config, MistralConfig
 
-from aepo_rllib.envs.text_env import ACTION_SPACE, OBSERVATION_SPACE
 from aepo_rllib.rl_module import CausalLMModule
 
 
@@ -15,10 +11,6 @@ from aepo_rllib.rl_module import CausalLMModule
 def _one_thread() -> None:
     """Small matrices are slower on many threads, and sums should come in one order."""
     torch.set_num_threads(1)
-
-
-ABSOLUTE_POSITIONS, SLIDING_WINDOW = "gpt2", "mistral"
-"""Tiny architectures that notice what the embedded one cannot: RoPE forgives shifted positions."""
 
 
 @pytest.fixture(scope="session")
@@ -50,16 +42,6 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         folders[name] = str(tmp_path_factory.mktemp(name))
         model.save_pretrained(folders[name])
     return folders
-
-
-def build_module(model: str, **model_config: Any) -> CausalLMModule:
-    """A learner's module, built as the algorithm builds it."""
-    return RLModuleSpec(
-        module_class=CausalLMModule,
-        observation_space=OBSERVATION_SPACE,
-        action_space=ACTION_SPACE,
-        model_config={"model": model, **model_config},
-    ).build()
 
 
 @pytest.fixture(scope="session")

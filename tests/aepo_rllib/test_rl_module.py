@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ABSOLUTE_POSITIONS, SLIDING_WINDOW, build_module
+from modules import ABSOLUTE_POSITIONS, SLIDING_WINDOW, build_module
 
 from aepo_rllib.columns import Columns
 from aepo_rllib.entropy import token_statistics
@@ -95,7 +95,8 @@ def test_shared_prompts_equal_padded_rows_in_values_and_gradients(
     assert gradients.keys() == padded_gradients.keys()
     assert len(gradients) > 5
     for parameter, gradient in gradients.items():
-        torch.testing.assert_close(gradient, padded_gradients[parameter], atol=1e-5, rtol=1e-5)
+        scale = max(1.0, padded_gradients[parameter].abs().max().item())
+        torch.testing.assert_close(gradient, padded_gradients[parameter], atol=2e-6 * scale, rtol=0)
 
 
 def test_padding_ids_do_not_matter(module: CausalLMModule) -> None:

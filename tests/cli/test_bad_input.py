@@ -96,7 +96,7 @@ def test_resume_refuses_what_is_no_run_and_other_settings(tmp_path):
     dry = run("train", "--dry-run")
     assert dry.exit_code == 0
     (tmp_path / "config.yaml").write_text("".join(line + "\n" for line in dry.output.splitlines()[1:]))
-    refused(run("train", "--resume", tmp_path, "--set", "lr=0.1"), "lr (was 0.0003, now 0.1)")
+    refused(run("train", "--resume", tmp_path, "--set", "lr=0.1"), "lr (was 0.0006, now 0.1)")
     text = (tmp_path / "config.yaml").read_text()
     fingerprint = next(line for line in text.splitlines() if line.startswith("model_sha256"))
     (tmp_path / "config.yaml").write_text(text.replace(fingerprint, "model_sha256: abc"))
