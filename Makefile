@@ -8,12 +8,11 @@ STAMP := $(VENV)/.installed
 
 setup: $(STAMP)
 
-# Strict editable mode: type checkers follow the folder mapping of pyproject.toml only there.
 $(STAMP): pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt $(shell grep '^torch==' constraints.txt)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]' --config-settings editable_mode=strict
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
 train: setup
@@ -30,9 +29,11 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# From inside build/, where the installed package is found before the folders of the same names.
+# mypy does not follow the folder mapping of pyproject.toml, so it sees the package laid out as it installs.
 types: setup
-	cd build && $(abspath $(BIN))/mypy --config-file ../pyproject.toml
+	rm -rf build/types && mkdir -p build/types/aepo_rllib
+	ln -s $(CURDIR)/aepo_rllib/* $(CURDIR)/envs $(CURDIR)/eval $(CURDIR)/cli build/types/aepo_rllib/
+	cd build/types && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml
 
 docs: setup
 	$(BIN)/python -m aepo_rllib.metrics > docs/metrics.md
