@@ -37,6 +37,10 @@ STATE_KEY = "text_rl"
 MAX_SAMPLING_ROUNDS = 4
 
 
+class UnjudgedError(RuntimeError):
+    """Too many completions came back without a verdict for their rewards to mean anything."""
+
+
 class RatioError(RuntimeError):
     """The engine and the learner disagree about the log-probs of freshly sampled tokens."""
 
@@ -71,6 +75,7 @@ class TextRL(Algorithm):
 
         Raises:
             RuntimeError: some groups never came back although healthy runners were asked again.
+            UnjudgedError: the grader timed out or crashed on too many of them.
         """
         request = RolloutRequest(
             stream=stream,
@@ -88,9 +93,19 @@ class TextRL(Algorithm):
         for episode in sorted(episodes, key=lambda e: e.get_infos(0)[SAMPLE]):
             groups[episode.get_infos(0)[SLOT]].append(episode)
         result = Groups(groups)
+        self._check_judged(result)
         if self.on_episodes is not None:
             self.on_episodes(stream, result)
         return result
+
+    def _check_judged(self, groups: Groups) -> None:
+        share = 1.0 - groups.usable_PG.float().mean().item()
+        if share > self.config.max_unjudged_share:
+            raise UnjudgedError(
+                f"the grader timed out or crashed on {share:.0%} of the completions, more than "
+                f"max_unjudged_share={self.config.max_unjudged_share:.0%}; give it more time or processes "
+                "(env_config: grader_deadline_s, grader_workers), or look at the answers in samples.jsonl"
+            )
 
     def _collect(self, request: RolloutRequest) -> list[SingleAgentEpisode]:
         """Episodes of a request from all runners; groups a runner fails to bring are asked for again.

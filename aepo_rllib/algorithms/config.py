@@ -58,6 +58,7 @@ class TextRLConfig(AlgorithmConfig):
         self.observation_space, self.action_space = OBSERVATION_SPACE, ACTION_SPACE
         self.env_config = {"problems": "arithmetic"}
         self.validation_problems: str | None = None
+        self.max_unjudged_share = 0.2
         self.env_runner_cls = TextEnvRunner
         self.num_env_runners = 0
         self.evaluation_interval = 20
@@ -91,6 +92,7 @@ class TextRLConfig(AlgorithmConfig):
         validation_problems: str | None = NotProvided,
         fields: Mapping[str, str] = NotProvided,
         template: str = NotProvided,
+        max_unjudged_share: float = NotProvided,
         **env_config: Any,
     ) -> Self:
         """Sets the problems to solve; shorthand for `environment(env_config=...)`.
@@ -101,6 +103,8 @@ class TextRLConfig(AlgorithmConfig):
                 set. Other sources have none: without it, switch evaluation off (`evaluation_interval=None`).
             fields: Field map of files and datasets.
             template: Name of the prompt template.
+            max_unjudged_share: The run stops when the grader times out or crashes on more than this share of a
+                batch.
             env_config: Further arguments of `MathTextEnv`.
 
         Returns:
@@ -108,7 +112,7 @@ class TextRLConfig(AlgorithmConfig):
         """
         given = {"problems": problems, "fields": fields, "template": template, **env_config}
         self.environment(env_config={name: value for name, value in given.items() if value is not NotProvided})
-        return self._set(validation_problems=validation_problems)
+        return self._set(validation_problems=validation_problems, max_unjudged_share=max_unjudged_share)
 
     def sampling(
         self,

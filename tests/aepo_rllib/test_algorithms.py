@@ -9,7 +9,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from aepo_rllib import AEPOConfig, GRPOConfig, metrics
-from aepo_rllib.algorithms.base import RatioError
+from aepo_rllib.algorithms.base import RatioError, UnjudgedError
 from aepo_rllib.export import HF_FOLDER, INFO_FILE
 from aepo_rllib.rollout import Prompt
 
@@ -152,6 +152,20 @@ def test_an_engine_with_other_weights_stops_the_run(ray_cluster):
         broken = {name: tensor * 1.01 for name, tensor in runner.engine.model.state_dict().items()}
         runner.engine.update_weights(broken.items(), version=99)
         with pytest.raises(RatioError, match="did not sample from the learner's weights"):
+            algo.train()
+    finally:
+        algo.stop()
+
+
+def test_a_grader_that_cannot_judge_stops_the_run(ray_cluster):
+    """Sums whose answers need the worker processes, and no time to compare them."""
+    config = small(GRPOConfig()).problems(problems="sum3", grader_deadline_s=1e-6, grader_workers=1)
+    config.env_config["template"] = "plain"
+    algo = config.evaluation(evaluation_interval=None).build_algo()
+    try:
+        runner = algo.env_runner
+        runner.encoder.decode = lambda token_ids: "\\boxed{\\frac{4}{3}}"  # not an integer, so math-verify is asked
+        with pytest.raises(UnjudgedError, match="max_unjudged_share=20%"):
             algo.train()
     finally:
         algo.stop()
