@@ -79,7 +79,7 @@ def evaluated(algo: TextRL, result: Mapping[str, Any]) -> dict[str, float]:
 def summary(folder: RunFolder) -> Table:
     """First and last steps side by side."""
     records = folder.read(METRICS)
-    window = min(20, len(records))
+    window = min(20, max(1, len(records) // 2))
     table = Table(title=f"{folder.path}: {len(records)} steps", title_justify="left")
     table.add_column("")
     table.add_column(f"first {window} steps", justify="right")
@@ -112,7 +112,7 @@ def _progress(total: int, done: int, console: Console) -> Iterator[Any]:
             final = record["step"] == total
             if final or record["step"] == done + 1 or time.monotonic() - last >= PLAIN_LINE_SECONDS:
                 last = time.monotonic()
-                console.print(f"step {record['step']:.0f}/{total}  {_figures(record)}", highlight=False)
+                console.print(f"step {record['step']:.0f}/{total}  {_figures(record)}", highlight=False, soft_wrap=True)
 
         yield show_line
         return

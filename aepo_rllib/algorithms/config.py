@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -240,6 +241,7 @@ class TextRLConfig(AlgorithmConfig):
             ValueError: names the option, its value and the cure.
         """
         super().validate()
+        self._make_paths_absolute()
         self._validate_numbers()
         self._validate_filters()
         find_engine_class(self.engine)
@@ -249,6 +251,16 @@ class TextRLConfig(AlgorithmConfig):
             self._validate_problems()
         self._validate_resources()
         check_model(self.model_path)
+
+    def _make_paths_absolute(self) -> None:
+        """Ray's processes, and Tune's trials above all, run in other folders than the user."""
+        if Path(self.model_path).is_dir():
+            self.model_path = str(Path(self.model_path).resolve())
+        problems = self.env_config.get("problems", "")
+        if Path(problems).is_file():
+            self.env_config = {**self.env_config, "problems": str(Path(problems).resolve())}
+        if self.validation_problems and Path(self.validation_problems).is_file():
+            self.validation_problems = str(Path(self.validation_problems).resolve())
 
     def _validate_numbers(self) -> None:
         for name in ("batch_size", "updates_per_batch", "max_new_tokens", "torch_threads"):

@@ -252,3 +252,13 @@ def test_documented_metrics_are_the_logged_ones(reference):
     assert logged == {metric.key for metric in metrics.DOCUMENTED}
     page = Path(__file__).parents[2] / "docs" / "metrics.md"
     assert page.read_text(encoding="utf-8") == metrics.as_markdown()
+
+
+def test_relative_paths_are_made_absolute(tmp_path, monkeypatch):
+    """Ray's processes run elsewhere."""
+    (tmp_path / "mine.jsonl").write_text('{"problem": "1+1?", "answer": "2"}\n')
+    monkeypatch.chdir(tmp_path)
+    config = GRPOConfig().problems(problems="mine.jsonl").evaluation(evaluation_interval=None)
+    config.validate()
+    assert config.env_config["problems"] == str(tmp_path / "mine.jsonl")
+    assert config.model_path == "embedded"
