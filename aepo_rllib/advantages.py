@@ -27,13 +27,17 @@ def group_advantages(
     if rewards_PG.ndim != 2:
         raise ValueError(f"rewards must be (prompts, group), got shape {tuple(rewards_PG.shape)}")
     usable_PG = torch.ones_like(rewards_PG, dtype=torch.bool) if usable_PG is None else usable_PG
+    rewards_PG = rewards_PG.masked_fill(~usable_PG, 0.0)
     count_P1 = usable_PG.sum(1, keepdim=True)
-    mean_P1 = (rewards_PG * usable_PG).sum(1, keepdim=True) / count_P1.clamp_min(1)
-    centred_PG = (rewards_PG - mean_P1) * usable_PG
+    centred_PG = (rewards_PG - rewards_PG.sum(1, keepdim=True) / count_P1.clamp_min(1)) * usable_PG
+    # Equal rewards that binary cannot hold (0.9) differ from their computed mean, and a tiny std would blow that up.
+    lowest_P1 = rewards_PG.masked_fill(~usable_PG, torch.inf).amin(1, keepdim=True)
+    highest_P1 = rewards_PG.masked_fill(~usable_PG, -torch.inf).amax(1, keepdim=True)
+    centred_PG = centred_PG * (highest_P1 > lowest_P1)
     if scale_by_std:
         variance_P1 = centred_PG.square().sum(1, keepdim=True) / (count_P1 - 1).clamp_min(1)
         centred_PG = centred_PG / (variance_P1.sqrt() + eps)
-    return centred_PG * (count_P1 >= 2)
+    return centred_PG
 
 
 def leave_one_out_advantages(rewards_PG: torch.Tensor, usable_PG: torch.Tensor | None = None) -> torch.Tensor:

@@ -36,8 +36,8 @@ def distribution_moments(logp_V: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     p_V = logp_V.exp()
     finite_logp_V = logp_V.masked_fill(p_V == 0, 0.0)
     mean = (p_V * finite_logp_V).sum(-1)
-    second_moment = (p_V * finite_logp_V.square()).sum(-1)
-    return -mean, (second_moment - mean.square()).clamp_min(0.0)
+    # Centred first: E[x^2] - E[x]^2 cancels where the distribution is nearly uniform.
+    return -mean, (p_V * (finite_logp_V - mean.unsqueeze(-1)).square()).sum(-1)
 
 
 def token_statistics(logits_BTV: torch.Tensor, token_ids_BT: torch.Tensor) -> TokenStatistics:

@@ -100,10 +100,14 @@ def schedule_points(target: Target) -> list[tuple[int, float | str]]:
     if isinstance(target, int | float | str):
         parse_level(target)
         return [(0, target)]
-    points = [(int(step), level) for step, level in target]
+    try:
+        points = [(step, level) for step, level in target]
+    except TypeError as error:
+        raise ValueError(f"{target!r} is no target entropy: neither a level nor a list of [step, level]") from error
     steps = [step for step, _ in points]
-    if not points or steps[0] != 0 or steps != sorted(set(steps)):
-        raise ValueError(f"a target schedule needs increasing steps that start at 0, got steps {steps}")
+    whole = all(isinstance(step, int) for step in steps)
+    if not points or not whole or steps[0] != 0 or steps != sorted(set(steps)):
+        raise ValueError(f"a target schedule needs increasing whole steps that start at 0, got {steps}")
     for _, level in points:
         parse_level(level)
     return points

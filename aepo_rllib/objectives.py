@@ -77,6 +77,8 @@ def row_weights(lengths: Sequence[int], *, aggregation: str, max_length: int | N
     Raises:
         ValueError: unknown aggregation.
     """
+    if aggregation not in AGGREGATIONS:
+        raise ValueError(f"unknown aggregation {aggregation!r}; choose one of {', '.join(AGGREGATIONS)}")
     rows = len(lengths)
     if not lengths:
         return []
@@ -84,21 +86,16 @@ def row_weights(lengths: Sequence[int], *, aggregation: str, max_length: int | N
         return [1.0 / sum(lengths)] * rows
     if aggregation == "seq-mean-token-mean":
         return [1.0 / (rows * length) for length in lengths]
-    if aggregation == "seq-mean-token-sum-norm":
-        if max_length is None:
-            raise ValueError("seq-mean-token-sum-norm needs max_length")
-        return [1.0 / (rows * max_length)] * rows
-    raise ValueError(f"unknown aggregation {aggregation!r}; choose one of {', '.join(AGGREGATIONS)}")
+    if max_length is None:
+        raise ValueError("seq-mean-token-sum-norm needs max_length")
+    return [1.0 / (rows * max_length)] * rows
 
 
 AGGREGATIONS = ("token-mean", "seq-mean-token-mean", "seq-mean-token-sum-norm")
 
 
 def weighted_sum(loss_BT: torch.Tensor, mask_BT: torch.Tensor, weight_B: torch.Tensor) -> torch.Tensor:
-    """sum_i weight_i sum_t mask_it loss_it; a differentiable zero when no row or token counts.
-
-    Padding may hold anything, NaN included: it is replaced, not multiplied, by zero.
-    """
+    """sum_i weight_i sum_t mask_it loss_it; a differentiable zero when no row or token counts."""
     return (torch.where(mask_BT, loss_BT, torch.zeros_like(loss_BT)).sum(-1) * weight_B).sum()
 
 
@@ -113,8 +110,11 @@ def composed_loss(
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """The whole loss and the value of each component, coefficient included.
 
-    `component_B` says which entry of `components` a row belongs to.
+    `component_B` says which entry of `components` a row belongs to. Padding may hold anything, NaN included.
     """
+    # Masked before the surrogates too: their own backward pass would make 0 * NaN of it.
+    logp_BT = torch.where(mask_BT, logp_BT, torch.zeros_like(logp_BT))
+    old_logp_BT = torch.where(mask_BT, old_logp_BT, torch.zeros_like(old_logp_BT))
     terms = []
     for index, component in enumerate(components):
         loss_BT = component.surrogate(logp_BT, old_logp_BT, advantage_B)
@@ -126,4 +126,4 @@ def composed_loss(
 def kl_k3(logp_BT: torch.Tensor, other_logp_BT: torch.Tensor) -> torch.Tensor:
     """Schulman's k3 estimate of KL(pi || other) per token, from tokens drawn from pi; never negative."""
     log_ratio_BT = other_logp_BT - logp_BT
-    return log_ratio_BT.exp() - 1 - log_ratio_BT
+    return torch.expm1(log_ratio_BT) - log_ratio_BT

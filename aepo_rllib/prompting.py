@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import takewhile
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -21,7 +22,7 @@ class PromptEncoder:
         template: Its `frame` decides what stands around the text.
 
     Raises:
-        ValueError: the frame is the model's chat template and the tokenizer has none.
+        ValueError: the frame needs a chat template or ChatML tokens that the tokenizer does not have.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, template: PromptTemplate) -> None:
@@ -50,6 +51,11 @@ class PromptEncoder:
         if template.frame == "none":
             return "", ""
         if template.frame == "chatml":
+            if "<|im_start|>" not in self.tokenizer.get_vocab():
+                raise ValueError(
+                    f"prompt template {template.name!r} is ChatML, and the model's tokenizer has no <|im_start|>; "
+                    "choose another template"
+                )
             system = f"<|im_start|>system\n{template.system}<|im_end|>\n" if template.system else ""
             return f"{system}<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"
         if not self.tokenizer.chat_template:
@@ -67,5 +73,6 @@ def _automatic_head(tokenizer: PreTrainedTokenizerBase, template: PromptTemplate
     """What the tokenizer puts before any text by itself (BOS); a chat template brings its own."""
     if template.frame == "model":
         return []
-    with_special = tokenizer.encode("", add_special_tokens=True)
-    return [token for token in with_special if token != tokenizer.eos_token_id]
+    encoded = tokenizer("1", add_special_tokens=True, return_special_tokens_mask=True)
+    pairs = zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True)
+    return [token for token, special in takewhile(lambda pair: pair[1], pairs)]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from modules import ABSOLUTE_POSITIONS, SLIDING_WINDOW, build_module
 from transformers import AutoModelForCausalLM, GPT2Config, MistralConfig
 
 from aepo_rllib.rl_module import CausalLMModule

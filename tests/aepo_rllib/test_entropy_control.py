@@ -122,7 +122,7 @@ def test_a_schedule_stays_between_neighbouring_levels(step: int, data: st.DataOb
     [[], [(1, 0.5)], [(-1, 0.5), (0, 0.5)], [(0, 0.5), (0, 0.6)], [(0, 0.5), (20, 0.6), (10, 0.7)]],
 )
 def test_a_schedule_needs_increasing_steps_from_zero(schedule: list[tuple[int, float]]) -> None:
-    with pytest.raises(ValueError, match="increasing steps that start at 0"):
+    with pytest.raises(ValueError, match="increasing whole steps that start at 0"):
         schedule_points(schedule)
 
 

@@ -132,7 +132,6 @@ def test_a_bos_that_the_tokenizer_adds_comes_first_and_its_eos_never(
         assert len(ids) == len(head) + len("1+1?")
 
 
-@pytest.mark.xfail(strict=True, reason="the BOS is taken for an EOS where both are one token, as in OPT")
 def test_a_bos_that_is_also_the_eos_comes_first() -> None:
     tokenizer = make_tokenizer(adds=("<eos>", "$A"), bos="<eos>")
     assert tokenizer.bos_token_id == tokenizer.eos_token_id
@@ -161,3 +160,8 @@ def test_a_saved_tokenizer_encodes_alike(tmp_path: Path) -> None:
         template = PromptTemplate("test", frame=frame)  # type: ignore[arg-type]
         loaded = PromptEncoder(load_tokenizer(str(tmp_path)), template)
         assert loaded.encode("a <eos> b") == PromptEncoder(tokenizer, template).encode("a <eos> b")
+
+
+def test_chatml_needs_its_tokens() -> None:
+    with pytest.raises(ValueError, match=r"no <\|im_start\|>"):
+        PromptEncoder(load_tokenizer("embedded"), get_template("qwen25-math-cot"))
