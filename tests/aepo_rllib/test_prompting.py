@@ -164,4 +164,4 @@ def test_a_saved_tokenizer_encodes_alike(tmp_path: Path) -> None:
 
 def test_chatml_needs_its_tokens() -> None:
     with pytest.raises(ValueError, match=r"no <\|im_start\|>"):
-        PromptEncoder(load_tokenizer("embedded"), get_template("qwen25-math-cot"))
+        PromptEncoder(load_tokenizer("embedded"), TEMPLATES["qwen25-math-cot"])
