@@ -6,6 +6,7 @@ caller noticing.
 
 from __future__ import annotations
 
+import copy
 import logging
 from typing import Any
 
@@ -16,12 +17,15 @@ from ray.rllib.utils.annotations import override
 from transformers import DynamicCache, PreTrainedModel
 
 from aepo_rllib.columns import Columns
-from aepo_rllib.entropy import token_statistics
+from aepo_rllib.entropy import TokenStatistics, token_statistics
 from aepo_rllib.hf import load_model
 
 logger = logging.getLogger(__name__)
 
 _PREFIX = "model."
+LENGTH_PARTS = 4
+ROWS_PER_PART = 16
+"""Fewest rows a part of like lengths is worth a forward pass of its own."""
 
 
 class CausalLMModule(TorchRLModule):
@@ -60,15 +64,14 @@ class CausalLMModule(TorchRLModule):
         Returns:
             `POLICY_LOGP` (with gradient), `ENTROPY` and `LOGIT_VARIANCE`, each (N, T); padding holds anything.
         """
-        logits_NTV = self._shared_logits(batch) if self.share_prompts else self._padded_logits(batch)
-        statistics = token_statistics(logits_NTV, batch[Columns.COMPLETION_IDS])
+        statistics = self._shared_statistics(batch) if self.share_prompts else self._padded_statistics(batch)
         return {
             Columns.POLICY_LOGP: statistics.logp,
             Columns.ENTROPY: statistics.entropy,
             Columns.LOGIT_VARIANCE: statistics.logit_variance,
         }
 
-    def _padded_logits(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def _padded_statistics(self, batch: dict[str, torch.Tensor]) -> TokenStatistics:
         """The plain form: prompt and completion in one row."""
         mask = torch.cat([batch[Columns.PROMPT_MASK], batch[Columns.COMPLETION_MASK]], dim=1).long()
         logits = self.model(
@@ -78,37 +81,54 @@ class CausalLMModule(TorchRLModule):
             use_cache=False,
             logits_to_keep=batch[Columns.COMPLETION_IDS].shape[1] + 1,
         ).logits
-        return logits[:, :-1]
+        return token_statistics(logits[:, :-1], batch[Columns.COMPLETION_IDS])
 
-    def _shared_logits(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Each distinct prompt once; its completions attend to its keys and values through autograd."""
+    def _shared_statistics(self, batch: dict[str, torch.Tensor]) -> TokenStatistics:
+        """Each distinct prompt once; its completions attend to its keys and values through autograd.
+
+        Completions run in a few parts of like length, so that short ones are not padded to the longest.
+        """
         _, prompt_of_row = batch[Columns.PROMPT_INDEX].unique(return_inverse=True)
         first_row = prompt_of_row.new_zeros(int(prompt_of_row.max()) + 1)
         first_row[prompt_of_row.flip(0)] = torch.arange(len(prompt_of_row), device=first_row.device).flip(0)
-        prompt_mask = batch[Columns.PROMPT_MASK].long()
-        position_ids = (prompt_mask.cumsum(1) - 1).clamp_min(0)
-        cache = DynamicCache(config=self.model.config)
+        mask = batch[Columns.PROMPT_MASK][first_row].long()
+        prompts = DynamicCache(config=self.model.config)
         first_logits = self.model(
             input_ids=batch[Columns.PROMPT_IDS][first_row],
-            attention_mask=prompt_mask[first_row],
-            position_ids=position_ids[first_row],
-            past_key_values=cache,
+            attention_mask=mask,
+            position_ids=(mask.cumsum(1) - 1).clamp_min(0),
+            past_key_values=prompts,
             use_cache=True,
             logits_to_keep=1,
-        ).logits[prompt_of_row]
-        completion_ids = batch[Columns.COMPLETION_IDS][:, :-1]
-        if completion_ids.shape[1] == 0:
-            return first_logits
-        cache.batch_select_indices(prompt_of_row)
-        steps = torch.arange(completion_ids.shape[1], device=completion_ids.device)
-        logits = self.model(
-            input_ids=completion_ids,
-            attention_mask=torch.cat([prompt_mask, batch[Columns.COMPLETION_MASK][:, :-1].long()], dim=1),
+        ).logits
+        lengths = batch[Columns.COMPLETION_MASK].sum(1)
+        shape = batch[Columns.COMPLETION_IDS].shape
+        result = TokenStatistics(*(first_logits.new_zeros(shape) for _ in TokenStatistics._fields))
+        for rows in lengths.argsort().tensor_split(max(1, min(LENGTH_PARTS, len(lengths) // ROWS_PER_PART))):
+            width = int(lengths[rows].max())
+            prompt = prompt_of_row[rows]
+            ids = batch[Columns.COMPLETION_IDS][rows, :width]
+            real = batch[Columns.COMPLETION_MASK][rows, :width].long()
+            logits = first_logits[prompt]
+            if width > 1:
+                following = self._continue(_rows_of(prompts, prompt), mask[prompt], ids, real)
+                logits = torch.cat([logits, following], dim=1)
+            for whole, part in zip(result, token_statistics(logits, ids), strict=True):
+                whole[rows, :width] = part
+        return result
+
+    def _continue(
+        self, cache: DynamicCache, prompt_mask: torch.Tensor, ids: torch.Tensor, real: torch.Tensor
+    ) -> torch.Tensor:
+        """Logits after each completion token but the last, given the cache of its prompt."""
+        steps = torch.arange(ids.shape[1] - 1, device=ids.device)
+        return self.model(
+            input_ids=ids[:, :-1],
+            attention_mask=torch.cat([prompt_mask, real[:, :-1]], dim=1),
             position_ids=prompt_mask.sum(1, keepdim=True) + steps,
             past_key_values=cache,
             use_cache=True,
         ).logits
-        return torch.cat([first_logits, logits], dim=1)
 
     @torch.no_grad()
     def _can_share_prompts(self) -> bool:
@@ -123,15 +143,15 @@ class CausalLMModule(TorchRLModule):
             Columns.PROMPT_INDEX: torch.tensor([0, 0, 1]),
         }
         batch = {name: tensor.to(self.model.device) for name, tensor in batch.items()}
-        padded = self._padded_logits(batch)
-        tolerance = 1e-3 if padded.dtype in (torch.float32, torch.float64) else 0.5
+        padded = self._padded_statistics(batch).logp
+        tolerance = 1e-3 if self.model.dtype in (torch.float32, torch.float64) else 0.5
         try:
-            error = (self._shared_logits(batch) - padded).abs().max().item()
+            error = (self._shared_statistics(batch).logp - padded).abs().max().item()
         except (AttributeError, NotImplementedError, TypeError, RuntimeError, ValueError) as failure:
             logger.warning("prompts are not shared in the learner: this model's cache cannot (%s)", failure)
             return False
         if not error < tolerance:
-            logger.warning("prompts are not shared in the learner: logits would be off by %.2g", error)
+            logger.warning("prompts are not shared in the learner: log-probs would be off by %.2g", error)
             return False
         return True
 
@@ -139,3 +159,11 @@ class CausalLMModule(TorchRLModule):
     def hf_state(state: dict[str, Any]) -> dict[str, Any]:
         """This module's state with the names of the Hugging Face model inside it."""
         return {name.removeprefix(_PREFIX): value for name, value in state.items()}
+
+
+def _rows_of(cache: DynamicCache, rows: torch.Tensor) -> DynamicCache:
+    """A cache of its own with some rows of another; gradients flow back to it."""
+    selected = copy.copy(cache)
+    selected.layers = [copy.copy(layer) for layer in cache.layers]
+    selected.batch_select_indices(rows)
+    return selected

@@ -9,7 +9,7 @@ import torch
 from modules import ABSOLUTE_POSITIONS, SLIDING_WINDOW, build_module
 
 from aepo_rllib.columns import Columns
-from aepo_rllib.entropy import token_statistics
+from aepo_rllib.entropy import TokenStatistics, token_statistics
 from aepo_rllib.objectives import weighted_sum
 from aepo_rllib.rl_module import CausalLMModule
 
@@ -143,14 +143,14 @@ def test_training_mode_keeps_dropout_off(tiny_models: dict[str, str]) -> None:
 def test_a_cache_that_cannot_share_falls_back_to_padded_rows(
     failure: Exception | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shared = CausalLMModule._shared_logits
+    shared = CausalLMModule._shared_statistics
 
-    def broken(self: CausalLMModule, batch: dict[str, Any]) -> torch.Tensor:
+    def broken(self: CausalLMModule, batch: dict[str, Any]) -> TokenStatistics:
         if failure:
             raise failure
-        return shared(self, batch) + 0.01
+        return TokenStatistics(*(figure + 0.01 for figure in shared(self, batch)))
 
-    monkeypatch.setattr(CausalLMModule, "_shared_logits", broken)
+    monkeypatch.setattr(CausalLMModule, "_shared_statistics", broken)
     with caplog.at_level("WARNING", logger="aepo_rllib"):
         module = build_module("embedded")
     assert not module.share_prompts

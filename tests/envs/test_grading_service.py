@@ -182,7 +182,7 @@ def test_probe_notices_a_broken_grader(always: str, complaint: str) -> None:
             grader.probe()
 
 
-def test_works_in_a_ray_actor() -> None:
+def test_works_in_a_ray_actor(ray_cluster: None) -> None:
     import ray
 
     class Actor:
@@ -192,13 +192,7 @@ def test_works_in_a_ray_actor() -> None:
 
     problems = [maths(r"\frac{1}{2}"), maths("3"), maths(r"\frac{1}{2}")]
     completions = [box("0.5"), box(HANGERS[0]), box("2")]
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
-    try:
-        actor = ray.remote(Actor).options(max_concurrency=2).remote()  # runs calls in threads
-        assert ray.get(actor.grade.remote(problems, completions), timeout=60) == [
-            "correct",
-            "timed_out",
-            "wrong",
-        ]
-    finally:
-        ray.shutdown()
+    actor = ray.remote(Actor).options(max_concurrency=2).remote()  # runs calls in threads
+    verdicts = ray.get(actor.grade.remote(problems, completions), timeout=60)
+    ray.kill(actor)
+    assert verdicts == ["correct", "timed_out", "wrong"]
