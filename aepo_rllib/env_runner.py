@@ -34,6 +34,7 @@ from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from aepo_rllib import metrics
 from aepo_rllib.columns import Columns
+from aepo_rllib.envs.grading import GraderBroken
 from aepo_rllib.envs.prompts import get_template
 from aepo_rllib.envs.text_env import ACTION_SPACE, OBSERVATION_SPACE, PROBLEM_INDEX, MathTextVectorEnv
 from aepo_rllib.hf import load_tokenizer, stop_ids
@@ -159,10 +160,17 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         env = self.env
         return len(env.problems) if isinstance(env, MathTextVectorEnv) else int(self.config.env_config["num_problems"])
 
-    def probe_grader(self) -> None:
-        """Check the verifier with answers of known verdict (`GraderBroken` if it fails)."""
+    def probe_grader(self) -> str:
+        """Have the verifier judge answers of known verdict: what went wrong, or "".
+
+        The complaint is returned, not raised: RLlib takes an env runner's exceptions for faults to recover from.
+        """
         if isinstance(self.env, MathTextVectorEnv):
-            self.env.grader.probe()
+            try:
+                self.env.grader.probe()
+            except GraderBroken as error:
+                return str(error)
+        return ""
 
     @override(EnvRunner)
     def get_metrics(self) -> Any:

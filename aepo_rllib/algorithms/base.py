@@ -24,6 +24,7 @@ from aepo_rllib import metrics
 from aepo_rllib.algorithms.config import TextRLConfig
 from aepo_rllib.batching import RowGroups, columns_of, deal
 from aepo_rllib.env_runner import SAMPLE, SLOT, TextEnvRunner
+from aepo_rllib.envs.grading import GraderBroken
 from aepo_rllib.export import HF_FOLDER, write_huggingface
 from aepo_rllib.groups import Groups
 from aepo_rllib.problem_order import problems_of_step
@@ -93,9 +94,9 @@ class TextRL(Algorithm):
         for episode in sorted(episodes, key=lambda e: e.get_infos(0)[SAMPLE]):
             groups[episode.get_infos(0)[SLOT]].append(episode)
         result = Groups(groups)
-        self._check_judged(result)
         if self.on_episodes is not None:
             self.on_episodes(stream, result)
+        self._check_judged(result)
         return result
 
     def _check_judged(self, groups: Groups) -> None:
@@ -116,10 +117,10 @@ class TextRL(Algorithm):
         missing = set(request.slots)
         for _ in range(MAX_SAMPLING_ROUNDS):
             results = self._ask(request.only(tuple(sorted(missing))))
-            for new_episodes, runner_metrics in results:
+            self.metrics.aggregate([runner_metrics for _, runner_metrics in results], key=ENV_RUNNER_RESULTS)
+            for new_episodes, _ in results:
                 episodes += new_episodes
                 missing -= {episode.get_infos(0)[SLOT] for episode in new_episodes}
-                self.metrics.aggregate([runner_metrics], key=ENV_RUNNER_RESULTS)
             if not missing:
                 return episodes
             logger.warning("%d groups of %s are missing; asking again", len(missing), request.stream.name)
@@ -210,15 +211,18 @@ class TextRL(Algorithm):
 
     @contextmanager
     def step_frame(self) -> Iterator[None]:
-        """What surrounds every training step: base entropy before the first, throughput and the step count after."""
+        """What surrounds every training step: base entropy before the first; a probe of the grader and the count after.
+
+        Raises:
+            GraderBroken: answers of known verdict were misjudged.
+        """
         self.completions_this_step = 0
         self.measure_base_entropy()
         self.completions_this_step = 0
         started = time.perf_counter()
         yield
-        self.env_runner_group.foreach_env_runner("probe_grader", local_env_runner=False)
-        if self.env_runner_group.local_env_runner is not None and not self.env_runner_group.num_remote_env_runners():
-            self.env_runner_group.local_env_runner.probe_grader()
+        if complaints := [complaint for complaint in self._each_sampler("probe_grader") if complaint]:
+            raise GraderBroken(complaints[0])
         rate = self.completions_this_step / (time.perf_counter() - started)
         self.log(metrics.THROUGHPUT, {metrics.COMPLETIONS_PER_SECOND: rate})
         self.train_steps += 1
@@ -234,6 +238,13 @@ class TextRL(Algorithm):
         yield
         self.metrics.log_value((metrics.THROUGHPUT, name), time.perf_counter() - started, reduce="sum")
 
+    def _each_sampler(self, method: str) -> list[Any]:
+        """Call a method of every env runner that samples: the remote ones, or else the local one."""
+        group = self.env_runner_group
+        if group.num_remote_env_runners():
+            return group.foreach_env_runner(method, local_env_runner=False)
+        return [getattr(group.local_env_runner, method)()]
+
     @property
     def run_seed(self) -> int:
         """Seed of problems and completions."""
@@ -242,9 +253,7 @@ class TextRL(Algorithm):
     @property
     def _problem_count(self) -> int:
         if not hasattr(self, "_problem_count_cached"):
-            counts = self.env_runner_group.foreach_env_runner("problem_count", local_env_runner=False)
-            local = self.env_runner_group.local_env_runner
-            self._problem_count_cached = counts[0] if counts else local.problem_count()
+            self._problem_count_cached = self._each_sampler("problem_count")[0]
         return self._problem_count_cached
 
     # --- State ---

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from aepo_rllib import AEPOConfig, GRPOConfig, metrics
 from aepo_rllib.algorithms.base import RatioError, UnjudgedError
+from aepo_rllib.envs.grading import GraderBroken
 from aepo_rllib.export import HF_FOLDER, INFO_FILE
 from aepo_rllib.rollout import Prompt
 
@@ -262,3 +263,24 @@ def test_relative_paths_are_made_absolute(tmp_path, monkeypatch):
     config.validate()
     assert config.env_config["problems"] == str(tmp_path / "mine.jsonl")
     assert config.model_path == "embedded"
+
+
+@pytest.mark.parametrize("runners", [0, 1])
+def test_a_broken_grader_stops_the_run(ray_cluster, runners):
+    """A verifier that calls everything wrong would train on noise; remote runners must not hide it."""
+    algo = small(GRPOConfig(), num_env_runners=runners).build_algo()
+
+    def break_grader(runner):
+        from aepo_rllib.envs.grading import verifiers
+
+        verifiers.check_countdown = lambda *_: False
+
+    try:
+        algo.env_runner_group.foreach_env_runner(break_grader, local_env_runner=runners == 0)
+        with pytest.raises(GraderBroken, match="expected correct, got wrong"):
+            algo.train()
+    finally:
+        algo.stop()
+        from aepo_rllib.envs.grading import expression, verifiers
+
+        verifiers.check_countdown = expression.check_countdown
