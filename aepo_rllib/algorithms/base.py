@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
@@ -76,6 +76,7 @@ class TextRL(Algorithm):
 
         Raises:
             RuntimeError: some groups never came back although healthy runners were asked again.
+            GraderBroken: answers of known verdict, graded with every request, were misjudged.
             UnjudgedError: the grader timed out or crashed on too many of them.
         """
         request = RolloutRequest(
@@ -117,17 +118,19 @@ class TextRL(Algorithm):
         missing = set(request.slots)
         for _ in range(MAX_SAMPLING_ROUNDS):
             results = self._ask(request.only(tuple(sorted(missing))))
-            self.metrics.aggregate([runner_metrics for _, runner_metrics in results], key=ENV_RUNNER_RESULTS)
-            for new_episodes, _ in results:
-                episodes += new_episodes
-                missing -= {episode.get_infos(0)[SLOT] for episode in new_episodes}
+            self.metrics.aggregate([delivery.metrics for delivery in results], key=ENV_RUNNER_RESULTS)
+            for delivery in results:
+                if delivery.grader_complaint:
+                    raise GraderBroken(delivery.grader_complaint)
+                episodes += delivery.episodes
+                missing -= {episode.get_infos(0)[SLOT] for episode in delivery.episodes}
             if not missing:
                 return episodes
             logger.warning("%d groups of %s are missing; asking again", len(missing), request.stream.name)
             self.restore_env_runners(self.env_runner_group)
         raise RuntimeError(f"env runners did not deliver {len(missing)} of {len(request.slots)} groups")
 
-    def _ask(self, request: RolloutRequest) -> list[tuple[list[SingleAgentEpisode], Any]]:
+    def _ask(self, request: RolloutRequest) -> list[_Delivery]:
         group = self.env_runner_group
         ids = group.healthy_env_runner_ids()
         if not ids:
@@ -211,18 +214,12 @@ class TextRL(Algorithm):
 
     @contextmanager
     def step_frame(self) -> Iterator[None]:
-        """What surrounds every training step: base entropy before the first; a probe of the grader and the count after.
-
-        Raises:
-            GraderBroken: answers of known verdict were misjudged.
-        """
+        """What surrounds every training step: base entropy before the first, throughput and the step count after."""
         self.completions_this_step = 0
         self.measure_base_entropy()
         self.completions_this_step = 0
         started = time.perf_counter()
         yield
-        if complaints := [complaint for complaint in self._each_sampler("probe_grader") if complaint]:
-            raise GraderBroken(complaints[0])
         rate = self.completions_this_step / (time.perf_counter() - started)
         self.log(metrics.THROUGHPUT, {metrics.COMPLETIONS_PER_SECOND: rate})
         self.train_steps += 1
@@ -308,18 +305,26 @@ class TextRL(Algorithm):
         )
 
 
+class _Delivery(NamedTuple):
+    """What one env runner brings back of a request: all of it in one call."""
+
+    episodes: list[SingleAgentEpisode]
+    metrics: Any
+    grader_complaint: str
+
+
 class _RolloutCall:
-    """A picklable call of `TextEnvRunner.rollout` that brings the runner's metrics along."""
+    """A picklable call of `_rollout`."""
 
     def __init__(self, request: RolloutRequest) -> None:
         self.request = request
 
-    def __call__(self, runner: TextEnvRunner) -> tuple[list[SingleAgentEpisode], Any]:
+    def __call__(self, runner: TextEnvRunner) -> _Delivery:
         return _rollout(runner, self.request)
 
 
-def _rollout(runner: TextEnvRunner, request: RolloutRequest) -> tuple[list[SingleAgentEpisode], Any]:
-    return runner.rollout(request), runner.get_metrics()
+def _rollout(runner: TextEnvRunner, request: RolloutRequest) -> _Delivery:
+    return _Delivery(runner.rollout(request), runner.get_metrics(), runner.probe_grader())
 
 
 def _train_batch(rows: list) -> MultiAgentBatch:
