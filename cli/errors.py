@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 
@@ -12,6 +13,16 @@ class InputError(click.ClickException):
     """Something the user gave cannot be used."""
 
     exit_code = 2
+
+
+def check_unused(folder: Path, advice: str = "choose another folder") -> None:
+    """Refuse to write into a folder that already holds something.
+
+    Raises:
+        ValueError: it does, or it is a file.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} is not empty; {advice}")
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from aepo_rllib.cli.errors import input_errors
+from aepo_rllib.cli.errors import check_unused, input_errors
 from aepo_rllib.cli.run_folder import HUGGINGFACE, RunFolder
 
 
@@ -25,8 +25,7 @@ def export_command(run: Path, folder: Path) -> None:
     """
     with input_errors():
         source = find_huggingface(run)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ValueError(f"{folder} is not empty")
+        check_unused(folder)
         shutil.copytree(source, folder, dirs_exist_ok=True)
     click.echo(f"{source} -> {folder}")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from aepo_rllib.cli.errors import input_errors
+from aepo_rllib.cli.errors import check_unused, input_errors
 
 
 @click.command("pretrain")
@@ -31,8 +31,7 @@ def pretrain_command(output: Path, steps: int | None, seed: int) -> None:
       aepo pretrain --output my-base && aepo train --model my-base
     """
     with input_errors():
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
-            raise ValueError(f"{output} is not empty")
+        check_unused(output)
         if steps is not None and steps < 1:
             raise ValueError(f"--steps {steps} must be at least 1")
     click.echo("loading torch ...", err=True)

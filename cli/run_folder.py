@@ -12,9 +12,16 @@ from typing import Any
 
 import yaml
 
+from aepo_rllib.cli.errors import check_unused
+
 CONFIG, METRICS, SAMPLES = "config.yaml", "metrics.jsonl", "samples.jsonl"
 CHECKPOINTS, TENSORBOARD, HUGGINGFACE = "checkpoints", "tensorboard", "huggingface"
 FREE_BYTES_NEEDED = 64 * 1024**2
+
+
+def check_unused_run(path: Path) -> None:
+    """Never write over another run (ValueError)."""
+    check_unused(path, f"continue that run with --resume {path}, or choose another --output")
 
 
 class RunFolder:
@@ -35,8 +42,7 @@ class RunFolder:
             ValueError: it already holds something, or the disk is too full.
             OSError: it cannot be made.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise ValueError(f"{path} is not empty; continue that run with --resume {path}, or choose another --output")
+        check_unused_run(path)
         path.mkdir(parents=True, exist_ok=True)
         needed = max(bytes_needed, FREE_BYTES_NEEDED)
         if (free := shutil.disk_usage(path).free) < needed:

@@ -14,7 +14,7 @@ import click
 import yaml
 
 from aepo_rllib.cli.errors import InputError, input_errors
-from aepo_rllib.cli.run_folder import METRICS, SAMPLES, RunFolder, weights_fingerprint
+from aepo_rllib.cli.run_folder import METRICS, SAMPLES, RunFolder, check_unused_run, weights_fingerprint
 from aepo_rllib.cli.settings import RunSettings, build, merge, parse_assignments, read_yaml, resolved
 
 if TYPE_CHECKING:
@@ -107,13 +107,9 @@ def train_command(**options: Any) -> None:
         values = _values(options)
         resume: Path | None = options["resume"]
         if resume is None and not options["dry_run"]:
-            output = (
-                options["output"] or Path("runs") / f"{values.get('algo', 'aepo')}-{time.strftime('%Y%m%d-%H%M%S')}"
-            )
-            if output.exists() and (not output.is_dir() or any(output.iterdir())):
-                raise ValueError(
-                    f"{output} is not empty; continue that run with --resume {output}, or choose another --output"
-                )
+            default = Path("runs") / f"{values.get('algo', 'aepo')}-{time.strftime('%Y%m%d-%H%M%S')}"
+            output = options["output"] or default
+            check_unused_run(output)  # before the slow imports
         console.print("loading torch and ray ...", style="dim")
         quiet_libraries()
         stored = RunFolder(resume).config() if resume else {}
@@ -134,6 +130,7 @@ def train_command(**options: Any) -> None:
 def _values(options: dict[str, Any]) -> dict[str, Any]:
     """File, then options, then --set: later ones win."""
     values = read_yaml(options["config_file"]) if options["config_file"] else {}
+    values.pop(FINGERPRINT, None)  # a run's own config.yaml: the same settings, whatever the weights
     named = (
         "algo",
         "model_path",
