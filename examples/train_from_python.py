@@ -2,8 +2,8 @@
 
     python examples/train_from_python.py --steps 100
 
-Takes about 70 s on one core. The entropy moves from the base model's 0.88 nats per token towards the target, and the
-reward from about 0.32 to 0.40.
+Takes about a minute on one core. The entropy moves from the base model's 0.88 nats per token to about its target, 0.44,
+and the reward of a batch from about 0.38 to 0.45.
 """
 
 import argparse
