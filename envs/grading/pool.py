@@ -23,6 +23,9 @@ MAX_SERVED = 2000
 MAX_ATTEMPTS = 2
 """How often a request is tried when its worker is lost."""
 MAX_START_FAILURES = 3
+"""So many workers in a row that end by themselves before their first request cannot start at all."""
+MAX_START_KILLS = 20
+"""The same for workers that something else kills first, the kernel short of memory for one: that may pass."""
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +58,7 @@ class WorkerPool:
         self._max_served = max_served
         self._lock = threading.Lock()
         self._workers: list[WorkerProcess] = []
-        self._start_failures = 0
+        self._start_failures = self._start_kills = 0
         self._finalizer = weakref.finalize(self, _kill_all, self._workers)
 
     @property
@@ -101,15 +104,22 @@ class WorkerPool:
         Raises:
             RuntimeError: this and the workers before it ended before they had anything to do.
         """
-        useless = worker.served == 0 and worker.request is None
-        self._start_failures = self._start_failures + 1 if useless else 0
+        idle = not worker.served and worker.request is None
+        killed = idle and worker.killed_by_signal()
         complaint = "" if worker.ready else worker.complaint()
         worker.kill()
         self._workers.remove(worker)
-        if self._start_failures >= MAX_START_FAILURES:
-            self._start_failures = 0
+        if not idle:
+            self._start_failures = self._start_kills = 0
+        elif killed:
+            self._start_kills += 1
+        else:
+            self._start_failures += 1
+        if self._start_failures >= MAX_START_FAILURES or self._start_kills >= MAX_START_KILLS:
+            self._start_failures = self._start_kills = 0
             raise RuntimeError(
-                f"{MAX_START_FAILURES} grading workers in a row did not start "
+                f"{MAX_START_KILLS if killed else MAX_START_FAILURES} grading workers in a row "
+                f"{'were killed while they started' if killed else 'did not start'} "
                 f"({' '.join(self._command)}): {complaint or 'they said nothing'}"
             )
 

@@ -15,6 +15,8 @@ from typing import Any
 WORKER_COMMAND = (sys.executable, "-m", "aepo_rllib.envs.grading.worker")
 START_LIMIT_S = 60.0
 """How long the imports of a worker may take; usually about a second."""
+EXIT_GRACE_S = 1.0
+"""How long after its pipes close a process may take to have gone."""
 READY = {"ready": True}
 """The first line of a worker."""
 ALARM_FACTOR = 3.0
@@ -65,6 +67,13 @@ class WorkerProcess:
     def alive(self) -> bool:
         """Whether the process runs."""
         return self._process.poll() is None
+
+    def killed_by_signal(self) -> bool:
+        """Whether a signal has ended the process, rather than its own program."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            # Its pipes close a moment before it can be waited for.
+            return self._process.wait(timeout=EXIT_GRACE_S) < 0
+        return False
 
     def fileno(self) -> int:
         """The descriptor that turns readable when there is a reply, or the process has ended."""

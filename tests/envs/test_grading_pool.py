@@ -61,6 +61,25 @@ def test_killed_workers_change_no_verdict() -> None:
     pool.close()
 
 
+def test_workers_killed_while_they_start_change_no_verdict() -> None:
+    """More kills in a row than start failures are forgiven."""
+    pool = WorkerPool(1, 3.0)
+    killed: list[int] = []
+
+    def kill_the_first_five() -> None:
+        while len(killed) < 5:
+            for pid in set(pool.pids) - set(killed):
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+            time.sleep(0.001)
+
+    killer = threading.Thread(target=kill_the_first_five)
+    killer.start()
+    assert pool.grade(RIGHT) == [Verdict.CORRECT] * len(RIGHT)
+    killer.join()
+    pool.close()
+
+
 def test_an_idle_worker_that_was_killed_is_replaced() -> None:
     pool = WorkerPool(1, 3.0)
     pool.grade(RIGHT[:1])
@@ -188,7 +207,11 @@ except KeyboardInterrupt:
 
 @pytest.mark.parametrize(
     ("code", "complaint"),
-    [("raise SystemExit('no such library')", "no such library"), ("print(1)", "they said nothing")],
+    [
+        ("raise SystemExit('no such library')", "did not start .*no such library"),
+        ("print(1)", "they said nothing"),
+        ("import os; os.kill(os.getpid(), 9)", "killed while they started"),
+    ],
 )
 def test_workers_that_do_not_start_are_an_error(code: str, complaint: str) -> None:
     pool = WorkerPool(2, 1.0, command=(sys.executable, "-c", code))
