@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from aepo_rllib._version import __version__
 
 if TYPE_CHECKING:
-    from aepo_rllib.algorithms import AEPO, GRPO, AEPOConfig, GRPOConfig
+    from aepo_rllib.algorithms import AEPO, GRPO, AEPOAuthorsConfig, AEPOConfig, GRPOConfig
 
-__all__ = ["AEPO", "GRPO", "AEPOConfig", "GRPOConfig", "__version__"]
+__all__ = ["AEPO", "GRPO", "AEPOAuthorsConfig", "AEPOConfig", "GRPOConfig", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("AEPO", "AEPOConfig", "GRPO", "GRPOConfig"):
+    if name in __all__:
         from aepo_rllib import algorithms
 
         return getattr(algorithms, name)

@@ -62,7 +62,14 @@ def rows_of(groups: Groups, advantages_PG: Any, component: int) -> RowGroups:
 
 
 def deal(
-    streams: Sequence[RowGroups], *, updates: int, learners: int, aggregation: str, max_length: int
+    streams: Sequence[RowGroups],
+    *,
+    updates: int,
+    learners: int,
+    aggregation: str,
+    max_length: int,
+    micro_batch_size: int | None = None,
+    skip_flat_rows: bool = True,
 ) -> list[list[list[Row]]]:
     """Rows with gradient by optimizer step and learner, weighted.
 
@@ -72,6 +79,8 @@ def deal(
         learners: Learners that share each step.
         aggregation: See `objectives.row_weights`.
         max_length: Generation budget in tokens.
+        micro_batch_size: See `objectives.row_weights`.
+        skip_flat_rows: Leave out rows with advantage 0. They count in the denominators either way.
     """
     steps = []
     for update in range(updates):
@@ -84,13 +93,20 @@ def deal(
                     [len(row.completion_ids) for row in counted],
                     aggregation=aggregation,
                     max_length=max_length,
+                    micro_batch_size=micro_batch_size,
                 )
             )
             for position, group in enumerate(part):
                 weighted = [replace(row, weight=next(weights) * learners) for row in group]
-                shares[position % learners] += [row for row in weighted if row.advantage != 0]
+                shares[position % learners] += [row for row in weighted if row.advantage != 0 or not skip_flat_rows]
         steps.append(shares)
     return steps
+
+
+def replace_first_rows(main: RowGroups, replacements: Sequence[Row]) -> RowGroups:
+    """`main` with its first rows replaced, in order; rows beyond the last replacement stay."""
+    taken = iter(replacements)
+    return [[next(taken, row) for row in group] for group in main]
 
 
 def columns_of(rows: Sequence[Row]) -> dict[str, np.ndarray]:

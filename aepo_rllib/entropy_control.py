@@ -66,10 +66,20 @@ class ProportionalTemperature:
         return min(max(1.0 + self.gain * (target - entropy), self.low), self.high)
 
 
-CONTROLLERS: dict[str, type[TemperatureSwitch | ProportionalTemperature]] = {
-    "switch": TemperatureSwitch,
-    "proportional": ProportionalTemperature,
-}
+@dataclass(frozen=True)
+class ConstantTemperature:
+    """No control: every tempered completion is drawn at one temperature. For ablations."""
+
+    value: float
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The temperature, twice."""
+        return self.value, self.value
+
+    def temperature(self, entropy: float, target: float) -> float:
+        """The temperature, whatever the entropy."""
+        return self.value
 
 
 def parse_level(level: float | str) -> tuple[float, bool]:

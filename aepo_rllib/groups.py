@@ -12,9 +12,6 @@ from aepo_rllib import metrics
 from aepo_rllib.columns import Columns
 from aepo_rllib.envs.verdict import Verdict
 
-ENTROPY_SOURCES = (metrics.EXACT_ENTROPY, metrics.SAMPLED_SURPRISAL)
-"""The two estimators of a batch's entropy."""
-
 
 class Groups:
     """The G episodes of each of P prompts.
@@ -52,6 +49,18 @@ class Groups:
         if any(entropy is None for entropy in entropies):
             raise ValueError(f"this rollout engine gives no {source}; use {metrics.SAMPLED_SURPRISAL}")
         return float(np.concatenate(entropies).mean(dtype=np.float64))
+
+    @property
+    def log_importance_PG(self) -> torch.Tensor | None:
+        """log pi(o) - log of the law each completion was drawn from, summed over its tokens; None where not told."""
+        rows = []
+        for episode in self.episodes:
+            policy = episode.get_extra_model_outputs(Columns.POLICY_LOGP)
+            behavior = episode.get_extra_model_outputs(Columns.BEHAVIOR_LOGP)
+            if any(logp is None for logp in behavior):
+                return None
+            rows.append(float(np.concatenate(policy).sum() - np.concatenate(behavior).sum()))
+        return torch.tensor(rows).reshape(self.rewards_PG.shape)
 
     def figures(self) -> dict[str, float]:
         """What is logged of a stream, see docs/metrics.md."""

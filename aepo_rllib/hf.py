@@ -70,17 +70,21 @@ def load_model(model: str, *, dtype: str = "float32", **kwargs: Any) -> PreTrain
         raise ModelError(f"cannot read model {model!r}: {_first_line(error)}") from error
 
 
-def check_model(model: str) -> None:
+def check_model(model: str) -> int | None:
     """Read configuration and tokenizer, but no weights.
+
+    Returns:
+        The model's context length in tokens, None where its configuration does not say.
 
     Raises:
         ModelError: as `load_tokenizer` and `load_model`.
     """
     load_tokenizer(model)
     try:
-        AutoConfig.from_pretrained(resolve_model(model), trust_remote_code=False)
+        config = AutoConfig.from_pretrained(resolve_model(model), trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read model {model!r}: {_first_line(error)}") from error
+    return getattr(config, "max_position_embeddings", None)
 
 
 def as_tensors(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:

@@ -11,7 +11,7 @@ from ray.rllib.utils.annotations import override
 
 from aepo_rllib import metrics
 from aepo_rllib.columns import Columns
-from aepo_rllib.objectives import composed_loss, kl_k3
+from aepo_rllib.objectives import composed_loss, kl_k3, weighted_sum
 
 
 class CausalLMLearner(TorchLearner):
@@ -50,16 +50,20 @@ class CausalLMLearner(TorchLearner):
             batch[Columns.WEIGHT],
         )
         figures = {metrics.loss_of(name): term.detach() for name, term in zip(components, terms, strict=True)}
-        figures |= _ratio_figures(logp_NT.detach(), old_logp_NT, mask_NT & (batch[Columns.WEIGHT] > 0).unsqueeze(-1))
+        main_weight_N = batch[Columns.WEIGHT] * (batch[Columns.COMPONENT] == 0)
+        figures[metrics.SURPRISAL] = weighted_sum(-logp_NT.detach(), mask_NT, main_weight_N)
+        trained_NT = mask_NT & (batch[Columns.WEIGHT] > 0).unsqueeze(-1)
+        deviation, figures[metrics.KL_OLD_TO_NEW] = _movement(logp_NT.detach(), old_logp_NT, trained_NT)
         self.metrics.log_dict(figures, key=module_id, window=1)
+        # Over learners the largest one, not the mean that RLlib takes.
+        self.metrics.log_value((module_id, metrics.RATIO_MAX_DEVIATION), deviation, reduce="max", window=1)
         return loss
 
 
-def _ratio_figures(logp_NT: torch.Tensor, old_logp_NT: torch.Tensor, mask_NT: torch.Tensor) -> dict[str, torch.Tensor]:
-    """How far the policy has moved from the one that sampled, over trained tokens."""
-    tokens = mask_NT.sum().clamp_min(1)
+def _movement(
+    logp_NT: torch.Tensor, old_logp_NT: torch.Tensor, mask_NT: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """How far the policy is from the one that sampled: largest |ratio - 1|, and KL(old || new) per token."""
     log_ratio_NT = torch.where(mask_NT, logp_NT - old_logp_NT, torch.zeros_like(logp_NT))
-    return {
-        metrics.RATIO_MAX_DEVIATION: (log_ratio_NT.exp() - 1).abs().max(),
-        metrics.KL_OLD_TO_NEW: kl_k3(torch.zeros_like(log_ratio_NT), log_ratio_NT).sum() / tokens,
-    }
+    kl = kl_k3(torch.zeros_like(log_ratio_NT), log_ratio_NT).sum() / mask_NT.sum().clamp_min(1)
+    return (log_ratio_NT.exp() - 1).abs().max(), kl

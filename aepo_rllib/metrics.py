@@ -26,7 +26,12 @@ TRUNCATED_SHARE = "truncated_share"
 FLAT_GROUP_SHARE = "flat_group_share"
 POSITIVES = "positives"
 
+UPDATE_SURPRISAL = "update_surprisal"
+"""Name of the entropy source that reads "update/surprisal"."""
+
 # Names inside "control".
+HOT_SHARE = "hot_share"
+STUCK = "stuck"
 ENTROPY = "entropy"
 TARGET_ENTROPY = "target_entropy"
 BASE_ENTROPY = "base_entropy"
@@ -35,6 +40,7 @@ TEMPERATURE = "temperature"
 # Names of the learner.
 RATIO_MAX_DEVIATION = "ratio_max_deviation"
 KL_OLD_TO_NEW = "kl_old_to_new"
+SURPRISAL = "surprisal"
 FIRST_RATIO_MAX_DEVIATION = "first_ratio_max_deviation"
 
 # Names inside "throughput".
@@ -140,7 +146,10 @@ DOCUMENTED: list[Documented] = [
     Documented(f"{CONTROL}/{TARGET_ENTROPY}", "nats/token", "the target of this step", "0.25-1 x base entropy", "cannot be"),
     Documented(f"{CONTROL}/{BASE_ENTROPY}", "nats/token", "exact entropy at T = 1 of the starting weights on training problems, measured once", "constant", "a deterministic base model"),
     Documented(f"{CONTROL}/{TEMPERATURE}", "1", "temperature of the tempered stream", "alternates around the target", "cannot be"),
+    Documented(f"{CONTROL}/{HOT_SHARE}", "0-1", "share of the last 50 steps with a temperature above 1", "0.2-0.9 once the target is reached", "the dial only cools: it is settling, or at its stop"),
+    Documented(f"{CONTROL}/{STUCK}", "0 or 1", "whether the temperature stays at one bound while the entropy stays off its target (a warning says what to change)", "0", "the dial has room"),
     Documented(f"{UPDATE}/{FIRST_RATIO_MAX_DEVIATION}", "1", "largest |pi/pi_old - 1| over tokens in the first optimizer step of a batch", "below 1e-3 in float32", "the learner reproduces the engine exactly, or no row carried gradient"),
+    Documented(f"{UPDATE}/{SURPRISAL}", "nats/token", "minus the T = 1 log-prob of the main rows during the update, aggregated as the loss is, mean of the optimizer steps; only with `skip_flat_rows=False`", "close to main/sampled_surprisal", "deterministic policy"),
     Documented(f"{UPDATE}/{TRAINED_ROWS}", "rows", "completions that went through the learner's forward pass", "a fair share of the batch", "no gradient at all in this step"),
     Documented(f"{THROUGHPUT}/{COMPLETIONS_PER_SECOND}", "1/s", "completions of both streams per second of the whole step", "-", "cannot be"),
     Documented(f"{THROUGHPUT}/{SAMPLING_SECONDS}", "s", "from asking the env runners to having all episodes", "most of a step", "cannot be"),

@@ -62,20 +62,24 @@ def reinforce(logp_BT: torch.Tensor, old_logp_BT: torch.Tensor, advantage_B: tor
     return -advantage_B.unsqueeze(-1) * logp_BT
 
 
-def row_weights(lengths: Sequence[int], *, aggregation: str, max_length: int | None = None) -> list[float]:
+def row_weights(
+    lengths: Sequence[int], *, aggregation: str, max_length: int | None = None, micro_batch_size: int | None = None
+) -> list[float]:
     """Weights that turn a sum over rows and tokens into the named mean.
 
     Args:
         lengths: Tokens of every row that *counts*, over all learners, whether or not it carries gradient.
-        aggregation: "token-mean" (all tokens alike), "seq-mean-token-mean" (all rows alike; the GRPO paper) or
-            "seq-mean-token-sum-norm" (Dr. GRPO: divided by rows x `max_length`).
+        aggregation: "token-mean" (all tokens alike), "seq-mean-token-mean" (all rows alike; the GRPO paper),
+            "seq-mean-token-sum-norm" (Dr. GRPO: divided by rows x `max_length`) or "micro-batch-token-mean" (mean over
+            micro-batches of their token means: rows beside short ones weigh more; the authors' code of AEPO).
         max_length: The generation budget in tokens, for "seq-mean-token-sum-norm".
+        micro_batch_size: Neighbouring rows of a micro-batch, for "micro-batch-token-mean".
 
     Returns:
         One weight per row.
 
     Raises:
-        ValueError: unknown aggregation.
+        ValueError: unknown aggregation, or what it needs is missing.
     """
     if aggregation not in AGGREGATIONS:
         raise ValueError(f"unknown aggregation {aggregation!r}; choose one of {', '.join(AGGREGATIONS)}")
@@ -86,12 +90,17 @@ def row_weights(lengths: Sequence[int], *, aggregation: str, max_length: int | N
         return [1.0 / sum(lengths)] * rows
     if aggregation == "seq-mean-token-mean":
         return [1.0 / (rows * length) for length in lengths]
+    if aggregation == "micro-batch-token-mean":
+        if micro_batch_size is None:
+            raise ValueError("micro-batch-token-mean needs micro_batch_size")
+        parts = [lengths[start : start + micro_batch_size] for start in range(0, rows, micro_batch_size)]
+        return [1.0 / (len(parts) * sum(part)) for part in parts for _ in part]
     if max_length is None:
         raise ValueError("seq-mean-token-sum-norm needs max_length")
     return [1.0 / (rows * max_length)] * rows
 
 
-AGGREGATIONS = ("token-mean", "seq-mean-token-mean", "seq-mean-token-sum-norm")
+AGGREGATIONS = ("token-mean", "seq-mean-token-mean", "seq-mean-token-sum-norm", "micro-batch-token-mean")
 
 
 def weighted_sum(loss_BT: torch.Tensor, mask_BT: torch.Tensor, weight_B: torch.Tensor) -> torch.Tensor:

@@ -11,30 +11,16 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
 from typing import Any
 
 import torch
 from workload import MODEL, PROBLEMS, Workload, appended, report, run_arguments
 
-from aepo_rllib.algorithms.grpo import GRPO, GRPOConfig
-from aepo_rllib.batching import RowGroups
+from aepo_rllib.algorithms.grpo import GRPOConfig
 from aepo_rllib.cli.train import local_ray, quiet_libraries, stopped
-from aepo_rllib.groups import Groups
 
-NEARLY_ZERO = 1e-30
-"""An advantage that keeps its row in the batch and adds nothing to a float32 gradient."""
 FRACTION = 0.5
 """CPUs that Ray reserves for an actor; layouts with more processes than cores start too."""
-
-
-class AllRowsGRPO(GRPO):
-    """GRPO that also runs the rows without gradient."""
-
-    def main_rows(self, main: Groups) -> RowGroups:
-        return [
-            [replace(row, advantage=row.advantage or NEARLY_ZERO) for row in group] for group in super().main_rows(main)
-        ]
 
 
 class Stopwatch:
@@ -58,7 +44,7 @@ class Stopwatch:
 
 def config(work: Workload, arguments: Any) -> GRPOConfig:
     return (
-        GRPOConfig(algo_class=AllRowsGRPO if arguments.all_rows else GRPO)
+        GRPOConfig()
         .language_model(model_path=MODEL, share_prompts=not arguments.padded)
         .problems(problems=PROBLEMS)
         .sampling(max_new_tokens=work.max_new_tokens, torch_threads=arguments.threads)
@@ -70,6 +56,7 @@ def config(work: Workload, arguments: Any) -> GRPOConfig:
             grad_clip=work.grad_clip,
             clip_low=work.clip,
             clip_high=work.clip,
+            skip_flat_rows=not arguments.all_rows,
         )
         .env_runners(num_env_runners=arguments.env_runners, num_cpus_per_env_runner=FRACTION)
         .learners(num_learners=arguments.learners, num_cpus_per_learner=FRACTION)

@@ -21,7 +21,7 @@ class RunSettings:
     """What belongs to a run rather than to its algorithm.
 
     Attributes:
-        algo: "aepo" or "grpo".
+        algo: A name in `aepo_rllib.algorithms.ALGORITHMS`.
         steps: Training steps in all.
         checkpoint_every: Steps between checkpoints.
         keep_checkpoints: How many of the newest checkpoints stay on disk.

@@ -27,7 +27,7 @@ CHECKPOINT_COPIES = 5
 
 
 @click.command("train", context_settings={"show_default": False})
-@click.option("--algo", metavar="NAME", help="aepo or grpo.  [default: aepo]")
+@click.option("--algo", metavar="NAME", help="aepo, grpo or aepo_authors (the authors' settings).  [default: aepo]")
 @click.option("--model", "model_path", metavar="DIR_OR_ID", help="Hugging Face folder or id.  [default: embedded]")
 @click.option(
     "--problems",

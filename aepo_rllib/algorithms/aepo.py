@@ -13,6 +13,7 @@ it, and the hold on the entropy is gone (Corollary F there).
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import replace
 from functools import partial
@@ -24,17 +25,26 @@ from ray.rllib.utils.annotations import override
 from typing_extensions import Self
 
 from aepo_rllib import metrics
-from aepo_rllib.advantages import group_advantages
 from aepo_rllib.algorithms.grpo import GRPO, MAIN_COMPONENT, GRPOConfig
-from aepo_rllib.batching import RowGroups, rows_of
-from aepo_rllib.entropy_control import CONTROLLERS, Target, TemperatureController, schedule_points, target_at
-from aepo_rllib.groups import ENTROPY_SOURCES, Groups
+from aepo_rllib.batching import RowGroups, replace_first_rows, rows_of
+from aepo_rllib.control_monitor import ControlMonitor, ControlStep
+from aepo_rllib.entropy_control import (
+    ConstantTemperature,
+    ProportionalTemperature,
+    Target,
+    TemperatureController,
+    TemperatureSwitch,
+    schedule_points,
+    target_at,
+)
+from aepo_rllib.groups import Groups
 from aepo_rllib.objectives import Component, clipped_surrogate, reinforce
 from aepo_rllib.rollout import Stream, engine_class
+from aepo_rllib.tempered_weights import WEIGHT_RULES
 
 TEMPERED_COMPONENT = 1
-POSITIVE_ADVANTAGE = 0.05
-"""The authors' threshold for a positive sample."""
+
+logger = logging.getLogger(__name__)
 
 
 class AEPOConfig(GRPOConfig):
@@ -51,13 +61,18 @@ class AEPOConfig(GRPOConfig):
         self.target_entropy: Target = "0.5x"
         self.controller = "switch"
         self.temperature_low, self.temperature_high = 0.8, 1.2
+        self.heat_at_target = False
+        self.temperature = 1.0
         self.entropy_source = metrics.EXACT_ENTROPY
+        self.entropy_window = 1
         self.entropy_lag = 0
+        self.initial_entropy: float | None = None
         self.alpha = 1.0
         self.tempered_share = 0.5
         self.positive_rule = "reward"
         self.composition = "add"
         self.replace_rows = 0
+        self.halve_when_cold = False
         self.tempered_surrogate = "reinforce"
 
     def entropy_control(
@@ -67,13 +82,18 @@ class AEPOConfig(GRPOConfig):
         controller: str = NotProvided,
         temperature_low: float = NotProvided,
         temperature_high: float = NotProvided,
+        heat_at_target: bool = NotProvided,
+        temperature: float = NotProvided,
         entropy_source: str = NotProvided,
+        entropy_window: int = NotProvided,
         entropy_lag: int = NotProvided,
+        initial_entropy: float | None = NotProvided,
         alpha: float = NotProvided,
         tempered_share: float = NotProvided,
         positive_rule: str = NotProvided,
         composition: str = NotProvided,
         replace_rows: int = NotProvided,
+        halve_when_cold: bool = NotProvided,
         tempered_surrogate: str = NotProvided,
     ) -> Self:
         """Sets the entropy dial.
@@ -81,16 +101,25 @@ class AEPOConfig(GRPOConfig):
         Args:
             target_entropy: Nats per token (0.43), a fraction of the base entropy ("0.5x"), or a schedule of either
                 over training steps ([[0, "1.0x"], [100, "0.5x"]], linear in between).
-            controller: "switch" (the paper's two levels) or "proportional" (its later version).
+            controller: "switch" (the paper's two levels), "proportional" (its later version) or "constant" (no
+                control: always `temperature`).
             temperature_low, temperature_high: T_low < 1 < T_high of the switch; bounds of the proportional rule.
-            entropy_source: "exact_entropy" or "sampled_surprisal".
-            entropy_lag: 0 reads this batch's entropy, 1 the previous batch's (the first step then has T = 1).
+            heat_at_target: Whether the switch heats when entropy equals its target (the authors' code does).
+            temperature: Of the tempered stream, for controller="constant".
+            entropy_source: "exact_entropy" or "sampled_surprisal" of this batch's T = 1 completions, or
+                "update_surprisal", that of the previous batch while it was learned from (the authors' code).
+            entropy_window: The controller reads the mean of this many batches' entropies.
+            entropy_lag: 0 reads up to this batch's entropy, 1 up to the previous batch's.
+            initial_entropy: What is read where no batch has been measured yet; None for a first step at T = 1.
             alpha: Weight of the tempered term.
             tempered_share: Share of the batch's prompts that is sampled again at T.
-            positive_rule: "reward" (weight R) or "advantage" (1 where the group advantage exceeds 0.05).
+            positive_rule: Weight of a tempered completion: "reward" (R), or "advantage" (1 where the group advantage
+                exceeds 0.05). For ablations "signed" (+1 and -1) and "corrected" (R pi / pi^T), see
+                `aepo_rllib.tempered_weights`.
             composition: "add" (a term of its own) or "replace" (positives take the place of main rows, with
                 advantage 1, as in the authors' code).
             replace_rows: Most main rows replaced per batch.
+            halve_when_cold: Replace half as many rows when T is below 1 (the authors' code does).
             tempered_surrogate: "reinforce", or "clipped" against the *untempered* old policy (its later version).
 
         Returns:
@@ -100,7 +129,13 @@ class AEPOConfig(GRPOConfig):
 
     def temperature_controller(self) -> TemperatureController:
         """The configured controller."""
-        return CONTROLLERS[self.controller](low=self.temperature_low, high=self.temperature_high)
+        low, high = self.temperature_low, self.temperature_high
+        controllers: dict[str, TemperatureController] = {
+            "switch": TemperatureSwitch(low, high, self.heat_at_target),
+            "proportional": ProportionalTemperature(low, high),
+            "constant": ConstantTemperature(self.temperature),
+        }
+        return controllers[self.controller]
 
     @override(GRPOConfig)
     def loss_components(self) -> dict[str, Component]:
@@ -124,6 +159,8 @@ class AEPOConfig(GRPOConfig):
                 f"temperature_low={self.temperature_low} must be above 0 and below "
                 f"temperature_high={self.temperature_high}: the dial needs one side that cools and one that heats"
             )
+        if not self.temperature > 0:
+            raise ValueError(f"temperature={self.temperature} must be above 0")
         if not 0 < self.tempered_share <= 1:
             raise ValueError(f"tempered_share={self.tempered_share} must be above 0 and at most 1")
         if self.alpha < 0:
@@ -133,19 +170,29 @@ class AEPOConfig(GRPOConfig):
                 f"composition={self.composition!r} and replace_rows={self.replace_rows} clash: rows are replaced by "
                 "composition='replace' with replace_rows above 0, and by nothing else"
             )
+        self._validate_entropy_source()
+        super().validate()
+
+    def _validate_entropy_source(self) -> None:
+        if not (isinstance(self.entropy_window, int) and self.entropy_window >= 1):
+            raise ValueError(f"entropy_window={self.entropy_window!r} must be a whole number of at least 1")
         if self.entropy_source == metrics.EXACT_ENTROPY and not engine_class(self.engine).exact_entropy:
             raise ValueError(
                 f"entropy_source={self.entropy_source!r} needs logits, which engine={self.engine!r} does not give; "
                 f"use {metrics.SAMPLED_SURPRISAL!r}"
             )
-        super().validate()
+        if self.entropy_source == metrics.UPDATE_SURPRISAL and self.skip_flat_rows:
+            raise ValueError(
+                f"entropy_source={self.entropy_source!r} and skip_flat_rows={self.skip_flat_rows} clash: it is a mean "
+                "over all rows of an update; set skip_flat_rows=False"
+            )
 
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
-    "controller": tuple(CONTROLLERS),
-    "entropy_source": ENTROPY_SOURCES,
+    "controller": ("switch", "proportional", "constant"),
+    "entropy_source": (metrics.EXACT_ENTROPY, metrics.SAMPLED_SURPRISAL, metrics.UPDATE_SURPRISAL),
     "entropy_lag": (0, 1),
-    "positive_rule": ("reward", "advantage"),
+    "positive_rule": tuple(WEIGHT_RULES),
     "composition": ("add", "replace"),
     "tempered_surrogate": ("reinforce", "clipped"),
 }
@@ -166,7 +213,9 @@ class AEPO(GRPO):
     def setup(self, config: AEPOConfig) -> None:
         """Build runners and learners."""
         super().setup(config)
-        self.previous_entropy: float | None = None
+        self.entropies: list[float] = []
+        """Of the latest batches, newest last; as many as the controller reads."""
+        self.monitor = ControlMonitor(*config.temperature_controller().bounds)
 
     @override(Algorithm)
     def training_step(self) -> None:
@@ -174,59 +223,84 @@ class AEPO(GRPO):
         with self.step_frame():
             problems = self.next_problems()
             main = self.rollout(Stream.MAIN, problems)
-            temperature = self.choose_temperature(main.entropy(self.config.entropy_source))
+            temperature = self.choose_temperature(main)
             share = problems[: math.ceil(self.config.tempered_share * len(problems))]
             tempered = self.rollout(Stream.TEMPERED, share, temperature=temperature)
-            self.learn(self.compose(self.main_rows(main), self.tempered_rows(tempered)))
+            self.learn(self.compose(self.main_rows(main), self.tempered_rows(tempered), temperature))
             self.sync_weights()
+            self.watch_dial()
 
-    def choose_temperature(self, entropy: float) -> float:
-        """T of the tempered stream, from the entropy of this batch (or the previous one, with a lag)."""
+    def choose_temperature(self, main: Groups) -> float:
+        """T of the tempered stream: where the policy's entropy stands against its target."""
         target = target_at(self.config.target_entropy, self.train_steps, self.measure_base_entropy())
-        read = self.previous_entropy if self.config.entropy_lag else entropy
-        self.previous_entropy = entropy
-        temperature = 1.0 if read is None else self.config.temperature_controller().temperature(read, target)
-        self.log(
-            metrics.CONTROL,
-            {
-                metrics.ENTROPY: entropy if read is None else read,
-                metrics.TARGET_ENTROPY: target,
-                metrics.TEMPERATURE: temperature,
-            },
-        )
+        entropy = self.read_entropy(main)
+        temperature = 1.0
+        figures = {metrics.TARGET_ENTROPY: target}
+        if entropy is not None:
+            temperature = self.config.temperature_controller().temperature(entropy, target)
+            figures[metrics.ENTROPY] = entropy
+        self.log(metrics.CONTROL, figures | {metrics.TEMPERATURE: temperature})
         return temperature
+
+    def read_entropy(self, main: Groups) -> float | None:
+        """What the controller is shown: the mean entropy of the latest batches in nats per token, None before any."""
+        config = self.config
+        lagging = config.entropy_source == metrics.UPDATE_SURPRISAL
+        measured = self.update_surprisal if lagging else main.entropy(config.entropy_source)
+        if measured is not None:
+            self.entropies = [*self.entropies, measured][-config.entropy_window - config.entropy_lag :]
+        shown = self.entropies[: len(self.entropies) - config.entropy_lag][-config.entropy_window :]
+        return sum(shown) / len(shown) if shown else config.initial_entropy
 
     def tempered_rows(self, tempered: Groups) -> RowGroups:
         """Rows of the tempered term: the positives carry weight R (or 1), all the others only count."""
-        if self.config.positive_rule == "reward":
-            weights_PG = tempered.rewards_PG
-        else:
-            advantages_PG = group_advantages(tempered.rewards_PG, tempered.usable_PG)
-            weights_PG = (advantages_PG > POSITIVE_ADVANTAGE).float()
+        rule = WEIGHT_RULES[self.config.positive_rule]
+        weights_PG = rule(tempered.rewards_PG, tempered.usable_PG, tempered.log_importance_PG)
         positives = int(((weights_PG > 0) & tempered.usable_PG).sum())
         self.log(metrics.TEMPERED, tempered.figures() | {metrics.POSITIVES: positives})
         return rows_of(tempered, weights_PG, TEMPERED_COMPONENT)
 
-    def compose(self, main: RowGroups, tempered: RowGroups) -> list[RowGroups]:
+    def compose(self, main: RowGroups, tempered: RowGroups, temperature: float) -> list[RowGroups]:
         """The two streams side by side, or the positives in place of the first main rows."""
         if self.config.composition == "add":
             return [main, tempered]
-        positives = (row for group in tempered for row in group if row.advantage > 0)
-        limit = self.config.replace_rows
-        chosen = [
+        positives = [
             replace(row, component=MAIN_COMPONENT, advantage=1.0)
-            for row, _ in zip(positives, range(limit), strict=False)
-        ]
-        taken = iter(chosen)
-        return [[[next(taken, row) for row in group] for group in main]]
+            for group in tempered
+            for row in group
+            if row.advantage > 0
+        ][: self.config.replace_rows]
+        if self.config.halve_when_cold and temperature < 1:
+            positives = positives[: len(positives) // 2]
+        return [replace_first_rows(main, positives)]
+
+    def watch_dial(self) -> None:
+        """Log how the dial stands, and warn when it turns without effect."""
+        entropy, target, temperature, positives = (
+            self.metrics.peek(key, default=math.nan)
+            for key in (
+                (metrics.CONTROL, metrics.ENTROPY),
+                (metrics.CONTROL, metrics.TARGET_ENTROPY),
+                (metrics.CONTROL, metrics.TEMPERATURE),
+                (metrics.TEMPERED, metrics.POSITIVES),
+            )
+        )
+        if not math.isnan(entropy):  # a lagged controller's first step
+            for complaint in self.monitor.observe(ControlStep(entropy, target, temperature, positives)):
+                logger.warning("step %d: %s", self.train_steps + 1, complaint)
+        self.log(
+            metrics.CONTROL,
+            {metrics.HOT_SHARE: self.monitor.hot_share, metrics.STUCK: float(self.monitor.stuck)},
+        )
 
     @override(GRPO)
     def own_state(self) -> dict[str, Any]:
-        """With the entropy that a lagged controller reads next."""
-        return {**super().own_state(), "previous_entropy": self.previous_entropy}
+        """With what the controller has read and its monitor has seen."""
+        return {**super().own_state(), "entropies": self.entropies, "monitor": self.monitor.get_state()}
 
     @override(GRPO)
     def set_own_state(self, state: dict[str, Any]) -> None:
         """Undo `own_state`."""
         super().set_own_state(state)
-        self.previous_entropy = state["previous_entropy"]
+        self.entropies = state["entropies"]
+        self.monitor.set_state(state["monitor"])

@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 BASE_ENTROPY_COMPLETIONS = 512
 STATE_KEY = "text_rl"
 MAX_SAMPLING_ROUNDS = 4
+_STATE = ("train_steps", "base_entropy", "update_surprisal")
 
 
 class UnjudgedError(RuntimeError):
@@ -57,6 +58,9 @@ class TextRL(Algorithm):
         super().setup(config)
         self.train_steps = 0
         self.base_entropy: float | None = None
+        self.update_surprisal: float | None = None
+        """Surprisal per token of the last batch's main rows during its update, aggregated as their loss is; None
+        before the first update and where flat rows are skipped: the rest would be no mean over all rows."""
         self.on_episodes: Callable[[Stream, Groups], None] | None = None
         """Called with every step's groups; the command line writes samples with it."""
 
@@ -172,14 +176,21 @@ class TextRL(Algorithm):
             learners=learners,
             aggregation=config.aggregation,
             max_length=config.max_new_tokens,
-        )
+            micro_batch_size=config.micro_batch_size,
+            skip_flat_rows=config.skip_flat_rows,
+        ) * (config.num_epochs or 1)
+        surprisals = []
         with self._timed(metrics.LEARNING_SECONDS):
             for update, shares in enumerate(steps):
                 self._update([_train_batch(rows) for rows in shares])
+                surprisals.append(self._learner_figure(metrics.SURPRISAL))
                 if update == 0:
                     self._check_first_ratio()
         rows = sum(len(rows) for shares in steps for rows in shares)
         self.log(metrics.UPDATE, {metrics.TRAINED_ROWS: rows})
+        if not config.skip_flat_rows:
+            self.update_surprisal = sum(surprisals) / len(surprisals)
+            self.log(metrics.UPDATE, {metrics.SURPRISAL: self.update_surprisal})
 
     def _update(self, batches: list[MultiAgentBatch]) -> None:
         data = TrainingData(batches=batches) if self.config.num_learners else TrainingData(batch=batches[0])
@@ -194,7 +205,7 @@ class TextRL(Algorithm):
         self.metrics.aggregate(results, key=LEARNER_RESULTS)
 
     def _check_first_ratio(self) -> None:
-        deviation = float(self.metrics.peek((LEARNER_RESULTS, DEFAULT_MODULE_ID, metrics.RATIO_MAX_DEVIATION)))
+        deviation = self._learner_figure(metrics.RATIO_MAX_DEVIATION)
         self.log(metrics.UPDATE, {metrics.FIRST_RATIO_MAX_DEVIATION: deviation})
         if not deviation <= self.config.ratio_tolerance:
             raise RatioError(
@@ -202,6 +213,10 @@ class TextRL(Algorithm):
                 f"{self.train_steps + 1} (ratio_tolerance={self.config.ratio_tolerance}): the rollout engine did not "
                 "sample from the learner's weights"
             )
+
+    def _learner_figure(self, name: str) -> float:
+        """A figure of the last optimizer step, over all learners."""
+        return float(self.metrics.peek((LEARNER_RESULTS, DEFAULT_MODULE_ID, name)))
 
     def sync_weights(self) -> None:
         """Bring the learner's weights to the env runners."""
@@ -269,11 +284,12 @@ class TextRL(Algorithm):
 
     def own_state(self) -> dict[str, Any]:
         """What a resumed run needs besides weights and optimizer. Sampling needs nothing: it is keyed by step."""
-        return {"train_steps": self.train_steps, "base_entropy": self.base_entropy}
+        return {name: getattr(self, name) for name in _STATE}
 
     def set_own_state(self, state: dict[str, Any]) -> None:
         """Undo `own_state`."""
-        self.train_steps, self.base_entropy = state["train_steps"], state["base_entropy"]
+        for name in _STATE:
+            setattr(self, name, state[name])
 
     @override(Algorithm)
     def restore_from_path(self, path: str | Path, *args: Any, **kwargs: Any) -> None:

@@ -47,6 +47,8 @@ class TextRLConfig(AlgorithmConfig):
         self.group_size = 8
         self.updates_per_batch = 2
         self.aggregation = "token-mean"
+        self.micro_batch_size: int | None = None
+        self.skip_flat_rows = True
         self.ratio_tolerance = 0.01
         # Optimizer.
         self.lr = 6e-4
@@ -160,6 +162,8 @@ class TextRLConfig(AlgorithmConfig):
         group_size: int = NotProvided,
         updates_per_batch: int = NotProvided,
         aggregation: str = NotProvided,
+        micro_batch_size: int | None = NotProvided,
+        skip_flat_rows: bool = NotProvided,
         weight_decay: float = NotProvided,
         adam_betas: tuple[float, float] = NotProvided,
         ratio_tolerance: float = NotProvided,
@@ -171,11 +175,15 @@ class TextRLConfig(AlgorithmConfig):
             batch_size: Prompts per training step.
             group_size: Completions per prompt, at least 2.
             updates_per_batch: Optimizer steps a batch is split into, whole groups each.
-            aggregation: "token-mean", "seq-mean-token-mean" or "seq-mean-token-sum-norm".
+            aggregation: "token-mean", "seq-mean-token-mean", "seq-mean-token-sum-norm" or "micro-batch-token-mean", see
+                `aepo_rllib.objectives.row_weights`.
+            micro_batch_size: Completions of a micro-batch, for "micro-batch-token-mean".
+            skip_flat_rows: Leave completions with advantage 0 out of the learner's forward pass. They carry no
+                gradient and stay in the token count; only the surprisal of the update needs them.
             weight_decay, adam_betas: Of AdamW.
             ratio_tolerance: The run stops when |pi/pi_old - 1| exceeds it in the first optimizer step of a batch,
                 where it has to be 0: the engine would be sampling from other weights.
-            kwargs: RLlib's own, such as `lr` and `grad_clip`.
+            kwargs: RLlib's own, such as `lr`, `grad_clip`, and `num_epochs` (passes over a batch).
 
         Returns:
             This updated AlgorithmConfig object.
@@ -186,6 +194,8 @@ class TextRLConfig(AlgorithmConfig):
             group_size=group_size,
             updates_per_batch=updates_per_batch,
             aggregation=aggregation,
+            micro_batch_size=micro_batch_size,
+            skip_flat_rows=skip_flat_rows,
             weight_decay=weight_decay,
             adam_betas=adam_betas,
             ratio_tolerance=ratio_tolerance,
@@ -250,7 +260,12 @@ class TextRLConfig(AlgorithmConfig):
         if self.env == ENV_ID:
             self._validate_problems()
         self._validate_resources()
-        check_model(self.model_path)
+        context = check_model(self.model_path)
+        if context is not None and self.max_new_tokens >= context:
+            raise ValueError(
+                f"max_new_tokens={self.max_new_tokens} leaves no room for a prompt in the context of model "
+                f"{self.model_path!r}, {context} tokens; lower it"
+            )
 
     def _make_paths_absolute(self) -> None:
         """Ray's processes, and Tune's trials above all, run in other folders than the user."""
@@ -280,6 +295,11 @@ class TextRLConfig(AlgorithmConfig):
             )
         if self.aggregation not in AGGREGATIONS:
             raise ValueError(f"aggregation={self.aggregation!r} is unknown; choose one of {', '.join(AGGREGATIONS)}")
+        if (self.aggregation == "micro-batch-token-mean") != bool(self.micro_batch_size):
+            raise ValueError(
+                f"aggregation={self.aggregation!r} and micro_batch_size={self.micro_batch_size!r} clash: "
+                "'micro-batch-token-mean' needs micro_batch_size of at least 1, and nothing else does"
+            )
 
     def _validate_filters(self) -> None:
         filters = self.sampling_filters()

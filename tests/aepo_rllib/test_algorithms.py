@@ -180,6 +180,7 @@ def test_replacing_rows_and_a_lagged_controller(ray_cluster):
     finally:
         algo.stop()
     assert first[metrics.CONTROL][metrics.TEMPERATURE] == 1.0  # nothing measured yet
+    assert metrics.ENTROPY not in first[metrics.CONTROL]
     assert second[metrics.CONTROL][metrics.ENTROPY] == first[metrics.MAIN][metrics.EXACT_ENTROPY]
     assert second[metrics.CONTROL][metrics.TEMPERATURE] == 0.8
     assert first["learners"]["default_policy"][metrics.loss_of("tempered")] == 0  # its rows are main rows now
@@ -212,7 +213,13 @@ def test_a_step_without_any_positive_is_a_plain_grpo_step(ray_cluster):
         ),
         ({"tempered_share": 0}, "tempered_share=0"),
         ({"composition": "replace"}, "composition='replace' and replace_rows=0 clash"),
-        ({"controller": "pid"}, "controller='pid' is unknown; choose one of switch, proportional"),
+        ({"controller": "pid"}, "controller='pid' is unknown; choose one of switch, proportional, constant"),
+        ({"temperature": 0}, "temperature=0 must be above 0"),
+        ({"entropy_window": 0}, "entropy_window=0 must be"),
+        ({"entropy_source": "update_surprisal"}, "skip_flat_rows=True clash"),
+        ({"aggregation": "micro-batch-token-mean"}, "micro_batch_size=None clash"),
+        ({"micro_batch_size": 4}, "aggregation='token-mean' and micro_batch_size=4 clash"),
+        ({"max_new_tokens": 512}, "max_new_tokens=512 leaves no room for a prompt in the context of model 'embedded'"),
         ({"top_p": 0.99}, "ignore_filters_in_ratio"),
         ({"engine": "sglang"}, "unknown rollout engine 'sglang'"),
         ({"num_env_runners": 64}, "need 64 CPUs, but there are"),
@@ -250,6 +257,7 @@ def test_documented_metrics_are_the_logged_ones(reference):
     logged |= {
         f"{metrics.THROUGHPUT}/{n}" for n in (metrics.GENERATION_SECONDS, metrics.GRADING_SECONDS) if n in env_runners
     }
+    logged |= {f"{metrics.UPDATE}/{metrics.SURPRISAL}"}  # with skip_flat_rows=False only
     assert logged == {metric.key for metric in metrics.DOCUMENTED}
     page = Path(__file__).parents[2] / "docs" / "metrics.md"
     assert page.read_text(encoding="utf-8") == metrics.as_markdown()

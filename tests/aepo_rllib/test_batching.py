@@ -20,6 +20,8 @@ from aepo_rllib.objectives import AGGREGATIONS, Component, clipped_surrogate, co
 
 VOCABULARY = 5
 MAX_LENGTH = 7
+MICRO_BATCH = 2
+LIMITS = {"max_length": MAX_LENGTH, "micro_batch_size": MICRO_BATCH}
 ALPHA = 0.5
 COMPONENTS = [Component(partial(clipped_surrogate, low=0.2, high=0.28)), Component(reinforce, ALPHA)]
 
@@ -74,7 +76,10 @@ def reference_gradient(streams: list[RowGroups], table_VV: torch.Tensor, aggrega
     for component, stream in enumerate(streams):
         rows = [row for group in stream for row in group]
         tokens = sum(len(row.completion_ids) for row in rows)
-        for row in rows:
+        micro_batches = -(-len(rows) // MICRO_BATCH)
+        for position, row in enumerate(rows):
+            first = position // MICRO_BATCH * MICRO_BATCH
+            neighbours = sum(len(other.completion_ids) for other in rows[first : first + MICRO_BATCH])
             row_loss = torch.tensor(0.0, dtype=torch.float64)
             for place, token in enumerate(row.completion_ids):
                 context = row.completion_ids[place - 1] if place else row.prompt_ids[-1]
@@ -88,6 +93,7 @@ def reference_gradient(streams: list[RowGroups], table_VV: torch.Tensor, aggrega
                 "token-mean": 1 / tokens,
                 "seq-mean-token-mean": 1 / (len(rows) * len(row.completion_ids)),
                 "seq-mean-token-sum-norm": 1 / (len(rows) * MAX_LENGTH),
+                "micro-batch-token-mean": 1 / (micro_batches * neighbours),
             }[aggregation]
             loss = loss + share * row_loss
     return torch.autograd.grad(loss, parameters_VV)[0]
@@ -122,8 +128,9 @@ def test_any_split_over_learners_gives_the_gradient_of_the_definition(
     ]
     table_VV = torch.from_numpy(generator.normal(size=(VOCABULARY, VOCABULARY)))
     expected = reference_gradient(streams, table_VV, aggregation)
-    for variant in (streams, shuffled(streams, generator)):
-        (step,) = deal(variant, updates=1, learners=learners, aggregation=aggregation, max_length=MAX_LENGTH)
+    order_matters = aggregation == "micro-batch-token-mean"
+    for variant in (streams, streams if order_matters else shuffled(streams, generator)):
+        (step,) = deal(variant, updates=1, learners=learners, aggregation=aggregation, **LIMITS)
         assert len(step) == learners
         torch.testing.assert_close(mean_gradient(step, table_VV), expected, atol=1e-6, rtol=1e-6)
 
@@ -146,7 +153,7 @@ def test_optimizer_steps_share_out_whole_groups_and_each_has_its_own_denominator
         for component, count in enumerate((main_groups, tempered_groups))
     ]
     table_VV = torch.from_numpy(generator.normal(size=(VOCABULARY, VOCABULARY)))
-    steps = deal(streams, updates=updates, learners=learners, aggregation=aggregation, max_length=MAX_LENGTH)
+    steps = deal(streams, updates=updates, learners=learners, aggregation=aggregation, **LIMITS)
     assert len(steps) == updates
 
     place_of = {
@@ -184,6 +191,13 @@ def test_rows_without_advantage_are_dropped_but_counted() -> None:
     assert second == []
     # One over the tokens of *all* rows of the component, times two learners.
     assert [row.weight for row in first] == pytest.approx([2 / 20, 2 / 20, 2 / 10])
+
+
+def test_rows_without_advantage_can_be_kept() -> None:
+    main = [[handmade_row(2, 1.0), handmade_row(3, 0.0)], [handmade_row(5, 0.0)]]
+    (((*rows,),),) = deal([main], updates=1, learners=1, aggregation="token-mean", max_length=16, skip_flat_rows=False)
+    assert [len(row.completion_ids) for row in rows] == [2, 3, 5]
+    assert [row.weight for row in rows] == pytest.approx([1 / 10] * 3)
 
 
 def test_groups_are_spread_evenly_over_the_learners() -> None:

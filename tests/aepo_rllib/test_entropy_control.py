@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aepo_rllib.entropy_control import (
-    CONTROLLERS,
+    ConstantTemperature,
     ProportionalTemperature,
     TemperatureSwitch,
     needs_base_entropy,
@@ -46,12 +46,18 @@ def test_proportional_gain_scales_the_error() -> None:
     assert controller.temperature(0.6, 0.5) == pytest.approx(0.6)
 
 
-@pytest.mark.parametrize("name", CONTROLLERS)
+def test_a_constant_temperature_reads_nothing() -> None:
+    controller = ConstantTemperature(1.3)
+    assert {controller.temperature(entropy, 0.5) for entropy in (0.0, 0.5, 9.0)} == {1.3}
+    assert controller.bounds == (1.3, 1.3)
+
+
+@pytest.mark.parametrize("kind", [TemperatureSwitch, ProportionalTemperature])
 @given(entropy=st.floats(0, 12), other=st.floats(0, 12), target=st.floats(0.01, 12))
 def test_a_lower_entropy_never_gives_a_lower_temperature(
-    name: str, entropy: float, other: float, target: float
+    kind: type[TemperatureSwitch | ProportionalTemperature], entropy: float, other: float, target: float
 ) -> None:
-    controller = CONTROLLERS[name](low=0.7, high=1.4)
+    controller = kind(low=0.7, high=1.4)
     low, high = controller.bounds
     hot, cold = (controller.temperature(h, target) for h in sorted((entropy, other)))
     assert low <= cold <= hot <= high

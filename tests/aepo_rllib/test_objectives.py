@@ -211,7 +211,7 @@ def test_k3_is_unbiased() -> None:
 
 @given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=9), aggregation=st.sampled_from(AGGREGATIONS))
 def test_weights_turn_a_constant_loss_into_itself(lengths: list[int], aggregation: str) -> None:
-    weights = row_weights(lengths, aggregation=aggregation, max_length=30)
+    weights = row_weights(lengths, aggregation=aggregation, max_length=30, micro_batch_size=2)
     total = sum(weight * length for weight, length in zip(weights, lengths, strict=True))
     fill = sum(lengths) / (30 * len(lengths)) if aggregation == "seq-mean-token-sum-norm" else 1.0
     assert total == pytest.approx(fill)
@@ -221,6 +221,8 @@ def test_weights_by_hand() -> None:
     assert row_weights([2, 3], aggregation="token-mean") == pytest.approx([1 / 5, 1 / 5])
     assert row_weights([2, 3], aggregation="seq-mean-token-mean") == pytest.approx([1 / 4, 1 / 6])
     assert row_weights([2, 3], aggregation="seq-mean-token-sum-norm", max_length=10) == pytest.approx([1 / 20, 1 / 20])
+    micro_batches = row_weights([2, 3, 10], aggregation="micro-batch-token-mean", micro_batch_size=2)
+    assert micro_batches == pytest.approx([1 / 10, 1 / 10, 1 / 20])
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
@@ -233,6 +235,8 @@ def test_bad_aggregations_are_refused() -> None:
         row_weights([1], aggregation="mean")
     with pytest.raises(ValueError, match="max_length"):
         row_weights([1], aggregation="seq-mean-token-sum-norm")
+    with pytest.raises(ValueError, match="micro_batch_size"):
+        row_weights([1], aggregation="micro-batch-token-mean")
 
 
 def test_weighted_sum_by_hand() -> None:
