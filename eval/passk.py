@@ -59,30 +59,42 @@ def powers_of_two(n: int) -> tuple[int, ...]:
     return tuple(1 << exponent for exponent in range(max(n, 0).bit_length()))
 
 
-def pass_at_k_curve(
-    n: int, counts_P: Sequence[int] | np.ndarray, ks: Sequence[int], *, resamples: int = RESAMPLES, seed: int = 0
+def pass_at_k_table(n: int, counts_P: Sequence[int] | np.ndarray, ks: Sequence[int]) -> np.ndarray:
+    """pass@k of every problem, (P, K).
+
+    Args:
+        n: Samples per problem.
+        counts_P: Correct samples of each problem.
+        ks: Values of k.
+
+    Raises:
+        ValueError: as `pass_at_k`.
+    """
+    distinct_U, place_P = np.unique(np.asarray(counts_P, dtype=int), return_inverse=True)
+    values_UK = np.array([[pass_at_k(n, int(c), k) for k in ks] for c in distinct_U]).reshape(len(distinct_U), len(ks))
+    return values_UK[place_P]
+
+
+def curve_over_problems(
+    values_PK: np.ndarray, ks: Sequence[int], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> PassAtKCurve:
-    """pass@k of a problem set with standard error and 95 % bootstrap interval, all over problems.
+    """Mean over problems with standard error and 95 % bootstrap interval.
 
     The bootstrap draws P problems with replacement (as multinomial weights) and takes the 2.5 and 97.5 % quantiles of
     the mean. Both measures say how much the score would move with other problems of the same kind. They include the
     noise of sampling only while k is well below n: at k = n every problem is a single 0 or 1.
 
     Args:
-        n: Samples per problem.
-        counts_P: Correct samples of each problem.
+        values_PK: pass@k of each problem (of several models or seeds: their mean).
         ks: Values of k.
         resamples: Bootstrap draws.
         seed: Of the bootstrap.
 
     Raises:
-        ValueError: no problems, or as `pass_at_k`.
+        ValueError: no problems.
     """
-    distinct_U, place_P = np.unique(np.asarray(counts_P, dtype=int), return_inverse=True)
-    if not len(place_P):
+    if not len(values_PK):
         raise ValueError("pass@k of no problems is undefined")
-    values_UK = np.array([[pass_at_k(n, int(c), k) for k in ks] for c in distinct_U]).reshape(len(distinct_U), len(ks))
-    values_PK = values_UK[place_P]
     mean_K = values_PK.mean(axis=0)
     if len(values_PK) == 1:
         undefined_K = np.full(len(ks), np.nan)
@@ -90,6 +102,13 @@ def pass_at_k_curve(
     se_K = values_PK.std(axis=0, ddof=1) / math.sqrt(len(values_PK))
     low_K, high_K = np.quantile(_bootstrap_means(values_PK, resamples, seed), [0.025, 0.975], axis=0)
     return PassAtKCurve(tuple(ks), mean_K, se_K, low_K, high_K)
+
+
+def pass_at_k_curve(
+    n: int, counts_P: Sequence[int] | np.ndarray, ks: Sequence[int], *, resamples: int = RESAMPLES, seed: int = 0
+) -> PassAtKCurve:
+    """pass@k of a problem set, see `pass_at_k_table` and `curve_over_problems`."""
+    return curve_over_problems(pass_at_k_table(n, counts_P, ks), ks, resamples=resamples, seed=seed)
 
 
 def _bootstrap_means(values_PK: np.ndarray, resamples: int, seed: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """AEPO and GRPO as RLlib algorithms, on a real Ray: layouts, checkpoints, evaluation, refusals."""
 
+import copy
 import json
 
 import numpy as np
@@ -8,8 +9,9 @@ import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from aepo_rllib import AEPOConfig, GRPOConfig, metrics
+from aepo_rllib import AEPOAuthorsConfig, AEPOConfig, GRPOConfig, metrics
 from aepo_rllib.algorithms.base import RatioError, UnjudgedError
+from aepo_rllib.control_monitor import ControlMonitor
 from aepo_rllib.envs.grading import GraderBroken
 from aepo_rllib.export import HF_FOLDER, INFO_FILE
 from aepo_rllib.rollout import Prompt
@@ -40,9 +42,9 @@ def figures(result):
 @pytest.fixture(scope="module")
 def reference(ray_cluster, tmp_path_factory):
     """An AEPO run in one process: its results, weights, checkpoint, and the step after the checkpoint."""
-    algo = small(AEPOConfig()).build_algo()
+    algo = small(AEPOConfig(), entropy_window=2).build_algo()
     results = [algo.train() for _ in range(STEPS)]
-    saved_weights = weights(algo)
+    saved_weights, own_state = weights(algo), copy.deepcopy(algo.own_state())
     path = algo.save_to_path(str(tmp_path_factory.mktemp("run") / "checkpoint"))
     evaluation = algo.evaluate()["env_runners"]
     following = algo.train()
@@ -51,6 +53,7 @@ def reference(ray_cluster, tmp_path_factory):
         "results": [figures(result) for result in results],
         "raw": results,
         "weights": saved_weights,
+        "own_state": own_state,
         "path": path,
         "evaluation": evaluation,
         "following": figures(following),
@@ -60,7 +63,7 @@ def reference(ray_cluster, tmp_path_factory):
 
 @pytest.mark.parametrize(("runners", "learners"), [(1, 0), (2, 0), (0, 2)])
 def test_every_layout_computes_the_same(reference, runners, learners):
-    algo = small(AEPOConfig(), num_env_runners=runners, num_learners=learners).build_algo()
+    algo = small(AEPOConfig(), entropy_window=2, num_env_runners=runners, num_learners=learners).build_algo()
     try:
         for expected in reference["results"]:
             assert figures(algo.train()) == pytest.approx(expected, rel=1e-4, abs=1e-6)
@@ -76,10 +79,12 @@ def test_a_restored_run_goes_on_as_if_nothing_had_happened(reference, runners):
     if runners == 0:
         algo = Algorithm.from_checkpoint(reference["path"])
     else:
-        algo = small(AEPOConfig(), num_env_runners=runners).build_algo()
+        algo = small(AEPOConfig(), entropy_window=2, num_env_runners=runners).build_algo()
         algo.restore_from_path(reference["path"])
     try:
         assert algo.train_steps == STEPS
+        assert algo.own_state() == reference["own_state"]
+        assert len(reference["own_state"]["entropies"]) == STEPS
         for name, expected in reference["weights"].items():
             np.testing.assert_array_equal(weights(algo)[name], expected)
         exact = runners == 0
@@ -144,6 +149,61 @@ def test_grpo_has_no_tempered_stream(ray_cluster):
     assert metrics.TEMPERED not in result
     assert set(result[metrics.CONTROL]) == {metrics.BASE_ENTROPY}
     assert result["learners"]["default_policy"][metrics.loss_of("main")] is not None
+
+
+def test_a_dial_at_its_stop_says_so(ray_cluster, caplog):
+    """A target far above the policy's entropy: always hot, and never there."""
+    algo = small(AEPOConfig(), target_entropy="3x").build_algo()
+    algo.monitor = ControlMonitor(0.8, 1.2, window=4)
+    try:
+        results = [algo.train() for _ in range(4)]
+    finally:
+        algo.stop()
+    assert [result[metrics.CONTROL][metrics.HOT_SHARE] for result in results] == [1.0] * 4
+    assert [result[metrics.CONTROL][metrics.STUCK] for result in results] == [0, 0, 0, 1]
+    [warning] = [record.getMessage() for record in caplog.records if "at its stop" in record.getMessage()]
+    assert warning.startswith("step 4: ")
+    assert "raise alpha or temperature_high" in warning
+
+
+def test_the_authors_settings_run(ray_cluster):
+    """Hot before anything is measured, then by the surprisal of the update; replaced rows are main rows."""
+    config = (
+        AEPOAuthorsConfig()
+        .debugging(seed=3)
+        .training(batch_size=8, group_size=4, lr=6e-4)
+        .sampling(max_new_tokens=64)
+        .entropy_control(replace_rows=4)
+        .evaluation(evaluation_interval=None)
+    )
+    algo = config.build_algo()
+    try:
+        first, second = algo.train(), algo.train()
+    finally:
+        algo.stop()
+    assert (first[metrics.CONTROL][metrics.ENTROPY], first[metrics.CONTROL][metrics.TEMPERATURE]) == (0.0, 1.2)
+    assert second[metrics.CONTROL][metrics.ENTROPY] == first[metrics.UPDATE][metrics.SURPRISAL]
+    assert second[metrics.CONTROL][metrics.TEMPERATURE] == 0.8
+    assert first[metrics.UPDATE][metrics.TRAINED_ROWS] == 8 * 4  # flat rows too
+    assert first["learners"]["default_policy"][metrics.loss_of("tempered")] == 0
+    # Two estimates over nearly the same rows; the replaced ones and the moving policy make the difference.
+    assert first[metrics.UPDATE][metrics.SURPRISAL] == pytest.approx(
+        first[metrics.MAIN][metrics.SAMPLED_SURPRISAL], rel=0.2
+    )
+
+
+def test_epochs_repeat_the_batch(ray_cluster):
+    results = {}
+    for epochs in (1, 2):
+        algo = small(GRPOConfig()).training(num_epochs=epochs).build_algo()
+        try:
+            results[epochs] = algo.train()
+        finally:
+            algo.stop()
+    rows = {epochs: result[metrics.UPDATE][metrics.TRAINED_ROWS] for epochs, result in results.items()}
+    assert rows[2] == 2 * rows[1]
+    moved = {epochs: result["learners"]["default_policy"][metrics.KL_OLD_TO_NEW] for epochs, result in results.items()}
+    assert moved[2] > moved[1]
 
 
 def test_an_engine_with_other_weights_stops_the_run(ray_cluster):
