@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from aepo_rllib.columns import Columns
-from aepo_rllib.groups import Groups, verdict_of
+from aepo_rllib.groups import Groups, problem_of, verdict_of
 from aepo_rllib.objectives import row_weights
 
 
@@ -29,6 +29,7 @@ class Row:
         advantage: One number for all tokens.
         component: Index of the loss component it belongs to.
         weight: Multiplies the row's summed token losses; set when the row is dealt to an optimizer step.
+        problem_id: Of the problem it answers, for messages.
     """
 
     prompt_ids: Sequence[int]
@@ -37,6 +38,7 @@ class Row:
     advantage: float
     component: int
     weight: float = 0.0
+    problem_id: str = "?"
 
 
 RowGroups = list[list[Row]]
@@ -47,7 +49,7 @@ def rows_of(groups: Groups, advantages_PG: Any, component: int) -> RowGroups:
     """The judged completions of `groups` with their advantages (P, G). Every turn of an episode is a row."""
     return [
         [
-            Row(prompt_ids, completion_ids, policy_logp, float(advantage), component)
+            Row(prompt_ids, completion_ids, policy_logp, float(advantage), component, problem_id=problem_of(episode))
             for episode, advantage in zip(episodes, advantages, strict=True)
             if verdict_of(episode).usable
             for prompt_ids, completion_ids, policy_logp in zip(

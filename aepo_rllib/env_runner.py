@@ -34,7 +34,6 @@ from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from aepo_rllib import metrics
 from aepo_rllib.columns import Columns
-from aepo_rllib.envs.grading import GraderBroken
 from aepo_rllib.envs.prompts import get_template
 from aepo_rllib.envs.text_env import ACTION_SPACE, OBSERVATION_SPACE, PROBLEM_INDEX, MathTextVectorEnv
 from aepo_rllib.hf import load_tokenizer, stop_ids
@@ -55,6 +54,7 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         torch.set_num_threads(self.config.torch_threads)
         self._envs: dict[int, gymnasium.vector.VectorEnv] = {}
         self._evaluation_cursor = 0
+        self._seconds = _no_seconds()
         self.make_env()
         self.make_module()
 
@@ -92,7 +92,6 @@ class TextEnvRunner(EnvRunner, Checkpointable):
             # Without spaces: they would be walked through for every item of every episode.
             episodes.append(SingleAgentEpisode())
             episodes[-1].add_env_reset(observation, {**info, SLOT: slot, SAMPLE: sample})
-        generation_s = grading_s = 0.0
         turn = 0
         while active := [index for index, episode in enumerate(episodes) if not episode.is_done]:
             started = time.perf_counter()
@@ -104,8 +103,8 @@ class TextEnvRunner(EnvRunner, Checkpointable):
             for index, completion in zip(active, completions, strict=True):
                 actions[index] = self._decode(completion)
             observations, rewards, terminated, truncated, infos = self._step(env, actions)
-            grading_s += time.perf_counter() - generated
-            generation_s += generated - started
+            self._seconds[metrics.GRADING_SECONDS] += time.perf_counter() - generated
+            self._seconds[metrics.GENERATION_SECONDS] += generated - started
             for index, ids, completion in zip(active, prompt_ids, completions, strict=True):
                 cut = completion.finish_reason is FinishReason.LENGTH
                 episodes[index].add_env_step(
@@ -118,7 +117,8 @@ class TextEnvRunner(EnvRunner, Checkpointable):
                     extra_model_outputs=_model_outputs(ids, completion),
                 )
             turn += 1
-        self._log(episodes, generation_s, grading_s)
+        if request.stream in (Stream.MAIN, Stream.EVALUATION):  # the policy itself, at T = 1
+            self._log(episodes)
         return episodes
 
     @override(EnvRunner)
@@ -160,17 +160,19 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         env = self.env
         return len(env.problems) if isinstance(env, MathTextVectorEnv) else int(self.config.env_config["num_problems"])
 
-    def probe_grader(self) -> str:
-        """Have the verifier judge answers of known verdict: what went wrong, or "".
+    def probe_grader(self) -> None:
+        """Have the verifier judge answers of known verdict.
 
-        The complaint is returned, not raised: RLlib takes an env runner's exceptions for faults to recover from.
+        Raises:
+            GraderBroken: it got one wrong.
         """
         if isinstance(self.env, MathTextVectorEnv):
-            try:
-                self.env.grader.probe()
-            except GraderBroken as error:
-                return str(error)
-        return ""
+            self.env.grader.probe()
+
+    def take_seconds(self) -> dict[str, float]:
+        """Seconds spent in the rollout engine and in the environment since the last call."""
+        seconds, self._seconds = self._seconds, _no_seconds()
+        return seconds
 
     @override(EnvRunner)
     def get_metrics(self) -> Any:
@@ -234,13 +236,12 @@ class TextEnvRunner(EnvRunner, Checkpointable):
                 self._envs[num_envs] = gymnasium.make_vec(env, num_envs=num_envs, **kwargs)
             else:
                 create = _global_registry.get(ENV_CREATOR, env) if isinstance(env, str) else env
-                self._envs[num_envs] = gymnasium.vector.SyncVectorEnv([lambda: create(kwargs)] * num_envs)
+                makers = [lambda place=place: _OwnProblem(create(kwargs), place) for place in range(num_envs)]
+                self._envs[num_envs] = gymnasium.vector.SyncVectorEnv(makers)
         return self._envs[num_envs]
 
     def _reset(self, env: gymnasium.vector.VectorEnv, problems: list[int]) -> tuple[Sequence[str], list[dict]]:
-        vectorised = isinstance(env.unwrapped, MathTextVectorEnv)
-        options: dict[str, Any] = {PROBLEM_INDEX: problems if vectorised else problems[0]}
-        observations, infos = env.reset(options=options)
+        observations, infos = env.reset(options={PROBLEM_INDEX: problems})
         return observations, _split_infos(infos, len(problems))
 
     def _step(self, env: gymnasium.vector.VectorEnv, actions: list[str]) -> tuple[Any, ...]:
@@ -267,12 +268,11 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         ended = completion.finish_reason is FinishReason.EOS
         return self.encoder.decode(completion.token_ids[:-1] if ended else completion.token_ids)
 
-    def _log(self, episodes: list[SingleAgentEpisode], generation_s: float, grading_s: float) -> None:
+    def _log(self, episodes: list[SingleAgentEpisode]) -> None:
+        """RLlib's own figures."""
         returns = float(np.mean([episode.get_return() for episode in episodes]))
         steps = sum(len(episode) for episode in episodes)
         log = self.metrics.log_value
-        log(metrics.GENERATION_SECONDS, generation_s, reduce="max", window=1)
-        log(metrics.GRADING_SECONDS, grading_s, reduce="max", window=1)
         log(EPISODE_RETURN_MEAN, returns, window=1)
         log(EPISODE_LEN_MEAN, steps / len(episodes), window=1)
         log(NUM_EPISODES, len(episodes), reduce="sum")
@@ -281,6 +281,23 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         log(NUM_ENV_STEPS_SAMPLED_LIFETIME, steps, reduce="lifetime_sum")
         if self.config.in_evaluation:
             log(metrics.PASS_AT_1, returns, window=1)
+
+
+class _OwnProblem(gymnasium.Wrapper):
+    """Picks its own problem out of the whole batch's: a vector of environments hands all of them the same options."""
+
+    def __init__(self, env: gymnasium.Env, place: int) -> None:
+        super().__init__(env)
+        self._place = place
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        if options and PROBLEM_INDEX in options:
+            options = {**options, PROBLEM_INDEX: options[PROBLEM_INDEX][self._place]}
+        return self.env.reset(seed=seed, options=options)
+
+
+def _no_seconds() -> dict[str, float]:
+    return {metrics.GENERATION_SECONDS: 0.0, metrics.GRADING_SECONDS: 0.0}
 
 
 def _model_outputs(prompt_ids: list[int], completion: Completion) -> dict[str, Any]:

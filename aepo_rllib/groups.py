@@ -92,3 +92,8 @@ def verdict_of(episode: SingleAgentEpisode) -> Verdict:
     if "verdict" in info:
         return Verdict(info["verdict"])
     return Verdict.CORRECT if episode.get_return() > 0 else Verdict.WRONG
+
+
+def problem_of(episode: SingleAgentEpisode) -> str:
+    """The id of the problem that an episode answers; "?" where the environment gives none."""
+    return str(episode.get_infos(-1).get("problem_id", "?"))

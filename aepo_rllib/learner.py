@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.utils.annotations import override
@@ -58,6 +59,21 @@ class CausalLMLearner(TorchLearner):
         # Over learners the largest one, not the mean that RLlib takes.
         self.metrics.log_value((module_id, metrics.RATIO_MAX_DEVIATION), deviation, reduce="max", window=1)
         return loss
+
+    @override(TorchLearner)
+    def apply_gradients(self, gradients_dict: dict[str, torch.Tensor]) -> None:
+        """As RLlib's, but a gradient that is not finite is left out: it would reach every weight.
+
+        Gradients have been averaged over the learners, so that all of them leave it out together. The algorithm reads
+        `metrics.GRADIENT_FINITE` and stops the run; raising here would take a remote learner out of service, and the
+        weights with it.
+        """
+        gradients = [gradient for gradient in gradients_dict.values() if gradient is not None]
+        norm = torch.stack(torch._foreach_norm(gradients)).norm() if gradients else torch.zeros(())
+        finite = bool(torch.isfinite(norm))
+        self.metrics.log_value((DEFAULT_MODULE_ID, metrics.GRADIENT_FINITE), float(finite), reduce="min", window=1)
+        if finite:
+            super().apply_gradients(gradients_dict)
 
 
 def _movement(

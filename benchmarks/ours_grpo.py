@@ -72,7 +72,7 @@ def figures(result: dict[str, Any], step: float, tensor_work: float | None, work
     remote learner's cannot be seen from here and counts with RLlib's way there and back. `rest` is RLlib, Ray and our
     own Python, weight sync included. `*_section` and `between` cut the same step at the algorithm's own timers.
     """
-    throughput, runner = result["throughput"], result["env_runners"]
+    throughput = result["throughput"]
     sections = {name: throughput[f"{name}_seconds"] for name in ("sampling", "learning", "sync")}
     row = {
         "step": step,
@@ -80,8 +80,8 @@ def figures(result: dict[str, Any], step: float, tensor_work: float | None, work
         "reward": result["main"]["reward_mean"],
         "completions": work.completions,
         "trained_rows": result["update"]["trained_rows"],
-        "generation": runner["generation_seconds"],
-        "grading": runner["grading_seconds"],
+        "generation": throughput["generation_seconds"],
+        "grading": throughput["grading_seconds"],
         "learning": sections["learning"] if tensor_work is None else tensor_work,
         "between": step - sum(sections.values()),
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from aepo_rllib.cli.errors import check_unused, input_errors
-from aepo_rllib.cli.run_folder import HUGGINGFACE, RunFolder
+from aepo_rllib.eval.target import newest_export
 
 
 @click.command("export")
@@ -24,20 +24,7 @@ def export_command(run: Path, folder: Path) -> None:
       aepo export runs/aepo-20260101-120000 my-model
     """
     with input_errors():
-        source = find_huggingface(run)
+        source = newest_export(run)
         check_unused(folder)
         shutil.copytree(source, folder, dirs_exist_ok=True)
     click.echo(f"{source} -> {folder}")
-
-
-def find_huggingface(run: Path) -> Path:
-    """The newest Hugging Face directory of a run or checkpoint.
-
-    Raises:
-        ValueError: there is none.
-    """
-    candidates = [run / HUGGINGFACE, *(c / HUGGINGFACE for c in reversed(RunFolder(run).checkpoints()))]
-    for candidate in candidates:
-        if (candidate / "config.json").is_file():
-            return candidate
-    raise ValueError(f"{run} holds no Hugging Face directory: no step of that run was saved yet")

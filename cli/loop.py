@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from aepo_rllib import metrics
 from aepo_rllib.cli.plots import write_plots
 from aepo_rllib.cli.run_folder import HUGGINGFACE, METRICS, SAMPLES, TENSORBOARD, RunFolder
 from aepo_rllib.cli.settings import RunSettings
+from aepo_rllib.cli.stopping import stop_request
 
 if TYPE_CHECKING:
     from aepo_rllib.algorithms.base import TextRL
@@ -26,15 +28,19 @@ PLAIN_LINE_SECONDS = 10.0
 """Where there is no terminal, a line at most this often instead of a live bar."""
 
 
-def train(algo: TextRL, settings: RunSettings, folder: RunFolder, console: Console) -> None:
-    """Run the remaining steps; the folder ends with a checkpoint, an export and plots, even after Ctrl-C."""
+def train(algo: TextRL, settings: RunSettings, folder: RunFolder, console: Console) -> signal.Signals | None:
+    """Run the remaining steps; the folder ends with a checkpoint of the last finished step, an export and plots.
+
+    Returns:
+        The signal that ended the run early, if one did.
+    """
     from tensorboardX import SummaryWriter
 
     writer = SummaryWriter(str(folder.path / TENSORBOARD), purge_step=algo.train_steps + 1)
     algo.on_episodes = lambda stream, groups: _write_samples(folder, algo, settings, stream, groups)
     try:
-        with _progress(settings.steps, algo.train_steps, console) as show:
-            while algo.train_steps < settings.steps:
+        with stop_request(console) as stop, _progress(settings.steps, algo.train_steps, console) as show:
+            while algo.train_steps < settings.steps and not stop:
                 result = algo.train()
                 record = flatten(result) | evaluated(algo, result)
                 record |= {"step": algo.train_steps, "time": time.time()}
@@ -44,9 +50,11 @@ def train(algo: TextRL, settings: RunSettings, folder: RunFolder, console: Conso
                 show(record)
                 if algo.train_steps % settings.checkpoint_every == 0:
                     folder.save_checkpoint(algo, keep=settings.keep_checkpoints)
+        return stop.signal
     finally:
         writer.close()
-        if algo.train_steps:
+        # In the middle of an update the weights are those of no step; the last checkpoint stands.
+        if algo.train_steps and not algo.updating:
             folder.save_checkpoint(algo, keep=settings.keep_checkpoints)
             algo.export_huggingface(folder.path / HUGGINGFACE)
             write_plots(folder.read(METRICS), folder.path)
@@ -61,10 +69,7 @@ def flatten(result: Mapping[str, Any]) -> dict[str, float]:
     for name in metrics.LEARNER_METRICS:
         value = result.get("learners", {}).get("default_policy", {}).get(name)
         if value is not None:
-            flat[f"learner/{name}"] = float(value)
-    for name, value in result.get("env_runners", {}).items():
-        if name in (metrics.GENERATION_SECONDS, metrics.GRADING_SECONDS):
-            flat[f"{metrics.THROUGHPUT}/{name}"] = float(value)
+            flat[f"{metrics.LEARNER}/{name}"] = float(value)
     return flat
 
 
@@ -73,7 +78,7 @@ def evaluated(algo: TextRL, result: Mapping[str, Any]) -> dict[str, float]:
     interval = algo.config.evaluation_interval
     if not interval or algo.train_steps % interval:
         return {}
-    return {f"evaluation/{metrics.PASS_AT_1}": float(result["evaluation"]["env_runners"][metrics.PASS_AT_1])}
+    return {f"{metrics.EVALUATION}/{metrics.PASS_AT_1}": float(result["evaluation"]["env_runners"][metrics.PASS_AT_1])}
 
 
 def summary(folder: RunFolder) -> Table:

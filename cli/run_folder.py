@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from aepo_rllib.checkpoint import CheckpointError, sha256, verify
 from aepo_rllib.cli.errors import check_unused
 
 CONFIG, METRICS, SAMPLES = "config.yaml", "metrics.jsonl", "samples.jsonl"
 CHECKPOINTS, TENSORBOARD, HUGGINGFACE = "checkpoints", "tensorboard", "huggingface"
+LOCK = ".lock"
 FREE_BYTES_NEEDED = 64 * 1024**2
 
 
@@ -63,6 +69,24 @@ class RunFolder:
             raise ValueError(f"{self.path} is no run directory: it has no {CONFIG}")
         return yaml.safe_load(file.read_text(encoding="utf-8"))
 
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Hold the folder during a block; the hold ends with the process, however it ends.
+
+        Raises:
+            ValueError: another process holds it; names that one.
+        """
+        with (self.path / LOCK).open("a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                file.seek(0)
+                raise ValueError(f"{self.path} is in use by {file.read().strip() or 'another process'}") from error
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.flush()
+            yield
+
     def append(self, name: str, record: Mapping[str, Any]) -> None:
         """Add one JSON line to a file."""
         with (self.path / name).open("a", encoding="utf-8") as file:
@@ -74,7 +98,10 @@ class RunFolder:
         if not file.is_file():
             return []
         records = []
-        for line in file.read_text(encoding="utf-8").splitlines():
+        # Not splitlines(): it also splits at characters that JSON leaves as they are inside a text.
+        for line in file.read_text(encoding="utf-8").split("\n"):
+            if not line:
+                continue
             try:
                 records.append(json.loads(line))
             except ValueError:
@@ -96,30 +123,46 @@ class RunFolder:
         temporary.replace(self.path / name)
 
     def checkpoints(self) -> list[Path]:
-        """Finished checkpoints, oldest first."""
+        """Checkpoints, oldest first."""
         return sorted((self.path / CHECKPOINTS).glob("step_*"))
 
+    def good_checkpoint(self, tell: Callable[[str], None]) -> Path | None:
+        """The newest checkpoint that is what was written; None when there is none at all.
+
+        Args:
+            tell: Called with a sentence for every newer one that is not; such a one is set aside.
+
+        Raises:
+            ValueError: there are some, but all of them are damaged.
+        """
+        damaged = []
+        for checkpoint in reversed(self.checkpoints()):
+            try:
+                verify(checkpoint)
+            except CheckpointError as error:
+                damaged.append(checkpoint)
+                tell(f"{checkpoint.name} cannot be used: {error}")
+                continue
+            for bad in damaged:
+                bad.rename(bad.with_name(f".damaged_{bad.name}_{time.time_ns()}"))
+            return checkpoint
+        if damaged:
+            raise ValueError(f"{self.path}: none of its checkpoints can be used")
+        return None
+
     def save_checkpoint(self, algo: Any, *, keep: int) -> Path:
-        """Write a checkpoint under a temporary name, rename it when it is whole, and remove the oldest ones."""
+        """Write a checkpoint, which appears when it is whole, and remove the oldest ones."""
         final = self.path / CHECKPOINTS / f"step_{algo.train_steps:06d}"
         if final.exists():
             return final
-        temporary = final.with_name(f".tmp_{final.name}")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.parent.mkdir(exist_ok=True)
-        algo.save_to_path(str(temporary.resolve()))
-        temporary.rename(final)
+        final.parent.mkdir(exist_ok=True)
+        algo.save_to_path(str(final.resolve()))
         for old in self.checkpoints()[:-keep]:
             shutil.rmtree(old)
         return final
 
 
 def weights_fingerprint(model_folder: Path) -> str:
-    """sha256 over a model folder's safetensors, or "" where there are none (a hub id)."""
-    digest = hashlib.sha256()
+    """A digest of a model folder's safetensors, or "" where there are none (a hub id)."""
     files = sorted(model_folder.glob("*.safetensors")) if model_folder.is_dir() else []
-    for file in files:
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest() if files else ""
+    return hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest() if files else ""

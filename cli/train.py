@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,7 +95,9 @@ def train_command(**options: Any) -> None:
     Examples:
       aepo train
       aepo train --algo grpo --steps 100 --output runs/baseline
-      aepo train --target-entropy 0.75x --set alpha=2 --set temperature_high=1.3
+      aepo train --target-entropy 1.0x --set alpha=3 --set temperature_high=1.3
+      aepo train --algo aepo_authors --batch-size 16 --group-size 8 --set lr=6e-4 \\
+                 --set max_new_tokens=64 --set replace_rows=8
       aepo train --model DIR --problems gsm8k.jsonl --set env_config.template=boxed \\
                  --set evaluation_interval=null --set max_new_tokens=512
       aepo train --resume runs/baseline --steps 300
@@ -103,28 +106,36 @@ def train_command(**options: Any) -> None:
 
     console = Console()
     started = time.monotonic()
-    with input_errors():
-        values = _values(options)
-        resume: Path | None = options["resume"]
-        if resume is None and not options["dry_run"]:
-            default = Path("runs") / f"{values.get('algo', 'aepo')}-{time.strftime('%Y%m%d-%H%M%S')}"
-            output = options["output"] or default
-            check_unused_run(output)  # before the slow imports
-        console.print("loading torch and ray ...", style="dim")
-        quiet_libraries()
-        stored = RunFolder(resume).config() if resume else {}
-        fingerprint = stored.pop(FINGERPRINT, None)
-        settings, config = build(merge(stored, values))
-        plain = resolved(settings, config) | {FINGERPRINT: _fingerprint(config)}
-        if options["dry_run"]:
-            click.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), nl=False)
-            return
-        if resume:
-            folder = RunFolder(resume)
-            _check_same_run(stored | {FINGERPRINT: fingerprint}, plain)
-        else:
-            folder = RunFolder.create(output, plain, bytes_needed=_bytes_needed(config, settings))
-    _run(settings, config, folder, console, started, resuming=resume is not None)
+    with contextlib.ExitStack() as claims:
+        with input_errors():
+            values = _values(options)
+            resume: Path | None = options["resume"]
+            checkpoint = None
+            if resume is not None:
+                stored = RunFolder(resume).config()
+                claims.enter_context(RunFolder(resume).claimed())
+                checkpoint = RunFolder(resume).good_checkpoint(lambda text: console.print(text, highlight=False))
+            else:
+                stored = {}
+                default = Path("runs") / f"{values.get('algo', 'aepo')}-{time.strftime('%Y%m%d-%H%M%S')}"
+                output = options["output"] or default
+                if not options["dry_run"]:
+                    check_unused_run(output)  # before the slow imports
+            console.print("loading torch and ray ...", style="dim")
+            quiet_libraries()
+            fingerprint = stored.pop(FINGERPRINT, None)
+            settings, config = build(merge(stored, values))
+            plain = resolved(settings, config) | {FINGERPRINT: _fingerprint(config)}
+            if options["dry_run"]:
+                click.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), nl=False)
+                return
+            if resume:
+                folder = RunFolder(resume)
+                _check_same_run(stored | {FINGERPRINT: fingerprint}, plain)
+            else:
+                folder = RunFolder.create(output, plain, bytes_needed=_bytes_needed(config, settings))
+                claims.enter_context(folder.claimed())
+        _run(settings, config, folder, console, started, checkpoint=checkpoint, resuming=resume is not None)
 
 
 def _values(options: dict[str, Any]) -> dict[str, Any]:
@@ -155,6 +166,7 @@ def _run(
     console: Any,
     started: float,
     *,
+    checkpoint: Path | None,
     resuming: bool,
 ) -> None:
     from aepo_rllib.cli.loop import summary, train
@@ -162,32 +174,38 @@ def _run(
     console.print(f"run directory: {folder.path}", highlight=False)
     with local_ray(), stopped(config) as algo:
         if resuming:
-            _restore(algo, folder, console)
+            _restore(algo, checkpoint, folder, console)
         console.print(f"ready after {time.monotonic() - started:.0f} s", style="dim", highlight=False)
-        interrupted = False
         try:
-            train(algo, settings, folder, console)
+            stopped_by = train(algo, settings, folder, console)
         except KeyboardInterrupt:
-            interrupted = True
+            stopped_by = signal.SIGINT
+        except _run_stoppers() as error:
+            raise click.ClickException(f"{error}\nthe last checkpoint stands: {folder.path}") from error
     console.print(summary(folder) if folder.read(METRICS) else "no step was finished")
-    if interrupted:
+    if stopped_by is not None:
         console.print(f"interrupted; continue with: aepo train --resume {folder.path}", highlight=False)
-        raise SystemExit(130)
+        raise SystemExit(128 + stopped_by)
     console.print(f"next: aepo eval {folder.path}", highlight=False)
 
 
-def _restore(algo: TextRL, folder: RunFolder, console: Any) -> None:
-    """Bring back the newest checkpoint, and drop the records of steps that will be done again."""
-    checkpoints = folder.checkpoints()
-    if not checkpoints:
+def _run_stoppers() -> tuple[type[Exception], ...]:
+    """Errors by which a run ends itself; their message says it all."""
+    from aepo_rllib.algorithms.base import NonFiniteError, RatioError, UnjudgedError
+    from aepo_rllib.envs.grading import GraderBroken
+
+    return GraderBroken, NonFiniteError, RatioError, UnjudgedError
+
+
+def _restore(algo: TextRL, checkpoint: Path | None, folder: RunFolder, console: Any) -> None:
+    """Bring back a checkpoint, and drop the records of steps that will be done again."""
+    if checkpoint is None:
         console.print("no checkpoint yet: starting from step 1", highlight=False)
-        folder.cut(METRICS, 0)
-        folder.cut(SAMPLES, 0)
-        return
-    algo.restore_from_path(str(checkpoints[-1].resolve()))
+    else:
+        algo.restore_from_path(str(checkpoint.resolve()))
+        console.print(f"resuming after step {algo.train_steps}", highlight=False)
     folder.cut(METRICS, algo.train_steps)
     folder.cut(SAMPLES, algo.train_steps)
-    console.print(f"resuming after step {algo.train_steps}", highlight=False)
 
 
 def _check_same_run(stored: dict[str, Any], asked: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ class Target:
 def find_target(text: str) -> Target:
     """The model behind what the user gave.
 
-    A training run stands for its newest export: `RUN/huggingface`, else that of the checkpoint with the most steps.
+    A training run stands for its newest export.
 
     Raises:
         ValueError: no such folder, or a folder with no model in it.
@@ -40,26 +40,26 @@ def find_target(text: str) -> Target:
     if (folder / "config.json").is_file():
         return Target(str(folder), Path(f"eval-{folder.resolve().name}"))
     if folder.is_dir():
-        return Target(str(_newest_export(folder)), folder / "eval")
+        return Target(str(newest_export(folder)), folder / "eval")
     if not _HUB_ID.fullmatch(text) or ("/" in text and folder.parent.is_dir()):
         raise ValueError(f"there is no folder {text}")
     return Target(text, Path(f"eval-{text.rpartition('/')[2]}"))
 
 
-def _newest_export(run: Path) -> Path:
-    if (run / HF_FOLDER / "config.json").is_file():
-        return run / HF_FOLDER
-    exports = [
-        checkpoint / HF_FOLDER
-        for checkpoint in (run / "checkpoints").glob("[!.]*")
-        if (checkpoint / HF_FOLDER / "config.json").is_file()
-    ]
+def newest_export(run: Path) -> Path:
+    """The exported model of a run that has seen the most steps, checkpoints included.
+
+    Raises:
+        ValueError: there is none.
+    """
+    folders = [run, *(run / "checkpoints").glob("[!.]*")]
+    exports = [folder / HF_FOLDER for folder in folders if (folder / HF_FOLDER / "config.json").is_file()]
     if not exports:
         raise ValueError(
             f"{run} is neither a model (config.json) nor a run with an exported one "
             f"({HF_FOLDER}/ or checkpoints/*/{HF_FOLDER}/)"
         )
-    return max(exports, key=lambda export: (_step(export), export.parent.name))
+    return max(exports, key=lambda export: (_step(export), export.parent == run, export.parent.name))
 
 
 def _step(export: Path) -> int:

@@ -148,6 +148,7 @@ class AEPOConfig(GRPOConfig):
     @override(AlgorithmConfig)
     def validate(self) -> None:
         """Checks the dial besides what GRPO checks."""
+        super().validate()
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(
@@ -165,13 +166,33 @@ class AEPOConfig(GRPOConfig):
             raise ValueError(f"tempered_share={self.tempered_share} must be above 0 and at most 1")
         if self.alpha < 0:
             raise ValueError(f"alpha={self.alpha} must not be negative")
+        self._validate_composition()
+        self._validate_entropy_source()
+
+    def _validate_composition(self) -> None:
         if (self.composition == "replace") != (self.replace_rows > 0):
             raise ValueError(
                 f"composition={self.composition!r} and replace_rows={self.replace_rows} clash: rows are replaced by "
                 "composition='replace' with replace_rows above 0, and by nothing else"
             )
-        self._validate_entropy_source()
-        super().validate()
+        if self.composition == "replace":
+            if self.positive_rule not in ("reward", "advantage") or self.tempered_surrogate != "reinforce":
+                raise ValueError(
+                    f"composition='replace' clashes with positive_rule={self.positive_rule!r} and tempered_surrogate="
+                    f"{self.tempered_surrogate!r}: replaced rows are main rows of advantage 1; use composition='add'"
+                )
+            return
+        tempered = self.tempered_prompts()
+        if tempered < self.updates_per_batch:
+            raise ValueError(
+                f"tempered_share={self.tempered_share} of batch_size={self.batch_size} is {tempered} prompts, fewer "
+                f"than updates_per_batch={self.updates_per_batch}: some optimizer steps would have no tempered "
+                "term; raise tempered_share or batch_size"
+            )
+
+    def tempered_prompts(self) -> int:
+        """How many of a batch's prompts are sampled again."""
+        return math.ceil(self.tempered_share * self.batch_size)
 
     def _validate_entropy_source(self) -> None:
         if not (isinstance(self.entropy_window, int) and self.entropy_window >= 1):
@@ -214,7 +235,7 @@ class AEPO(GRPO):
         """Build runners and learners."""
         super().setup(config)
         self.entropies: list[float] = []
-        """Of the latest batches, newest last; as many as the controller reads."""
+        """Of the latest batches, newest last, as many as the controller reads; up to the last finished step."""
         self.monitor = ControlMonitor(*config.temperature_controller().bounds)
 
     @override(Algorithm)
@@ -224,8 +245,8 @@ class AEPO(GRPO):
             problems = self.next_problems()
             main = self.rollout(Stream.MAIN, problems)
             temperature = self.choose_temperature(main)
-            share = problems[: math.ceil(self.config.tempered_share * len(problems))]
-            tempered = self.rollout(Stream.TEMPERED, share, temperature=temperature)
+            again = problems[: self.config.tempered_prompts()]
+            tempered = self.rollout(Stream.TEMPERED, again, temperature=temperature)
             self.learn(self.compose(self.main_rows(main), self.tempered_rows(tempered), temperature))
             self.sync_weights()
             self.watch_dial()
@@ -247,9 +268,9 @@ class AEPO(GRPO):
         config = self.config
         lagging = config.entropy_source == metrics.UPDATE_SURPRISAL
         measured = self.update_surprisal if lagging else main.entropy(config.entropy_source)
-        if measured is not None:
-            self.entropies = [*self.entropies, measured][-config.entropy_window - config.entropy_lag :]
-        shown = self.entropies[: len(self.entropies) - config.entropy_lag][-config.entropy_window :]
+        latest = self.entropies if measured is None else [*self.entropies, measured]
+        self.latest_entropies = latest[-config.entropy_window - config.entropy_lag :]
+        shown = self.latest_entropies[: len(self.latest_entropies) - config.entropy_lag][-config.entropy_window :]
         return sum(shown) / len(shown) if shown else config.initial_entropy
 
     def tempered_rows(self, tempered: Groups) -> RowGroups:
@@ -275,7 +296,8 @@ class AEPO(GRPO):
         return [replace_first_rows(main, positives)]
 
     def watch_dial(self) -> None:
-        """Log how the dial stands, and warn when it turns without effect."""
+        """Keep what this step has shown, log how the dial stands, and warn when it turns without effect."""
+        self.entropies = self.latest_entropies
         entropy, target, temperature, positives = (
             self.metrics.peek(key, default=math.nan)
             for key in (

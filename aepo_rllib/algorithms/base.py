@@ -6,7 +6,10 @@ Concrete algorithms read like the paper's box because everything else is here.
 from __future__ import annotations
 
 import logging
+import pickle
+import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +18,7 @@ from typing import Any, NamedTuple
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.core.learner.training_data import TrainingData
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.annotations import override
@@ -22,11 +26,11 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV
 
 from aepo_rllib import metrics
 from aepo_rllib.algorithms.config import TextRLConfig
-from aepo_rllib.batching import RowGroups, columns_of, deal
+from aepo_rllib.batching import Row, RowGroups, columns_of, deal
+from aepo_rllib.checkpoint import appearing_folder, verify
 from aepo_rllib.env_runner import SAMPLE, SLOT, TextEnvRunner
-from aepo_rllib.envs.grading import GraderBroken
 from aepo_rllib.export import HF_FOLDER, write_huggingface
-from aepo_rllib.groups import Groups
+from aepo_rllib.groups import Groups, problem_of
 from aepo_rllib.problem_order import problems_of_step
 from aepo_rllib.rl_module import CausalLMModule
 from aepo_rllib.rollout import RolloutRequest, Stream, engine_class
@@ -36,6 +40,7 @@ logger = logging.getLogger(__name__)
 BASE_ENTROPY_COMPLETIONS = 512
 STATE_KEY = "text_rl"
 MAX_SAMPLING_ROUNDS = 4
+IDS_SHOWN = 8
 _STATE = ("train_steps", "base_entropy", "update_surprisal")
 
 
@@ -45,6 +50,10 @@ class UnjudgedError(RuntimeError):
 
 class RatioError(RuntimeError):
     """The engine and the learner disagree about the log-probs of freshly sampled tokens."""
+
+
+class NonFiniteError(RuntimeError):
+    """A gradient is NaN or infinite; the optimizer step was refused and the weights are as they were."""
 
 
 class TextRL(Algorithm):
@@ -61,6 +70,8 @@ class TextRL(Algorithm):
         self.update_surprisal: float | None = None
         """Surprisal per token of the last batch's main rows during its update, aggregated as their loss is; None
         before the first update and where flat rows are skipped: the rest would be no mean over all rows."""
+        self.updating = False
+        """True from a batch's first optimizer step until its training step is counted: the weights are of no step."""
         self.on_episodes: Callable[[Stream, Groups], None] | None = None
         """Called with every step's groups; the command line writes samples with it."""
 
@@ -81,6 +92,7 @@ class TextRL(Algorithm):
         Raises:
             RuntimeError: some groups never came back although healthy runners were asked again.
             GraderBroken: answers of known verdict, graded with every request, were misjudged.
+            Exception: whatever else an env runner raised.
             UnjudgedError: the grader timed out or crashed on too many of them.
         """
         request = RolloutRequest(
@@ -92,8 +104,7 @@ class TextRL(Algorithm):
             group_size=self.config.group_size,
             temperature=temperature,
         )
-        with self._timed(metrics.SAMPLING_SECONDS):
-            episodes = self._collect(request)
+        episodes = self._collect(request)
         self.completions_this_step += len(episodes)
         groups: list[list[SingleAgentEpisode]] = [[] for _ in problems]
         for episode in sorted(episodes, key=lambda e: e.get_infos(0)[SAMPLE]):
@@ -102,6 +113,7 @@ class TextRL(Algorithm):
         if self.on_episodes is not None:
             self.on_episodes(stream, result)
         self._check_judged(result)
+        _check_rewards(result)
         return result
 
     def _check_judged(self, groups: Groups) -> None:
@@ -121,13 +133,20 @@ class TextRL(Algorithm):
         episodes: list[SingleAgentEpisode] = []
         missing = set(request.slots)
         for _ in range(MAX_SAMPLING_ROUNDS):
-            results = self._ask(request.only(tuple(sorted(missing))))
-            self.metrics.aggregate([delivery.metrics for delivery in results], key=ENV_RUNNER_RESULTS)
-            for delivery in results:
-                if delivery.grader_complaint:
-                    raise GraderBroken(delivery.grader_complaint)
+            started = time.perf_counter()
+            deliveries = self._ask(request.only(tuple(sorted(missing))))
+            seconds = {metrics.SAMPLING_SECONDS: time.perf_counter() - started}
+            for delivery in deliveries:
+                if delivery.error is not None:
+                    raise delivery.error.exception from RuntimeError(delivery.error.traceback)
                 episodes += delivery.episodes
                 missing -= {episode.get_infos(0)[SLOT] for episode in delivery.episodes}
+            self.metrics.aggregate([delivery.metrics for delivery in deliveries], key=ENV_RUNNER_RESULTS)
+            for name in (metrics.GENERATION_SECONDS, metrics.GRADING_SECONDS):
+                seconds[name] = max((delivery.seconds[name] for delivery in deliveries), default=0.0)
+            if request.stream is not Stream.BASE_ENTROPY:  # that one belongs to no training step
+                for name, value in seconds.items():
+                    self.metrics.log_value((metrics.THROUGHPUT, name), value, reduce="sum")
             if not missing:
                 return episodes
             logger.warning("%d groups of %s are missing; asking again", len(missing), request.stream.name)
@@ -167,6 +186,7 @@ class TextRL(Algorithm):
 
         Raises:
             RatioError: the first step's ratio is not 1.
+            NonFiniteError: a gradient is NaN or infinite; names the problems.
         """
         config = self.config
         learners = max(config.num_learners, 1)
@@ -182,41 +202,57 @@ class TextRL(Algorithm):
         surprisals = []
         with self._timed(metrics.LEARNING_SECONDS):
             for update, shares in enumerate(steps):
-                self._update([_train_batch(rows) for rows in shares])
-                surprisals.append(self._learner_figure(metrics.SURPRISAL))
+                self.updating = True
+                try:
+                    figures = self._update(shares)
+                except NonFiniteError:
+                    self.updating = update > 0  # before the first one has succeeded, no weight has moved
+                    raise
+                surprisals.append(figures[metrics.SURPRISAL])
                 if update == 0:
-                    self._check_first_ratio()
+                    self._check_first_ratio(figures[metrics.RATIO_MAX_DEVIATION])
         rows = sum(len(rows) for shares in steps for rows in shares)
         self.log(metrics.UPDATE, {metrics.TRAINED_ROWS: rows})
         if not config.skip_flat_rows:
             self.update_surprisal = sum(surprisals) / len(surprisals)
             self.log(metrics.UPDATE, {metrics.SURPRISAL: self.update_surprisal})
 
-    def _update(self, batches: list[MultiAgentBatch]) -> None:
-        data = TrainingData(batches=batches) if self.config.num_learners else TrainingData(batch=batches[0])
-        results = self.learner_group.update(
-            training_data=data,
-            timesteps={
-                NUM_ENV_STEPS_SAMPLED_LIFETIME: self.metrics.peek(
-                    (ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0
-                )
-            },
-        )
-        self.metrics.aggregate(results, key=LEARNER_RESULTS)
+    def _update(self, shares: list[list[Row]]) -> dict[str, float]:
+        """One optimizer step on the rows of every learner.
 
-    def _check_first_ratio(self) -> None:
-        deviation = self._learner_figure(metrics.RATIO_MAX_DEVIATION)
+        Returns:
+            Surprisal and largest ratio deviation of this very step. (What RLlib's metrics show of a learner is the mean
+            over all optimizer steps of the batch.)
+        """
+        batches = [_train_batch(rows) for rows in shares]
+        data = TrainingData(batches=batches) if self.config.num_learners else TrainingData(batch=batches[0])
+        sampled = self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0)
+        results = self.learner_group.update(training_data=data, timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: sampled})
+        self.metrics.aggregate(results, key=LEARNER_RESULTS)
+        surprisals, deviations, finite = (
+            [float(result[DEFAULT_MODULE_ID][name].peek()) for result in results]
+            for name in (metrics.SURPRISAL, metrics.RATIO_MAX_DEVIATION, metrics.GRADIENT_FINITE)
+        )
+        if not all(finite):
+            ids = sorted({row.problem_id for rows in shares for row in rows})
+            raise NonFiniteError(
+                f"an update of training step {self.train_steps + 1} was refused before the optimizer, because its "
+                f"gradient is not finite; its problems: {', '.join(ids[:IDS_SHOWN])}{' ...' * (len(ids) > IDS_SHOWN)}"
+            )
+        return {
+            metrics.SURPRISAL: sum(surprisals) / len(surprisals),
+            metrics.RATIO_MAX_DEVIATION: max(deviations),
+        }
+
+    def _check_first_ratio(self, deviation: float) -> None:
         self.log(metrics.UPDATE, {metrics.FIRST_RATIO_MAX_DEVIATION: deviation})
-        if not deviation <= self.config.ratio_tolerance:
+        allowed = self.config.allowed_ratio_deviation()
+        if not deviation <= allowed:
             raise RatioError(
                 f"pi/pi_old is off 1 by {deviation:.3g} in the first optimizer step of training step "
-                f"{self.train_steps + 1} (ratio_tolerance={self.config.ratio_tolerance}): the rollout engine did not "
-                "sample from the learner's weights"
+                f"{self.train_steps + 1} (ratio_tolerance={allowed}): the rollout engine did not sample from the "
+                "learner's weights"
             )
-
-    def _learner_figure(self, name: str) -> float:
-        """A figure of the last optimizer step, over all learners."""
-        return float(self.metrics.peek((LEARNER_RESULTS, DEFAULT_MODULE_ID, name)))
 
     def sync_weights(self) -> None:
         """Bring the learner's weights to the env runners."""
@@ -224,6 +260,16 @@ class TextRL(Algorithm):
             self.env_runner_group.sync_weights(
                 from_worker_or_learner_group=self.learner_group, inference_only=True, timeout_seconds=None
             )
+
+    @override(Algorithm)
+    def restore_env_runners(self, env_runner_group: EnvRunnerGroup) -> list[int]:
+        """As RLlib's; a runner that came back starts with the model's first weights, and gets the current ones."""
+        restored = super().restore_env_runners(env_runner_group)
+        if restored:
+            env_runner_group.sync_weights(
+                from_worker_or_learner_group=self.learner_group, inference_only=True, timeout_seconds=None
+            )
+        return restored
 
     # --- One training step ---
 
@@ -238,6 +284,7 @@ class TextRL(Algorithm):
         rate = self.completions_this_step / (time.perf_counter() - started)
         self.log(metrics.THROUGHPUT, {metrics.COMPLETIONS_PER_SECOND: rate})
         self.train_steps += 1
+        self.updating = False
 
     def log(self, section: str, figures: dict[str, float]) -> None:
         """Log this step's figures of a section, unsmoothed."""
@@ -293,16 +340,29 @@ class TextRL(Algorithm):
 
     @override(Algorithm)
     def restore_from_path(self, path: str | Path, *args: Any, **kwargs: Any) -> None:
-        """As RLlib's, which leaves remote runners with the weights they started from."""
+        """As RLlib's, which trusts what it finds, and leaves remote runners with the weights they started from.
+
+        Raises:
+            CheckpointError: the checkpoint is not what was written.
+        """
+        if _is_local(path):
+            verify(Path(path))
         super().restore_from_path(path, *args, **kwargs)
         self.sync_weights()
 
     @override(Algorithm)
     def save_to_path(self, path: str | Path | None = None, **kwargs: Any) -> str:
-        """As RLlib's; the checkpoint also holds a Hugging Face directory (`huggingface/`)."""
-        saved = super().save_to_path(path, **kwargs)
-        self.export_huggingface(Path(saved) / HF_FOLDER)
-        return saved
+        """As RLlib's, with a Hugging Face directory inside; a local checkpoint appears whole or not at all.
+
+        A remote one (a URI) is RLlib's alone.
+        """
+        path = path or tempfile.mkdtemp(prefix="aepo-checkpoint-")
+        if not _is_local(path):
+            return super().save_to_path(path, **kwargs)
+        with appearing_folder(Path(path)) as folder:
+            super().save_to_path(folder, **kwargs)
+            self.export_huggingface(folder / HF_FOLDER)
+        return str(path)
 
     def export_huggingface(self, folder: str | Path) -> None:
         """Write the current weights and the tokenizer as a Hugging Face model directory."""
@@ -321,12 +381,49 @@ class TextRL(Algorithm):
         )
 
 
+def _check_rewards(groups: Groups) -> None:
+    """Rewards weigh log-probs, and one that is no number would turn all weights into none.
+
+    Raises:
+        ValueError: a reward is not finite or outside 0-1; names its problem.
+    """
+    for episode in groups.episodes:
+        reward = float(episode.get_return())
+        if not 0.0 <= reward <= 1.0:
+            raise ValueError(
+                f"the environment gave reward {reward} for problem {problem_of(episode)}; rewards must lie between 0 "
+                "and 1"
+            )
+
+
+def _is_local(path: str | Path) -> bool:
+    return "://" not in str(path)
+
+
+class _RunnerError(NamedTuple):
+    """What went wrong in an env runner. It is delivered, not raised there: RLlib takes an env runner's exceptions for
+    faults to recover from, restarts the runner, and hides the cause."""
+
+    exception: Exception
+    traceback: str
+
+    @classmethod
+    def of(cls, error: Exception) -> _RunnerError:
+        """The exception that is being handled, in a form that can travel."""
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            error = RuntimeError(f"{type(error).__name__}: {error}")
+        return cls(error, traceback.format_exc())
+
+
 class _Delivery(NamedTuple):
     """What one env runner brings back of a request: all of it in one call."""
 
     episodes: list[SingleAgentEpisode]
     metrics: Any
-    grader_complaint: str
+    seconds: dict[str, float]
+    error: _RunnerError | None = None
 
 
 class _RolloutCall:
@@ -340,7 +437,14 @@ class _RolloutCall:
 
 
 def _rollout(runner: TextEnvRunner, request: RolloutRequest) -> _Delivery:
-    return _Delivery(runner.rollout(request), runner.get_metrics(), runner.probe_grader())
+    try:
+        episodes = runner.rollout(request)
+        runner.probe_grader()
+    except Exception as error:
+        if not runner.worker_index:  # in this very process: with its traceback
+            raise
+        return _Delivery([], None, {}, _RunnerError.of(error))
+    return _Delivery(episodes, runner.get_metrics(), runner.take_seconds())
 
 
 def _train_batch(rows: list) -> MultiAgentBatch:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,11 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.annotations import override
 from typing_extensions import Self
 
+from aepo_rllib.algorithms.checks import check_arguments, check_known_key, check_types
 from aepo_rllib.env_runner import TextEnvRunner
-from aepo_rllib.envs.problems import ProblemError, load_problems
+from aepo_rllib.envs.problems import ProblemError, is_procedural, load_problems
 from aepo_rllib.envs.prompts import get_template
-from aepo_rllib.envs.text_env import ACTION_SPACE, ENV_ID, OBSERVATION_SPACE
+from aepo_rllib.envs.text_env import ACTION_SPACE, ENV_ID, OBSERVATION_SPACE, MathTextEnv
 from aepo_rllib.hf import DTYPES, EMBEDDED, check_model
 from aepo_rllib.learner import CausalLMLearner
 from aepo_rllib.objectives import AGGREGATIONS, Component
@@ -49,7 +49,7 @@ class TextRLConfig(AlgorithmConfig):
         self.aggregation = "token-mean"
         self.micro_batch_size: int | None = None
         self.skip_flat_rows = True
-        self.ratio_tolerance = 0.01
+        self.ratio_tolerance: float | None = None
         # Optimizer.
         self.lr = 6e-4
         self.weight_decay = 0.0
@@ -68,6 +68,8 @@ class TextRLConfig(AlgorithmConfig):
         self.evaluation_duration = 128
         self.evaluation_duration_unit = "episodes"
         self._dont_auto_sync_env_runner_states = True  # the runners hold no connector states
+        # RLlib drops what takes a runner longer than 60 s, and would then ask it for the same again.
+        self.sample_timeout_s = 1800.0
         # RLlib waits 60 s before a restart and allows 1000 of them.
         self.delay_between_env_runner_restarts_s = 1.0
         self.max_num_env_runner_restarts = 3
@@ -80,7 +82,8 @@ class TextRLConfig(AlgorithmConfig):
 
         Args:
             model_path: Hugging Face folder or id, or "embedded". Read as safetensors; remote code stays off.
-            dtype: Of weights and activations: "float32" or "bfloat16".
+            dtype: What forward passes compute in, and what exports are stored in: "float32" or "bfloat16". The learner
+                keeps float32 weights either way: a step of 1e-6 is lost in 16 bits.
             share_prompts: Run each distinct prompt once in the learner, see `CausalLMModule`.
 
         Returns:
@@ -166,7 +169,7 @@ class TextRLConfig(AlgorithmConfig):
         skip_flat_rows: bool = NotProvided,
         weight_decay: float = NotProvided,
         adam_betas: tuple[float, float] = NotProvided,
-        ratio_tolerance: float = NotProvided,
+        ratio_tolerance: float | None = NotProvided,
         **kwargs: Any,
     ) -> Self:
         """Sets the training related configuration.
@@ -182,7 +185,8 @@ class TextRLConfig(AlgorithmConfig):
                 gradient and stay in the token count; only the surprisal of the update needs them.
             weight_decay, adam_betas: Of AdamW.
             ratio_tolerance: The run stops when |pi/pi_old - 1| exceeds it in the first optimizer step of a batch,
-                where it has to be 0: the engine would be sampling from other weights.
+                where it has to be 0: the engine would be sampling from other weights. By default 0.01, and 0.5 where
+                the engine computes in 16 bits.
             kwargs: RLlib's own, such as `lr`, `grad_clip`, and `num_epochs` (passes over a batch).
 
         Returns:
@@ -200,6 +204,12 @@ class TextRLConfig(AlgorithmConfig):
             adam_betas=adam_betas,
             ratio_tolerance=ratio_tolerance,
         )
+
+    def allowed_ratio_deviation(self) -> float:
+        """The bound behind `ratio_tolerance`."""
+        if self.ratio_tolerance is not None:
+            return self.ratio_tolerance
+        return 0.5 if self.dtype in ("bfloat16", "float16") else 0.01
 
     def loss_components(self) -> dict[str, Component]:
         """The named terms of the loss, in the order of their component index."""
@@ -251,10 +261,11 @@ class TextRLConfig(AlgorithmConfig):
             ValueError: names the option, its value and the cure.
         """
         super().validate()
+        check_types(self)
         self._make_paths_absolute()
         self._validate_numbers()
         self._validate_filters()
-        find_engine_class(self.engine)
+        check_arguments("engine_options", self.engine_options, find_engine_class(self.engine).__init__)
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype={self.dtype!r} is unknown; choose one of {', '.join(DTYPES)}")
         if self.env == ENV_ID:
@@ -311,12 +322,18 @@ class TextRLConfig(AlgorithmConfig):
             )
 
     def _validate_problems(self) -> None:
+        check_arguments("env_config", self.env_config, MathTextEnv.__init__)
         get_template(self.env_config.get("template", "plain"))
         kwargs = self.text_env_kwargs()
         load = {"fields": kwargs.get("fields"), "seed": kwargs.get("problem_seed", 0)}
         load_problems(kwargs["problems"], split=kwargs.get("split", "train"), **load)
         if not self.evaluation_interval or self.in_evaluation:
             return
+        if self.validation_problems is None and not is_procedural(kwargs["problems"]):
+            raise ProblemError(
+                f"evaluation_interval={self.evaluation_interval} needs validation problems, and {kwargs['problems']!r} "
+                "has none of its own; set validation_problems, or evaluation_interval=None"
+            )
         try:
             load_problems(self.validation_problems or kwargs["problems"], split="validation", **load)
         except ProblemError as error:
@@ -328,7 +345,9 @@ class TextRLConfig(AlgorithmConfig):
         per_learner = self.num_cpus_per_learner if isinstance(self.num_cpus_per_learner, int | float) else 1
         learners = self.num_learners * per_learner
         needed = runners + evaluators + learners
-        available = ray.cluster_resources().get("CPU", 0) if ray.is_initialized() else os.cpu_count() or 1
+        if not ray.is_initialized() and os.environ.get("RAY_ADDRESS"):
+            return  # that cluster is checked once it is joined: RLlib validates again when it builds
+        available = ray.cluster_resources().get("CPU", 0) if ray.is_initialized() else len(os.sched_getaffinity(0))
         if needed > available:
             raise ValueError(
                 f"num_env_runners={self.num_env_runners}, evaluation_num_env_runners="
@@ -341,21 +360,3 @@ class TextRLConfig(AlgorithmConfig):
             if value is not NotProvided:
                 setattr(self, name, value)
         return self
-
-
-def check_known_key(config: AlgorithmConfig, key: str) -> None:
-    """Refuse a config key that does not exist.
-
-    Raises:
-        ValueError: names the nearest known keys.
-    """
-    if key.startswith("__") and key.endswith("__"):  # Ray Tune's own
-        return
-    known: Sequence[str] = [*vars(config), "multiagent"]
-    # RLlib's dicts spell some keys differently from its attributes ("input" for "input_").
-    name = config._translate_special_keys(key, warn_deprecated=False)
-    if name in known or isinstance(getattr(type(config), name, None), property):
-        return
-    nearest = difflib.get_close_matches(key, [name for name in known if not name.startswith("_")], n=3)
-    hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
-    raise ValueError(f"unknown config key {key!r}{hint}")

@@ -77,10 +77,10 @@ class GRPOConfig(TextRLConfig):
     @override(AlgorithmConfig)
     def validate(self) -> None:
         """Checks clip ranges besides what `TextRLConfig` checks."""
+        super().validate()
         for name in ("clip_low", "clip_high"):
             if not (value := getattr(self, name)) > 0:
                 raise ValueError(f"{name}={value!r} must be above 0")
-        super().validate()
 
 
 class GRPO(TextRL):

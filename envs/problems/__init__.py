@@ -2,6 +2,6 @@
 
 from aepo_rllib.envs.problems.arithmetic import arithmetic_problems
 from aepo_rllib.envs.problems.problem import Problem, ProblemError, ProblemSet
-from aepo_rllib.envs.problems.sources import load_problems
+from aepo_rllib.envs.problems.sources import is_procedural, load_problems
 
-__all__ = ["Problem", "ProblemError", "ProblemSet", "arithmetic_problems", "load_problems"]
+__all__ = ["Problem", "ProblemError", "ProblemSet", "arithmetic_problems", "is_procedural", "load_problems"]

@@ -32,7 +32,6 @@ GUESSES: dict[str, tuple[str, ...]] = {
     "answer": ("answer", "final_answer", "Answer", "reward_model.ground_truth", "solution"),
     "id": ("id", "unique_id", "problem_idx"),
     "family": ("family", "subject"),
-    "verifier": ("verifier",),
 }
 """Columns tried in this order for a field that the map does not name."""
 
@@ -55,9 +54,14 @@ def load_problems(
     return _load(source, split, tuple(sorted((fields or {}).items())), seed)
 
 
+def is_procedural(source: str) -> bool:
+    """Whether a source is generated, and so has splits of its own."""
+    return source == "arithmetic" or source in FAMILY_WEIGHTS
+
+
 @lru_cache(maxsize=8)
 def _load(source: str, split: str, fields: tuple[tuple[str, str], ...], seed: int) -> ProblemSet:
-    if source == "arithmetic" or source in FAMILY_WEIGHTS:
+    if is_procedural(source):
         families = None if source == "arithmetic" else {source: 1}
         return arithmetic_problems(split, families=families, seed=seed)
     path = find_file(source)

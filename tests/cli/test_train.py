@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,10 @@ import pytest
 import yaml
 from transformers import AutoModelForCausalLM
 
+from aepo_rllib import metrics
+from aepo_rllib.checkpoint import MANIFEST, verify
+
+STEPS = 9
 SMALL = ["--batch-size", "6", "--group-size", "4", "--set", "checkpoint_every=2", "--set", "evaluation_interval=3"]
 
 
@@ -36,7 +41,7 @@ def weights_hash(run):
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "whole"
-    result = aepo("train", "--steps", 5, "--output", run, *SMALL)
+    result = aepo("train", "--steps", STEPS, "--output", run, *SMALL)
     assert result.returncode == 0, result.stdout + result.stderr
     return run, result.stdout
 
@@ -44,17 +49,20 @@ def uninterrupted(tmp_path_factory):
 def test_a_run_leaves_everything_it_promises(uninterrupted):
     run, shown = uninterrupted
     assert "loading torch and ray" in shown
-    assert "step 5/5" in shown
+    assert f"step {STEPS}/{STEPS}" in shown
     assert f"aepo eval {run}" in "".join(shown.split("\n"))
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert (config["algo"], config["batch_size"], config["target_entropy"]) == ("aepo", 6, "0.5x")
-    assert [record["step"] for record in records(run)] == [1, 2, 3, 4, 5]
+    assert [record["step"] for record in records(run)] == list(range(1, STEPS + 1))
+    logged = {key for record in records(run) for key in record} - {"step", "time"}
+    documented = {metric.key for metric in metrics.DOCUMENTED}
+    assert logged == documented - {f"{metrics.UPDATE}/{metrics.SURPRISAL}"}  # that one with skip_flat_rows=False
     assert "evaluation/pass@1" in records(run)[2]
     assert "evaluation/pass@1" not in records(run)[3]
     samples = records(run, "samples.jsonl")
     assert {sample["stream"] for sample in samples} == {"main", "tempered"}
     assert {sample["verdict"] for sample in samples} <= {"correct", "wrong", "no_answer"}
-    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step_000004", "step_000005"]
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step_000008", "step_000009"]
     for plot in ("entropy.png", "reward.png"):
         assert (run / plot).read_bytes().startswith(b"\x89PNG")
     assert AutoModelForCausalLM.from_pretrained(run / "huggingface").num_parameters() > 300_000
@@ -73,7 +81,17 @@ def test_tensorboard_reads_the_run_back(uninterrupted):
 def test_a_killed_run_resumes_to_the_same_weights(uninterrupted, tmp_path):
     whole, _ = uninterrupted
     run = tmp_path / "killed"
-    command = [sys.executable, "-m", "aepo_rllib.cli.main", "train", "--steps", "5", "--output", str(run), *SMALL]
+    command = [
+        sys.executable,
+        "-m",
+        "aepo_rllib.cli.main",
+        "train",
+        "--steps",
+        str(STEPS),
+        "--output",
+        str(run),
+        *SMALL,
+    ]
     process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 200
     while not (run / "checkpoints" / "step_000002").is_dir():
@@ -89,7 +107,22 @@ def test_a_killed_run_resumes_to_the_same_weights(uninterrupted, tmp_path):
     assert weights_hash(run) == weights_hash(whole)
 
 
-def test_ctrl_c_ends_with_a_checkpoint_and_says_how_to_go_on(tmp_path):
+def children(pid):
+    """Ids of a process's children, theirs included."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, task.read_text().split()):
+            found += [child, *children(child)]
+    return found
+
+
+def alive(pid):
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_with_a_checkpoint_of_the_last_finished_step(tmp_path, number, code):
     run = tmp_path / "interrupted"
     command = [sys.executable, "-m", "aepo_rllib.cli.main", "train", "--steps", "500", "--output", str(run), *SMALL]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -97,12 +130,46 @@ def test_ctrl_c_ends_with_a_checkpoint_and_says_how_to_go_on(tmp_path):
     while not (run / "metrics.jsonl").is_file():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    family = children(process.pid)
+    assert family
+    second = aepo("train", "--resume", run)
+    assert second.returncode == 2
+    assert f"is in use by process {process.pid} on" in second.stderr.replace("\n", " ")
+    process.send_signal(number)
     output, _ = process.communicate(timeout=120)
-    assert process.returncode == 130, output
+    assert process.returncode == code, output
     assert "aepo train --resume" in output
     last = records(run)[-1]["step"]
-    assert (run / "checkpoints" / f"step_{last:06d}").is_dir()
+    newest = sorted((run / "checkpoints").iterdir())[-1]
+    assert newest.name == f"step_{last:06d}"
+    verify(newest)
+    deadline = time.monotonic() + 30
+    while any(map(alive, family)):
+        assert time.monotonic() < deadline, "an orphan is left"
+        time.sleep(0.1)
+
+
+def test_resume_falls_back_to_the_newest_good_checkpoint_and_says_so(uninterrupted, tmp_path):
+    whole, _ = uninterrupted
+    run = tmp_path / "damaged"
+    shutil.copytree(whole, run)
+    newest = run / "checkpoints" / "step_000009"
+    weights = next(newest.rglob("module_state.pkl"), None) or next(newest.rglob("*.pkl"))
+    content = weights.read_bytes()
+    weights.write_bytes(content[: len(content) // 2] + b"?" + content[len(content) // 2 + 1 :])
+    result = aepo("train", "--resume", run)
+    assert result.returncode == 0, result.stdout + result.stderr
+    shown = " ".join(result.stdout.split())
+    assert "step_000009 cannot be used" in shown
+    assert "has been changed" in shown
+    assert "resuming after step 8" in shown
+    assert list(map(without_times, records(run))) == list(map(without_times, records(whole)))
+    assert weights_hash(run) == weights_hash(whole)
+    for checkpoint in (run / "checkpoints").glob("step_*"):
+        (checkpoint / MANIFEST).unlink()
+    result = aepo("train", "--resume", run)
+    assert result.returncode == 2
+    assert "none of its checkpoints can be used" in " ".join(result.stderr.split())
 
 
 def test_export_and_eval_of_a_run(uninterrupted, tmp_path):

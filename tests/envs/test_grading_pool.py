@@ -76,7 +76,8 @@ def test_workers_killed_while_they_start_change_no_verdict() -> None:
     killer = threading.Thread(target=kill_the_first_five)
     killer.start()
     assert pool.grade(RIGHT) == [Verdict.CORRECT] * len(RIGHT)
-    killer.join()
+    killer.join(timeout=60)
+    assert len(killed) == 5
     pool.close()
 
 
@@ -97,7 +98,7 @@ def test_a_stopped_worker_times_out_and_is_replaced() -> None:
     os.kill(pid, signal.SIGSTOP)
     start = time.monotonic()
     assert pool.grade(RIGHT[:1]) == [Verdict.TIMED_OUT]
-    assert 0.9 < time.monotonic() - start < 2.0
+    assert time.monotonic() - start >= 1.0
     assert gone(pid)
     assert pool.grade(RIGHT[:1]) == [Verdict.CORRECT]
     pool.close()

@@ -49,12 +49,11 @@ def test_table_lists_k_in_numeric_order(evaluated):
 
 
 def test_greedy_accuracy_needs_one_sample():
-    scores = evaluate_model(n=1, limit=4, temperature=0)[SUITE]
-    assert scores == evaluate_model(n=1, limit=4, temperature=0, seed=9)[SUITE] | {
-        "k": scores["k"],
-        "families": scores["families"],
+    first, other_seed = (evaluate_model(n=1, limit=4, temperature=0, seed=seed)[SUITE] for seed in (0, 9))
+    assert first["k"]["1"]["mean"] == other_seed["k"]["1"]["mean"]
+    assert {name: part["k"]["1"]["mean"] for name, part in first["families"].items()} == {
+        name: part["k"]["1"]["mean"] for name, part in other_seed["families"].items()
     }
-    assert scores["families"]["sum3"]["k"]["1"]["ci95"] is None if "sum3" in scores["families"] else True
     with pytest.raises(ValueError, match="equal samples"):
         evaluate_model(n=2, temperature=0)
 

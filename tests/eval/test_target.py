@@ -26,12 +26,15 @@ def test_a_model_is_itself(tmp_path, monkeypatch):
     assert find_target("Qwen/Qwen2.5-0.5B").output.name == "eval-Qwen2.5-0.5B"
 
 
-def test_a_run_is_its_final_export(tmp_path):
-    make_export(tmp_path / "huggingface", step=20)
+def test_a_run_is_its_newest_export(tmp_path):
+    make_export(tmp_path / "huggingface", step=30)
     make_export(tmp_path / "checkpoints" / "step_000030" / "huggingface", step=30)
     found = find_target(str(tmp_path))
     assert found.model == str(tmp_path / "huggingface")
     assert found.output == tmp_path / "eval"
+    # Resumed for more steps and killed: the final export is the older one.
+    make_export(tmp_path / "checkpoints" / "step_000050" / "huggingface", step=50)
+    assert find_target(str(tmp_path)).model == str(tmp_path / "checkpoints" / "step_000050" / "huggingface")
 
 
 def test_an_unfinished_run_is_its_newest_whole_checkpoint(tmp_path):

@@ -1,0 +1,120 @@
+"""The envelope around a checkpoint: it appears whole or not at all, and proves to be what was written.
+
+RLlib writes its parts straight into the final folder and skips a part that is missing when it restores, so that half a
+checkpoint comes back without an error, and with random weights. Here a checkpoint is written beside its place, every
+file is brought to the disk, a manifest with the size and SHA-256 of each comes last, and one rename makes it appear.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+_BLOCK_BYTES = 1 << 20
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is not what was written; the message names the file and what is wrong with it."""
+
+
+@contextmanager
+def appearing_folder(final: Path) -> Iterator[Path]:
+    """A temporary folder that takes the place of `final`, sealed, when the block ends well; else it is removed.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    temporary, replaced = (final.with_name(f".{mark}_{final.name}") for mark in ("tmp", "old"))
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        seal(temporary)
+        if final.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+            final.rename(replaced)
+        temporary.rename(final)
+        _sync(final.parent)
+        shutil.rmtree(replaced, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def seal(folder: Path) -> None:
+    """Bring every file of a folder to the disk and write its manifest."""
+    files: dict[str, dict[str, Any]] = {}
+    for file in _files(folder):
+        _sync(file)
+        files[file.relative_to(folder).as_posix()] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
+    manifest = folder / MANIFEST
+    manifest.write_text(_as_text({"format": FORMAT, "files": files}), encoding="utf-8")
+    _sync(manifest)
+    for directory in {file.parent for file in _files(folder)} | {folder}:
+        _sync(directory)
+
+
+def verify(folder: Path) -> None:
+    """Check a folder against its manifest. Reads every byte, unpickles none.
+
+    Raises:
+        CheckpointError: no or no readable manifest, or a file that is missing, cut or changed.
+    """
+    for name, (size, digest) in _expected(folder).items():
+        file = folder / name
+        if not file.is_file():
+            raise CheckpointError(f"{file} is missing")
+        if file.stat().st_size != size:
+            raise CheckpointError(f"{file} has {file.stat().st_size} bytes instead of {size}")
+        if sha256(file) != digest:
+            raise CheckpointError(f"{file} has been changed: its SHA-256 is not the manifest's")
+
+
+def _expected(folder: Path) -> dict[str, tuple[int, str]]:
+    """Size and digest of every file that the manifest names."""
+    try:
+        text = (folder / MANIFEST).read_text(encoding="utf-8")
+        manifest = json.loads(text)
+        expected = {name: (entry["bytes"], entry["sha256"]) for name, entry in manifest["files"].items()}
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{folder} has no {MANIFEST}: it was never finished, or the file was lost") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{folder / MANIFEST} is damaged ({type(error).__name__})") from error
+    if manifest.get("format") != FORMAT or text != _as_text(manifest):
+        raise CheckpointError(f"{folder / MANIFEST} is damaged or of another version than {FORMAT}")
+    return expected
+
+
+def _as_text(manifest: dict[str, Any]) -> str:
+    """The one spelling of a manifest, so that any changed byte shows."""
+    return json.dumps(manifest, indent=1) + "\n"
+
+
+def sha256(file: Path) -> str:
+    """Hex digest of a file."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _sync(path: Path) -> None:
+    """Bring a file, or a folder's list of names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
