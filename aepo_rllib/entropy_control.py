@@ -50,11 +50,10 @@ class TemperatureSwitch:
 
 @dataclass(frozen=True)
 class ProportionalTemperature:
-    """The later version's T = clip(1 + gain (target - entropy), low, high) (v7: gain 1)."""
+    """The later version's T = clip(1 + target - entropy, low, high) (v7)."""
 
     low: float = 0.8
     high: float = 1.2
-    gain: float = 1.0
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -62,8 +61,8 @@ class ProportionalTemperature:
         return self.low, self.high
 
     def temperature(self, entropy: float, target: float) -> float:
-        """1 plus the scaled error, clipped."""
-        return min(max(1.0 + self.gain * (target - entropy), self.low), self.high)
+        """1 plus the error, clipped."""
+        return min(max(1.0 + target - entropy, self.low), self.high)
 
 
 @dataclass(frozen=True)
@@ -121,11 +120,6 @@ def schedule_points(target: Target) -> list[tuple[int, float | str]]:
     for _, level in points:
         parse_level(level)
     return points
-
-
-def needs_base_entropy(target: Target) -> bool:
-    """Whether any level of the target is a fraction."""
-    return any(parse_level(level)[1] for _, level in schedule_points(target))
 
 
 def target_at(target: Target, step: int, base_entropy: float) -> float:

@@ -76,6 +76,8 @@ class Groups:
         }
         if next(self._outputs(Columns.ENTROPY)) is not None:
             figures[metrics.EXACT_ENTROPY] = self.entropy(metrics.EXACT_ENTROPY)
+            variances = np.concatenate(list(self._outputs(Columns.LOGIT_VARIANCE)))
+            figures[metrics.ENTROPY_SLOPE] = float(variances.mean(dtype=np.float64))
         for verdict in Verdict:
             figures[metrics.verdict_share(verdict)] = verdicts.count(verdict) / len(verdicts)
         return figures

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
@@ -33,14 +35,47 @@ class CausalLMLearner(TorchLearner):
             lr_or_lr_schedule=config.lr,
         )
 
+    @override(TorchLearner)
+    def _uncompiled_update(self, batch: dict[str, Any], **kwargs: Any) -> tuple[Any, dict[str, torch.Tensor], dict]:
+        """One optimizer step. Its gradient is summed over passes of at most `rows_per_backward` rows.
+
+        Row weights hold the denominators of the whole step, over all passes and learners, so that the passes add up to
+        the gradient of the undivided batch. Learners may take different numbers of passes: they meet in the last one.
+        """
+        self._compute_off_policyness(batch)
+        for optimizer in self._optimizer_parameters:
+            optimizer.zero_grad(set_to_none=True)
+        parts = _split(batch[DEFAULT_MODULE_ID], self.config.rows_per_backward)
+        self._figures: list[dict[str, torch.Tensor]] = []
+        losses = []
+        for place, part in enumerate(parts):
+            with self._alone(place + 1 < len(parts)):
+                fwd_out = self.module.forward_train({DEFAULT_MODULE_ID: part})
+                loss = self.compute_losses(fwd_out=fwd_out, batch={DEFAULT_MODULE_ID: part})[DEFAULT_MODULE_ID]
+                loss.backward()
+            losses.append(loss.detach())
+        self._log_figures()
+        gradients = {ref: parameter.grad for ref, parameter in self._params.items() if parameter.grad is not None}
+        self.apply_gradients(self.postprocess_gradients(gradients))
+        return fwd_out, {DEFAULT_MODULE_ID: torch.stack(losses).sum()}, {}
+
+    @contextlib.contextmanager
+    def _alone(self, alone: bool) -> Iterator[None]:
+        """A block whose backward pass does not meet those of other learners."""
+        with contextlib.ExitStack() as stack:
+            if alone and self.config.num_learners > 1:
+                for module in self.module.values():
+                    stack.enter_context(module.no_sync())
+            yield
+
     @override(Learner)
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: dict[str, torch.Tensor], fwd_out: dict[str, torch.Tensor]
     ) -> torch.Tensor:
-        """The sum of the config's components over this learner's rows."""
+        """The sum of the config's components over these rows."""
         components = config.loss_components()
         logp_NT, old_logp_NT = fwd_out[Columns.POLICY_LOGP], batch[Columns.POLICY_LOGP]
-        mask_NT = batch[Columns.COMPLETION_MASK]
+        mask_NT, weight_N = batch[Columns.COMPLETION_MASK], batch[Columns.WEIGHT]
         loss, terms = composed_loss(
             list(components.values()),
             batch[Columns.COMPONENT],
@@ -48,17 +83,28 @@ class CausalLMLearner(TorchLearner):
             old_logp_NT,
             batch[Columns.ADVANTAGE],
             mask_NT,
-            batch[Columns.WEIGHT],
+            weight_N,
         )
-        figures = {metrics.loss_of(name): term.detach() for name, term in zip(components, terms, strict=True)}
-        main_weight_N = batch[Columns.WEIGHT] * (batch[Columns.COMPONENT] == 0)
-        figures[metrics.SURPRISAL] = weighted_sum(-logp_NT.detach(), mask_NT, main_weight_N)
-        trained_NT = mask_NT & (batch[Columns.WEIGHT] > 0).unsqueeze(-1)
-        deviation, figures[metrics.KL_OLD_TO_NEW] = _movement(logp_NT.detach(), old_logp_NT, trained_NT)
-        self.metrics.log_dict(figures, key=module_id, window=1)
-        # Over learners the largest one, not the mean that RLlib takes.
-        self.metrics.log_value((module_id, metrics.RATIO_MAX_DEVIATION), deviation, reduce="max", window=1)
+        moved = _movement(logp_NT.detach(), old_logp_NT, mask_NT & (weight_N > 0).unsqueeze(-1))
+        main_weight_N = weight_N * (batch[Columns.COMPONENT] == 0)
+        self._figures.append(
+            {
+                **{metrics.loss_of(name): term.detach() for name, term in zip(components, terms, strict=True)},
+                metrics.SURPRISAL: weighted_sum(-logp_NT.detach(), mask_NT, main_weight_N),
+                **moved._asdict(),
+            }
+        )
         return loss
+
+    def _log_figures(self) -> None:
+        """Log this step's figures, of all its passes."""
+        columns = {name: torch.stack([part[name] for part in self._figures]) for name in self._figures[0]}
+        # Over learners the largest one, not the mean that RLlib takes.
+        key = (DEFAULT_MODULE_ID, metrics.RATIO_MAX_DEVIATION)
+        self.metrics.log_value(key, columns.pop("deviation").max(), reduce="max", window=1)
+        sums = {name: column.sum() for name, column in columns.items()}
+        sums[metrics.KL_OLD_TO_NEW] = sums.pop("kl") / sums.pop("tokens").clamp_min(1)
+        self.metrics.log_dict(sums, key=DEFAULT_MODULE_ID, window=1)
 
     @override(TorchLearner)
     def apply_gradients(self, gradients_dict: dict[str, torch.Tensor]) -> None:
@@ -76,10 +122,28 @@ class CausalLMLearner(TorchLearner):
             super().apply_gradients(gradients_dict)
 
 
-def _movement(
-    logp_NT: torch.Tensor, old_logp_NT: torch.Tensor, mask_NT: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """How far the policy is from the one that sampled: largest |ratio - 1|, and KL(old || new) per token."""
+class _Movement(NamedTuple):
+    """How far the policy is from the one that sampled.
+
+    Attributes:
+        deviation: Largest |ratio - 1|.
+        kl: k3 estimate of KL(old || new), summed over tokens.
+        tokens: Their number.
+    """
+
+    deviation: torch.Tensor
+    kl: torch.Tensor
+    tokens: torch.Tensor
+
+
+def _movement(logp_NT: torch.Tensor, old_logp_NT: torch.Tensor, mask_NT: torch.Tensor) -> _Movement:
     log_ratio_NT = torch.where(mask_NT, logp_NT - old_logp_NT, torch.zeros_like(logp_NT))
-    kl = kl_k3(torch.zeros_like(log_ratio_NT), log_ratio_NT).sum() / mask_NT.sum().clamp_min(1)
-    return (log_ratio_NT.exp() - 1).abs().max(), kl
+    kl_NT = kl_k3(torch.zeros_like(log_ratio_NT), log_ratio_NT)
+    return _Movement((log_ratio_NT.exp() - 1).abs().max(), kl_NT.sum(), mask_NT.sum())
+
+
+def _split(batch: Mapping[str, torch.Tensor], size: int | None) -> list[dict[str, torch.Tensor]]:
+    """Neighbouring rows of a batch, at most `size` together; groups are neighbours, and share their prompt's pass."""
+    rows = len(batch[Columns.WEIGHT])
+    size = size or rows
+    return [{name: batch[name][start : start + size] for name in batch} for start in range(0, rows, size)]

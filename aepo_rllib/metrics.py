@@ -23,6 +23,7 @@ EVALUATION = "evaluation"
 REWARD_MEAN = "reward_mean"
 EXACT_ENTROPY = "exact_entropy"
 SAMPLED_SURPRISAL = "sampled_surprisal"
+ENTROPY_SLOPE = "entropy_slope"
 COMPLETION_TOKENS = "completion_tokens"
 TRUNCATED_SHARE = "truncated_share"
 FLAT_GROUP_SHARE = "flat_group_share"
@@ -113,6 +114,13 @@ def _stream(name: str, law: str) -> list[Documented]:
             f"mean of minus the T = 1 log-prob, over all tokens of completions drawn at {law}",
             "main: equals exact entropy within noise",
             "deterministic policy",
+        ),
+        Documented(
+            f"{name}/{ENTROPY_SLOPE}",
+            "nats/token",
+            f"mean dH/dT at T = 1, the variance of the logits (Lemma A), over all tokens of completions drawn at {law}",
+            "well above 0",
+            "no temperature moves this policy: collapsed, or uniform; absent where the engine sees no logits",
         ),
         Documented(
             f"{name}/{COMPLETION_TOKENS}",

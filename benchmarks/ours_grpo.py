@@ -17,7 +17,8 @@ import torch
 from workload import MODEL, PROBLEMS, Workload, appended, report, run_arguments
 
 from aepo_rllib.algorithms.grpo import GRPOConfig
-from aepo_rllib.cli.train import local_ray, quiet_libraries, stopped
+from aepo_rllib.cli.quiet import quiet_libraries
+from aepo_rllib.cli.train import local_ray, stopped
 
 FRACTION = 0.5
 """CPUs that Ray reserves for an actor; layouts with more processes than cores start too."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
 from aepo_rllib.cli.errors import input_errors
+from aepo_rllib.cli.quiet import quiet_libraries
 
 
 class Ks(click.ParamType):
@@ -127,7 +126,8 @@ def eval_command(model_or_run: str, **options: Any) -> None:
         if output.is_dir() and any(output.iterdir()) and not options["overwrite"]:
             raise ValueError(f"{output} already holds something; add --overwrite, or choose another --output")
         notes.print("loading torch and lm-eval ...", style="dim")
-        _quiet_libraries(options["threads"])
+        quiet_libraries()
+        _set_threads(options["threads"])
         _check_loadable(target.model, options["engine"], options["dtype"], options["device"])
         summary = _evaluate(target.model, output, options)
     _show(summary, output)
@@ -191,14 +191,7 @@ def _show(summary: dict[str, Any], output: Path) -> None:
     click.echo(f"reports: {output}")
 
 
-def _quiet_libraries(threads: int) -> None:
-    """Threads on purpose, and other libraries' chatter off the screen; their errors stay."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("TQDM_DISABLE", "1")  # lm-eval's bars; ours and those of downloads stay
+def _set_threads(threads: int) -> None:
     import torch
-    from transformers.utils import logging as transformers_logging
 
     torch.set_num_threads(threads)
-    transformers_logging.disable_progress_bar()
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import click
 import yaml
 
 from aepo_rllib.cli.errors import InputError, input_errors
+from aepo_rllib.cli.quiet import quiet_libraries
 from aepo_rllib.cli.run_folder import METRICS, SAMPLES, RunFolder, check_unused_run, weights_fingerprint
 from aepo_rllib.cli.settings import RunSettings, build, merge, parse_assignments, read_yaml, resolved
 
@@ -122,6 +122,8 @@ def train_command(**options: Any) -> None:
                 if not options["dry_run"]:
                     check_unused_run(output)  # before the slow imports
             console.print("loading torch and ray ...", style="dim")
+            import ray  # noqa: F401 - configures its loggers on import
+
             quiet_libraries()
             fingerprint = stored.pop(FINGERPRINT, None)
             settings, config = build(merge(stored, values))
@@ -235,19 +237,6 @@ def _bytes_needed(config: TextRLConfig, settings: RunSettings) -> int:
 
     weights = sum(file.stat().st_size for file in Path(resolve_model(config.model_path)).glob("*.safetensors"))
     return weights * CHECKPOINT_COPIES * (settings.keep_checkpoints + 1)
-
-
-def quiet_libraries() -> None:
-    """Keep other libraries' chatter off the screen; their errors stay."""
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    import ray  # noqa: F401 - configures its loggers on import
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()
-    for name in ("ray", "ray.rllib", "ray.tune", "ray._private"):
-        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 @contextlib.contextmanager

@@ -49,6 +49,7 @@ class TextRLConfig(AlgorithmConfig):
         self.aggregation = "token-mean"
         self.micro_batch_size: int | None = None
         self.skip_flat_rows = True
+        self.rows_per_backward: int | None = None
         self.ratio_tolerance: float | None = None
         # Optimizer.
         self.lr = 6e-4
@@ -167,6 +168,7 @@ class TextRLConfig(AlgorithmConfig):
         aggregation: str = NotProvided,
         micro_batch_size: int | None = NotProvided,
         skip_flat_rows: bool = NotProvided,
+        rows_per_backward: int | None = NotProvided,
         weight_decay: float = NotProvided,
         adam_betas: tuple[float, float] = NotProvided,
         ratio_tolerance: float | None = NotProvided,
@@ -183,6 +185,8 @@ class TextRLConfig(AlgorithmConfig):
             micro_batch_size: Completions of a micro-batch, for "micro-batch-token-mean".
             skip_flat_rows: Leave completions with advantage 0 out of the learner's forward pass. They carry no
                 gradient and stay in the token count; only the surprisal of the update needs them.
+            rows_per_backward: Most completions of a forward and backward pass of a learner; the gradients of an
+                optimizer step's passes add up. Bounds memory and changes nothing else. None: all at once.
             weight_decay, adam_betas: Of AdamW.
             ratio_tolerance: The run stops when |pi/pi_old - 1| exceeds it in the first optimizer step of a batch,
                 where it has to be 0: the engine would be sampling from other weights. By default 0.01, and 0.5 where
@@ -200,6 +204,7 @@ class TextRLConfig(AlgorithmConfig):
             aggregation=aggregation,
             micro_batch_size=micro_batch_size,
             skip_flat_rows=skip_flat_rows,
+            rows_per_backward=rows_per_backward,
             weight_decay=weight_decay,
             adam_betas=adam_betas,
             ratio_tolerance=ratio_tolerance,
@@ -303,6 +308,12 @@ class TextRLConfig(AlgorithmConfig):
             raise ValueError(
                 f"num_learners={self.num_learners} exceeds the {self.batch_size // self.updates_per_batch} groups of "
                 "an optimizer step (batch_size / updates_per_batch); raise batch_size or lower num_learners"
+            )
+        if self.rows_per_backward is not None and not (
+            isinstance(self.rows_per_backward, int) and self.rows_per_backward >= 1
+        ):
+            raise ValueError(
+                f"rows_per_backward={self.rows_per_backward!r} must be a whole number of at least 1, or None"
             )
         if self.aggregation not in AGGREGATIONS:
             raise ValueError(f"aggregation={self.aggregation!r} is unknown; choose one of {', '.join(AGGREGATIONS)}")

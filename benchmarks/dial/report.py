@@ -49,15 +49,17 @@ def write(runs: Sequence[Run], base: Path, docs: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     steps = pd.concat([_records(run) for run in runs], ignore_index=True)
     steps.to_csv(folder / "runs.csv", index=False, float_format="%.5g")
-    names = {False: [], True: []}
+    names: dict[str, list[str]] = {}
     for run in runs:
-        if run.variant.name not in names[run.variant.ablation]:
-            names[run.variant.ablation].append(run.variant.name)
+        group = names.setdefault(run.variant.group, [])
+        if run.variant.name not in group:
+            group.append(run.variant.name)
     summary = summarize(steps)
-    replace_section(docs / "dial.md", "runs", _runs_table(summary, names[False]))
-    replace_section(docs / "dial.md", "ablations", _runs_table(summary, names[True]))
-    plot_entropy(steps, names[False], folder / "entropy.png")
-    plot_entropy(steps, ["GRPO", "AEPO 1.0x", *names[True]], folder / "ablations.png", seeds=[int(steps.seed.min())])
+    for group, members in names.items():
+        replace_section(docs / "dial.md", group, _runs_table(summary, members))
+    plot_entropy(steps, names["main"], folder / "entropy.png")
+    compared = ["GRPO", "AEPO 1.0x", *names.get("ablations", [])]
+    plot_entropy(steps, compared, folder / "ablations.png", seeds=[int(steps.seed.min())])
     curves = pass_at_k_curves(runs, base)
     if curves:
         _curve_frame(curves).to_csv(folder / "passk.csv", index=False, float_format="%.5g")
@@ -220,10 +222,10 @@ def plot_entropy(steps: pd.DataFrame, names: Sequence[str], file: Path, *, seeds
             target = runs.groupby("seed").target_entropy.last().mean()
             top.axhline(target, color=COLOURS[name], ls="--", lw=1)
             top.annotate("target", (1.0, target), xycoords=("axes fraction", "data"), fontsize=8, va="center")
-    top.axhline(chosen.base_entropy.mean(), color=COLOURS[BASE], ls=":", lw=1, label=BASE)
+    top.axhline(chosen.base_entropy.mean(), color=COLOURS[BASE], ls=":", lw=1.5, label=BASE)
     top.set_ylabel(f"entropy at T = 1, nats per token\n(means of {WINDOW} steps)")
     top.set_ylim(bottom=0)
-    top.legend(frameon=False, ncols=3, fontsize=9, loc="lower left")
+    top.legend(frameon=False, ncols=5, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     bottom.set_ylabel("mean reward")
     bottom.set_xlabel("training step")
     _save(figure, file)

@@ -27,13 +27,13 @@ class Variant:
         name: In tables, plots and folder names.
         algo: `aepo train --algo`.
         settings: Config keys that differ from the defaults.
-        ablation: Whether it belongs to the second plot, and one seed is enough.
+        group: The table and the plot it belongs to: "main", "alpha" or "ablations". One seed is enough for the last.
     """
 
     name: str
     algo: str = "aepo"
     settings: Mapping[str, object] = field(default_factory=dict)
-    ablation: bool = False
+    group: str = "main"
 
 
 VARIANTS = (
@@ -41,15 +41,17 @@ VARIANTS = (
     Variant("AEPO 0.5x", settings={"target_entropy": "0.5x"}),
     Variant("AEPO 0.75x", settings={"target_entropy": "0.75x"}),
     Variant("AEPO 1.0x", settings={"target_entropy": "1.0x"}),
-    Variant("T_high only", settings={"controller": "constant", "temperature": 1.2}, ablation=True),
-    Variant("T = 1 only", settings={"controller": "constant", "temperature": 1.0}, ablation=True),
-    Variant("T_low only", settings={"controller": "constant", "temperature": 0.8}, ablation=True),
+    Variant("AEPO 0.5x, alpha 1", settings={"target_entropy": "0.5x", "alpha": 1}, group="alpha"),
+    Variant("AEPO 0.75x, alpha 1", settings={"target_entropy": "0.75x", "alpha": 1}, group="alpha"),
+    Variant("T_high only", settings={"controller": "constant", "temperature": 1.2}, group="ablations"),
+    Variant("T = 1 only", settings={"controller": "constant", "temperature": 1.0}, group="ablations"),
+    Variant("T_low only", settings={"controller": "constant", "temperature": 0.8}, group="ablations"),
     Variant(
         "importance-corrected",
         settings={"target_entropy": ABLATION_TARGET, "positive_rule": "corrected"},
-        ablation=True,
+        group="ablations",
     ),
-    Variant("both signs", settings={"target_entropy": ABLATION_TARGET, "positive_rule": "signed"}, ablation=True),
+    Variant("both signs", settings={"target_entropy": ABLATION_TARGET, "positive_rule": "signed"}, group="ablations"),
 )
 
 
@@ -65,7 +67,7 @@ class Run:
     @property
     def folder(self) -> Path:
         """The run directory."""
-        name = self.variant.name.lower().replace("=", "").replace("  ", " ").replace(" ", "-")
+        name = "-".join(self.variant.name.lower().replace("=", "").replace(",", "").split())
         return self.root / f"{name}-seed{self.seed}"
 
     @property

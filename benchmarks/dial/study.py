@@ -36,7 +36,7 @@ def main() -> None:
     runs = [
         Run(variant, seed, arguments.steps, arguments.runs)
         for variant in VARIANTS
-        for seed in (arguments.seeds[:1] if variant.ablation else arguments.seeds)
+        for seed in (arguments.seeds[:1] if variant.group == "ablations" else arguments.seeds)
     ]
     base = arguments.runs / "base-evaluation"
     if not arguments.report_only:

@@ -77,6 +77,8 @@ class Grader:
         """
         for problem, answer, expected in _PROBES + (_WORKER_PROBES if self.pool.started else ()):
             seen = self.grade(problem, rf"\boxed{{{answer}}}").verdict
+            if not seen.usable:  # a machine that stands still for a moment is no broken grader
+                seen = self.grade(problem, rf"\boxed{{{answer}}}").verdict
             if seen is not expected:
                 raise GraderBroken(
                     f"grading {answer!r} against the {problem.verifier} answer {problem.answer!r}: expected "

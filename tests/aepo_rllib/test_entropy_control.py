@@ -10,7 +10,6 @@ from aepo_rllib.entropy_control import (
     ConstantTemperature,
     ProportionalTemperature,
     TemperatureSwitch,
-    needs_base_entropy,
     parse_level,
     schedule_points,
     target_at,
@@ -38,12 +37,6 @@ def test_switch_uses_its_own_levels() -> None:
 )
 def test_proportional_follows_the_error_and_is_clipped(entropy: float, temperature: float) -> None:
     assert ProportionalTemperature().temperature(entropy, 0.5) == pytest.approx(temperature)
-
-
-def test_proportional_gain_scales_the_error() -> None:
-    controller = ProportionalTemperature(low=0.1, high=3.0, gain=4.0)
-    assert controller.temperature(0.4, 0.5) == pytest.approx(1.4)
-    assert controller.temperature(0.6, 0.5) == pytest.approx(0.6)
 
 
 def test_a_constant_temperature_reads_nothing() -> None:
@@ -136,10 +129,3 @@ def test_a_schedule_needs_increasing_steps_from_zero(schedule: list[tuple[int, f
 def test_a_schedule_with_a_bad_level_is_refused(schedule: list[tuple[int, float | str]]) -> None:
     with pytest.raises(ValueError, match="no entropy target"):
         schedule_points(schedule)
-
-
-def test_only_fractions_need_the_base_entropy() -> None:
-    assert needs_base_entropy("0.5x")
-    assert needs_base_entropy([(0, 0.4), (10, "0.5x")])
-    assert not needs_base_entropy(0.4)
-    assert not needs_base_entropy([(0, 0.4), (10, 0.3)])

@@ -104,7 +104,7 @@ def test_resume_refuses_what_is_no_run_and_other_settings(tmp_path):
 
 
 def test_export_of_nothing(tmp_path):
-    refused(run("export", tmp_path, tmp_path / "out"), "holds no Hugging Face directory")
+    refused(run("export", tmp_path, tmp_path / "out"), "nor a run with an exported one")
 
 
 def test_dry_run_prints_a_configuration_that_reads_back(tmp_path):

@@ -1,0 +1,140 @@
+"""One batch, one gradient: however it is dealt to learners, cut into passes, padded or ordered."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+import torch
+from modules import ABSOLUTE_POSITIONS
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.learner.training_data import TrainingData
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+
+from aepo_rllib import AEPOConfig
+from aepo_rllib.batching import Row, RowGroups, columns_of, deal
+from aepo_rllib.learner import CausalLMLearner
+
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # actors cannot import a test file
+
+TOLERANCE = {"float32": 1e-6, "float64": 1e-12}
+"""Largest norm of the difference, as a share of the gradient's."""
+VOCABULARY, GROUP_SIZE = 32, 4
+
+
+class RecordingLearner(CausalLMLearner):
+    """Keeps the gradient of an update instead of taking the step."""
+
+    def apply_gradients(self, gradients_dict: dict[str, torch.Tensor]) -> None:
+        self.gradient = torch.cat([gradient.flatten() for gradient in gradients_dict.values()]).numpy().copy()
+
+
+def streams(*, main: int, tempered: int, flat: bool = False, seed: int = 0) -> list[RowGroups]:
+    """Groups of random completions, a third of the rows without gradient."""
+    generator = np.random.default_rng(seed)
+
+    def row(prompt: list[int], component: int) -> Row:
+        length = int(generator.integers(1, 12))
+        if component:
+            advantage = float(generator.random() < 0.5)
+        else:
+            advantage = float(generator.normal()) * (generator.random() < 0.7)
+        logp = generator.normal(-2.0, 0.3, size=length).astype(np.float32)
+        return Row(prompt, generator.integers(VOCABULARY, size=length), logp, 0.0 if flat else advantage, component)
+
+    def group(component: int) -> list[Row]:
+        prompt = generator.integers(VOCABULARY, size=int(generator.integers(2, 9))).tolist()
+        return [row(prompt, component) for _ in range(GROUP_SIZE)]
+
+    return [[group(component) for _ in range(count)] for component, count in enumerate((main, tempered))]
+
+
+def shuffled(given: list[RowGroups]) -> list[RowGroups]:
+    """The same groups in reverse order, rows reversed within them."""
+    return [[group[::-1] for group in stream[::-1]] for stream in given]
+
+
+def config_of(model: str, dtype: str, *, learners: int = 0, share_prompts: bool = True) -> AEPOConfig:
+    config = AEPOConfig().language_model(model_path=model, dtype=dtype, share_prompts=share_prompts)
+    config.training(grad_clip=None)
+    config.learners(num_learners=learners, learner_class=RecordingLearner, num_cpus_per_learner=1)
+    return config.evaluation(evaluation_interval=None)
+
+
+def build(config: AEPOConfig) -> Any:
+    spec = MultiRLModuleSpec(rl_module_specs={DEFAULT_MODULE_ID: config.get_default_rl_module_spec()})
+    return config.build_learner_group(rl_module_spec=spec)
+
+
+def gradient(group: Any, given: list[RowGroups], *, learners: int, rows_per_backward: int | None) -> list[np.ndarray]:
+    """Every learner's gradient after one update."""
+    [shares] = deal(given, updates=1, learners=max(learners, 1), aggregation="token-mean", max_length=16)
+    batches = [
+        MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns_of(rows))}, env_steps=max(len(rows), 1))
+        for rows in shares
+    ]
+
+    def divide(learner: Any) -> None:
+        learner.config = learner.config.copy(copy_frozen=False)
+        learner.config.rows_per_backward = rows_per_backward
+
+    group.foreach_learner(divide)
+    group.update(training_data=TrainingData(batches=batches) if learners else TrainingData(batch=batches[0]))
+    return [result.get() for result in group.foreach_learner(lambda learner: learner.gradient)]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_models: dict[str, str]) -> str:
+    """GPT-2: Llama's norms and rotations compute in float32 whatever the dtype."""
+    return tiny_models[ABSOLUTE_POSITIONS]
+
+
+@pytest.fixture(scope="module", params=TOLERANCE)
+def dtype(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module", params=[0, 1, 2])
+def learners(request: pytest.FixtureRequest) -> int:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def group(ray_cluster: None, model: str, dtype: str, learners: int) -> Iterator[Any]:
+    built = build(config_of(model, dtype, learners=learners))
+    yield built
+    built.shutdown()
+
+
+@pytest.fixture(scope="module")
+def padded(ray_cluster: None, model: str, dtype: str) -> Any:
+    """One process, one pass, prompts in every row: the plainest way to the gradient."""
+    return build(config_of(model, dtype, share_prompts=False))
+
+
+@pytest.mark.parametrize("sizes", [(6, 4), (7, 3), (1, 1), (5, 0)])
+@pytest.mark.parametrize("passes", [1, 2, 3, "a row each"])
+def test_every_split_gives_the_gradient_of_the_whole(
+    group: Any, padded: Any, dtype: str, learners: int, sizes: tuple[int, int], passes: int | str
+) -> None:
+    """(5, 0) is a step without positives; with (1, 1) the second of two learners has no row."""
+    given = streams(main=sizes[0], tempered=sizes[1])
+    [expected] = gradient(padded, given, learners=0, rows_per_backward=None)
+    assert np.abs(expected).max() > 1e-2
+    rows = sum(row.advantage != 0 for stream in given for group_ in stream for row in group_)
+    size = 1 if isinstance(passes, str) else -(-rows // (passes * max(learners, 1)))
+    for variant in (given, shuffled(given)):
+        for seen in gradient(group, variant, learners=learners, rows_per_backward=size):
+            error = np.linalg.norm(seen - expected) / np.linalg.norm(expected)
+            assert error <= TOLERANCE[dtype]
+
+
+def test_a_step_without_any_gradient_is_zero_everywhere(group: Any, learners: int) -> None:
+    given = streams(main=3, tempered=2, flat=True)
+    for seen in gradient(group, given, learners=learners, rows_per_backward=2):
+        assert not seen.any()
