@@ -21,7 +21,8 @@ def check_unused(folder: Path, advice: str = "choose another folder") -> None:
     Raises:
         ValueError: it does, or it is a file.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    # Hidden files are what a process leaves that was killed before it wrote anything else.
+    if folder.exists() and (not folder.is_dir() or any(not file.name.startswith(".") for file in folder.iterdir())):
         raise ValueError(f"{folder} is not empty; {advice}")
 
 

@@ -132,14 +132,17 @@ def build(values: Mapping[str, Any]) -> tuple[RunSettings, TextRLConfig]:
 
 
 def resolved(settings: RunSettings, config: TextRLConfig) -> dict[str, Any]:
-    """Every plain value of the run that is ours or departs from RLlib's default; `build` reads it back."""
+    """Every plain value of the run that is ours, or departs from RLlib's default or ours; `build` reads it back."""
     from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
-    defaults = vars(AlgorithmConfig())
+    defaults, ours = vars(AlgorithmConfig()), vars(type(config)())
     values = {
         key: _plain(value)
         for key, value in sorted(vars(config).items())
-        if not key.startswith("_") and _is_plain(value) and (key not in defaults or defaults[key] != value)
+        if not key.startswith("_")
+        and _is_plain(value)
+        # What equals RLlib's default but not ours (evaluation_interval: null) would come back as ours.
+        and (key not in defaults or defaults[key] != value or ours[key] != value)
     }
     return asdict(settings) | values
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import signal
 import time
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from aepo_rllib.algorithms.base import TextRL
     from aepo_rllib.algorithms.config import TextRLConfig
 
-FINGERPRINT = "model_sha256"
+FINGERPRINTS = ("model_sha256", "problems_sha256")
 CHECKPOINT_COPIES = 5
 """A checkpoint holds weights, two Adam moments and a Hugging Face copy; one more is being written."""
 
@@ -125,15 +126,15 @@ def train_command(**options: Any) -> None:
             import ray  # noqa: F401 - configures its loggers on import
 
             quiet_libraries()
-            fingerprint = stored.pop(FINGERPRINT, None)
+            stored_fingerprints = {name: stored.pop(name, "") for name in FINGERPRINTS}
             settings, config = build(merge(stored, values))
-            plain = resolved(settings, config) | {FINGERPRINT: _fingerprint(config)}
+            plain = resolved(settings, config) | _fingerprints(config)
             if options["dry_run"]:
                 click.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), nl=False)
                 return
             if resume:
                 folder = RunFolder(resume)
-                _check_same_run(stored | {FINGERPRINT: fingerprint}, plain)
+                _check_same_run(stored | stored_fingerprints, plain)
             else:
                 folder = RunFolder.create(output, plain, bytes_needed=_bytes_needed(config, settings))
                 claims.enter_context(folder.claimed())
@@ -143,7 +144,8 @@ def train_command(**options: Any) -> None:
 def _values(options: dict[str, Any]) -> dict[str, Any]:
     """File, then options, then --set: later ones win."""
     values = read_yaml(options["config_file"]) if options["config_file"] else {}
-    values.pop(FINGERPRINT, None)  # a run's own config.yaml: the same settings, whatever the weights
+    for name in FINGERPRINTS:  # a run's own config.yaml: the same settings, whatever the weights
+        values.pop(name, None)
     named = (
         "algo",
         "model_path",
@@ -226,10 +228,22 @@ def _check_same_run(stored: dict[str, Any], asked: dict[str, Any]) -> None:
         raise ValueError(f"--resume continues the same run, but these differ: {'; '.join(differing)}")
 
 
-def _fingerprint(config: TextRLConfig) -> str:
+def _fingerprints(config: TextRLConfig) -> dict[str, str]:
+    """What a resumed run must find unchanged: weights and problems; "" where they cannot be known beforehand."""
+    from aepo_rllib.envs.problems import load_problems
+    from aepo_rllib.envs.text_env import ENV_ID
     from aepo_rllib.hf import resolve_model
 
-    return weights_fingerprint(Path(resolve_model(config.model_path)))
+    digest = hashlib.sha256()
+    if config.env == ENV_ID:
+        kwargs = config.text_env_kwargs()
+        load = {"fields": kwargs.get("fields"), "seed": kwargs.get("problem_seed", 0)}
+        for problem in load_problems(kwargs["problems"], split=kwargs.get("split", "train"), **load):
+            digest.update(f"{problem.id}\0{problem.text}\0{problem.answer}\0".encode())
+    return {
+        "model_sha256": weights_fingerprint(Path(resolve_model(config.model_path))),
+        "problems_sha256": digest.hexdigest() if config.env == ENV_ID else "",
+    }
 
 
 def _bytes_needed(config: TextRLConfig, settings: RunSettings) -> int:

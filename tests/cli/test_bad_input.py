@@ -110,12 +110,15 @@ def test_export_of_nothing(tmp_path):
 def test_dry_run_prints_a_configuration_that_reads_back(tmp_path):
     import yaml
 
-    first = run("train", "--dry-run", "--set", "alpha=2", "--set", "lr=1e-6", "--target-entropy", "0.75x")
+    settings = ("alpha=2", "lr=1e-6", "evaluation_interval=null")
+    assignments = [part for setting in settings for part in ("--set", setting)]
+    first = run("train", "--dry-run", *assignments, "--target-entropy", "0.75x")
     assert first.exit_code == 0, first.output
     text = "\n".join(first.output.splitlines()[1:])
     values = yaml.safe_load(text)
     assert (values["alpha"], values["lr"]) == (2, 1e-6)
     assert values["target_entropy"] == "0.75x"
+    assert values["evaluation_interval"] is None  # RLlib's default, but not ours
     file = tmp_path / "config.yaml"
     file.write_text(text)
     second = run("train", "--dry-run", "--config", file)
