@@ -57,6 +57,7 @@ class Ks(click.ParamType):
     metavar="P",
     help="Nucleus filter; 1 is off.",
 )
+@click.option("--template", metavar="NAME", help="Prompt template.  [default: the run's own, else plain]")
 @click.option(
     "--max-new-tokens",
     type=click.IntRange(min=1),
@@ -114,6 +115,7 @@ def eval_command(model_or_run: str, **options: Any) -> None:
     """
     from rich.console import Console
 
+    from aepo_rllib.envs.prompts import get_template
     from aepo_rllib.eval.checks import check_sampling, check_suites
     from aepo_rllib.eval.target import find_target
 
@@ -122,6 +124,7 @@ def eval_command(model_or_run: str, **options: Any) -> None:
         target = find_target(model_or_run)
         check_suites(options["suites"])
         check_sampling(options["n"], options["ks"], options["temperature"])
+        template = get_template(options["template"] or target.template).name
         output: Path = options["output"] or target.output
         if output.is_dir() and any(output.iterdir()) and not options["overwrite"]:
             raise ValueError(f"{output} already holds something; add --overwrite, or choose another --output")
@@ -129,7 +132,8 @@ def eval_command(model_or_run: str, **options: Any) -> None:
         quiet_libraries()
         _set_threads(options["threads"])
         _check_loadable(target.model, options["engine"], options["dtype"], options["device"])
-        summary = _evaluate(target.model, output, options)
+        notes.print(f"{target.model}, prompt template {template}", style="dim")
+        summary = _evaluate(target.model, output, options | {"template": template})
     _show(summary, output)
 
 
@@ -145,6 +149,7 @@ def _evaluate(model: str, output: Path, options: dict[str, Any]) -> dict[str, An
         "max_new_tokens",
         "limit",
         "seed",
+        "template",
         "engine",
         "dtype",
         "device",

@@ -47,6 +47,7 @@ class SamplingLM(LM):
     Args:
         pretrained: Hugging Face folder or id, or "embedded".
         seed: Of the samples.
+        template: Name of a prompt template that a task's prompt is put into.
         engine: Name of a rollout engine.
         dtype: Of the weights.
         device: Where to sample; lm-eval's --device. The CPU where that device is missing, as in lm-eval's `hf`.
@@ -64,6 +65,7 @@ class SamplingLM(LM):
         pretrained: str = "embedded",
         *,
         seed: int = 0,
+        template: str = "plain",
         engine: str = "transformers",
         dtype: str = "float32",
         device: str | None = None,
@@ -75,7 +77,8 @@ class SamplingLM(LM):
         self.pretrained, self.seed, self.max_rows, self.dtype = pretrained, int(seed), int(max_rows), dtype
         self.tokenizer = load_tokenizer(pretrained)
         self.stop_ids = stop_ids(pretrained, self.tokenizer)
-        self.encoder = PromptEncoder(self.tokenizer, get_template("plain"))
+        self.template = get_template(template)
+        self.encoder = PromptEncoder(self.tokenizer, self.template)
         self.engine = make_engine(engine, resolve_model(pretrained), dtype=dtype, device=_present(device))
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
@@ -124,7 +127,9 @@ class SamplingLM(LM):
         for _, rows in groupby(wave, key=lambda row: id(row[0])):
             (request, first), *others = rows
             keys = self._keys(request, [first, *(sample for _, sample in others)])
-            prompts.append(Prompt(self.encoder.encode(request.args[0]), keys, decoding.temperature))
+            prompts.append(
+                Prompt(self.encoder.encode(self.template.render(request.args[0])), keys, decoding.temperature)
+            )
         completions = self.engine.generate(
             prompts, max_new_tokens=decoding.max_new_tokens, stop_ids=self.stop_ids, filters=decoding.filters
         )

@@ -29,6 +29,7 @@ def evaluate_model(
     max_new_tokens: int | None = None,
     limit: int | None = None,
     seed: int = 0,
+    template: str = "plain",
     engine: str = "transformers",
     dtype: str = "float32",
     device: str = "cpu",
@@ -46,6 +47,7 @@ def evaluate_model(
         max_new_tokens: Longest completion; default the suite's own.
         limit: Only the first problems of every suite.
         seed: Of samples and bootstrap.
+        template: Name of a prompt template, see `aepo_rllib.envs.prompts`.
         engine: Name of a rollout engine.
         dtype: Of the weights.
         device: Where to sample.
@@ -63,7 +65,14 @@ def evaluate_model(
     generation = {"do_sample": temperature > 0, "temperature": temperature, "top_p": top_p}
     if max_new_tokens is not None:
         generation["max_gen_toks"] = max_new_tokens
-    model_args: dict[str, Any] = {"pretrained": model, "seed": seed, "engine": engine, "dtype": dtype, "device": device}
+    model_args: dict[str, Any] = {
+        "pretrained": model,
+        "seed": seed,
+        "template": template,
+        "engine": engine,
+        "dtype": dtype,
+        "device": device,
+    }
     started = time.time()
     tasks = _load_tasks(suites, n, ks, generation)
     results = evaluate(lm=SamplingLM(**model_args), task_dict=tasks, limit=limit, log_samples=True)

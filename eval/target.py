@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 EMBEDDED, HF_FOLDER, INFO_FILE = "embedded", "huggingface", "aepo.json"
 """As in `aepo_rllib.hf` and `aepo_rllib.export`; spelled out because importing those loads torch."""
@@ -20,10 +21,12 @@ class Target:
     Attributes:
         model: Hugging Face folder or id, or "embedded".
         output: Where its reports go unless told otherwise.
+        template: Name of the prompt template it was trained with; "plain" where nobody says.
     """
 
     model: str
     output: Path
+    template: str = "plain"
 
 
 def find_target(text: str) -> Target:
@@ -38,9 +41,10 @@ def find_target(text: str) -> Target:
     if text == EMBEDDED:
         return Target(text, Path(f"eval-{text}"))
     if (folder / "config.json").is_file():
-        return Target(str(folder), Path(f"eval-{folder.resolve().name}"))
+        return Target(str(folder), Path(f"eval-{folder.resolve().name}"), _template(folder))
     if folder.is_dir():
-        return Target(str(newest_export(folder)), folder / "eval")
+        export = newest_export(folder)
+        return Target(str(export), folder / "eval", _template(export))
     if not _HUB_ID.fullmatch(text) or ("/" in text and folder.parent.is_dir()):
         raise ValueError(f"there is no folder {text}")
     return Target(text, Path(f"eval-{text.rpartition('/')[2]}"))
@@ -64,7 +68,18 @@ def newest_export(run: Path) -> Path:
 
 def _step(export: Path) -> int:
     """The training step an export was made at; -1 when it does not say."""
+    step = _info(export).get("step")
+    return step if isinstance(step, int) else -1
+
+
+def _template(export: Path) -> str:
+    return str(_info(export).get("template", "plain"))
+
+
+def _info(export: Path) -> dict[str, Any]:
+    """What training has written beside a model; empty when it has not."""
     try:
-        return int(json.loads((export / INFO_FILE).read_text(encoding="utf-8"))["step"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return -1
+        info = json.loads((export / INFO_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return info if isinstance(info, dict) else {}

@@ -377,6 +377,7 @@ class TextRL(Algorithm):
                 "algorithm": type(self).__name__,
                 "step": self.train_steps,
                 "base_entropy": self.base_entropy,
+                "template": self.config.env_config.get("template", "plain"),
             },
         )
 

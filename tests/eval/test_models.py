@@ -104,3 +104,20 @@ def test_sampled_text_survives_pickling():
     text = pickle.loads(pickle.dumps(SampledText("abc", truncated=True)))
     assert text == "abc"
     assert text.truncated
+
+
+def test_a_template_is_put_around_the_tasks_prompt(lm):
+    """The same as a task that writes it out."""
+    asked = requests(4, problems=[0])
+    framed = SamplingLM("embedded", seed=5, template="question-answer").generate_until(asked)
+    written = [
+        Instance(
+            "generate_until",
+            {},
+            (f"Question: {PROBLEMS[0].text}\nAnswer:", KWARGS),
+            0,
+            metadata=("aepo_arithmetic", 0, 4),
+        )
+    ] * 4
+    assert framed == lm.generate_until(written)
+    assert framed != lm.generate_until(asked)

@@ -37,6 +37,14 @@ def test_a_run_is_its_newest_export(tmp_path):
     assert find_target(str(tmp_path)).model == str(tmp_path / "checkpoints" / "step_000050" / "huggingface")
 
 
+def test_a_run_remembers_its_prompt_template(tmp_path):
+    make_export(tmp_path / "huggingface", step=30)
+    assert find_target(str(tmp_path)).template == "plain"
+    (tmp_path / "huggingface" / "aepo.json").write_text(json.dumps({"step": 30, "template": "boxed"}))
+    assert find_target(str(tmp_path)).template == "boxed"
+    assert find_target(str(tmp_path / "huggingface")).template == "boxed"
+
+
 def test_an_unfinished_run_is_its_newest_whole_checkpoint(tmp_path):
     for name, step in (("a", 9), ("b", 100), ("c", 20), (".tmp_d", 200)):
         make_export(tmp_path / "checkpoints" / name / "huggingface", step)
