@@ -154,17 +154,28 @@ class TextRL(Algorithm):
         raise RuntimeError(f"env runners did not deliver {len(missing)} of {len(request.slots)} groups")
 
     def _ask(self, request: RolloutRequest) -> list[_Delivery]:
+        """What the healthy runners bring of a request; one that brings nothing in time is asked no more."""
         group = self.env_runner_group
         ids = group.healthy_env_runner_ids()
         if not ids:
             return [_rollout(group.local_env_runner, request)]
         parts = request.split(len(ids))
-        return group.foreach_env_runner(
+        asked = ids[: len(parts)]
+        deliveries = group.foreach_env_runner(
             [_RolloutCall(part) for part in parts],
-            remote_worker_ids=ids[: len(parts)],
+            remote_worker_ids=asked,
             local_env_runner=False,
             timeout_seconds=self.config.sample_timeout_s,
         )
+        for silent in set(asked) - {delivery.worker_index for delivery in deliveries}:
+            logger.warning(
+                "env runner %d died, or brought nothing within sample_timeout_s=%g",
+                silent,
+                self.config.sample_timeout_s,
+            )
+            # RLlib takes a slow runner for a healthy one and would queue the same request behind the last.
+            group._worker_manager.set_actor_state(silent, healthy=False)
+        return deliveries
 
     def measure_base_entropy(self) -> float:
         """Entropy per token of the starting weights on training problems; measured once, then kept.
@@ -258,7 +269,9 @@ class TextRL(Algorithm):
         """Bring the learner's weights to the env runners."""
         with self._timed(metrics.SYNC_SECONDS):
             self.env_runner_group.sync_weights(
-                from_worker_or_learner_group=self.learner_group, inference_only=True, timeout_seconds=None
+                from_worker_or_learner_group=self.learner_group,
+                inference_only=True,
+                timeout_seconds=self.config.env_runner_restore_timeout_s,
             )
 
     @override(Algorithm)
@@ -267,7 +280,9 @@ class TextRL(Algorithm):
         restored = super().restore_env_runners(env_runner_group)
         if restored:
             env_runner_group.sync_weights(
-                from_worker_or_learner_group=self.learner_group, inference_only=True, timeout_seconds=None
+                from_worker_or_learner_group=self.learner_group,
+                inference_only=True,
+                timeout_seconds=self.config.env_runner_restore_timeout_s,
             )
         return restored
 
@@ -421,6 +436,7 @@ class _RunnerError(NamedTuple):
 class _Delivery(NamedTuple):
     """What one env runner brings back of a request: all of it in one call."""
 
+    worker_index: int
     episodes: list[SingleAgentEpisode]
     metrics: Any
     seconds: dict[str, float]
@@ -444,8 +460,8 @@ def _rollout(runner: TextEnvRunner, request: RolloutRequest) -> _Delivery:
     except Exception as error:
         if not runner.worker_index:  # in this very process: with its traceback
             raise
-        return _Delivery([], None, {}, _RunnerError.of(error))
-    return _Delivery(episodes, runner.get_metrics(), runner.take_seconds())
+        return _Delivery(runner.worker_index, [], None, {}, _RunnerError.of(error))
+    return _Delivery(runner.worker_index, episodes, runner.get_metrics(), runner.take_seconds())
 
 
 def _train_batch(rows: list) -> MultiAgentBatch:

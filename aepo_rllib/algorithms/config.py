@@ -69,12 +69,13 @@ class TextRLConfig(AlgorithmConfig):
         self.evaluation_duration = 128
         self.evaluation_duration_unit = "episodes"
         self._dont_auto_sync_env_runner_states = True  # the runners hold no connector states
-        # RLlib drops what takes a runner longer than 60 s, and would then ask it for the same again.
+        # RLlib drops what takes a runner longer than 60 s.
         self.sample_timeout_s = 1800.0
         # RLlib waits 60 s before a restart and allows 1000 of them.
         self.delay_between_env_runner_restarts_s = 1.0
         self.max_num_env_runner_restarts = 3
         self.env_runner_restore_timeout_s = 120
+        self.env_runner_health_probe_timeout_s = 5.0
 
     def language_model(
         self, *, model_path: str = NotProvided, dtype: str = NotProvided, share_prompts: bool = NotProvided

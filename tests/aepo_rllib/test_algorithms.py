@@ -381,6 +381,30 @@ def test_a_killed_env_runner_comes_back_with_the_current_weights(ray_cluster):
         algo.stop()
 
 
+def test_a_stopped_env_runner_does_not_stop_the_run(ray_cluster, caplog):
+    algo = small(GRPOConfig(), num_env_runners=2, sample_timeout_s=5, env_runner_health_probe_timeout_s=2).build_algo()
+    group = algo.env_runner_group
+    try:
+        algo.train()
+        [pid, _] = group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            for _ in range(2):
+                result = algo.train()
+                assert result[metrics.UPDATE][metrics.FIRST_RATIO_MAX_DEVIATION] < 1e-3
+            assert "brought nothing within sample_timeout_s=5" in caplog.text
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        back, deadline = [], time.monotonic() + 120
+        while pid not in back and time.monotonic() < deadline:
+            result = algo.train()
+            assert result[metrics.UPDATE][metrics.FIRST_RATIO_MAX_DEVIATION] < 1e-3
+            back = group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
+        assert pid in back
+    finally:
+        algo.stop()
+
+
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # actors cannot import a test file
 
 
