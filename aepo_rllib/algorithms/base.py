@@ -6,14 +6,12 @@ Concrete algorithms read like the paper's box because everything else is here.
 from __future__ import annotations
 
 import logging
-import pickle
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
@@ -28,7 +26,8 @@ from aepo_rllib import metrics
 from aepo_rllib.algorithms.config import TextRLConfig
 from aepo_rllib.batching import Row, RowGroups, columns_of, deal
 from aepo_rllib.checkpoint import appearing_folder, verify
-from aepo_rllib.env_runner import SAMPLE, SLOT, TextEnvRunner
+from aepo_rllib.collection import collect
+from aepo_rllib.env_runner import SAMPLE, SLOT
 from aepo_rllib.export import HF_FOLDER, write_huggingface
 from aepo_rllib.groups import Groups, problem_of
 from aepo_rllib.problem_order import problems_of_step
@@ -39,7 +38,6 @@ logger = logging.getLogger(__name__)
 
 BASE_ENTROPY_COMPLETIONS = 512
 STATE_KEY = "text_rl"
-MAX_SAMPLING_ROUNDS = 4
 IDS_SHOWN = 8
 _STATE = ("train_steps", "base_entropy", "update_surprisal")
 
@@ -126,56 +124,17 @@ class TextRL(Algorithm):
             )
 
     def _collect(self, request: RolloutRequest) -> list[SingleAgentEpisode]:
-        """Episodes of a request from all runners; groups a runner fails to bring are asked for again.
-
-        A completion depends on its key alone, so it does not matter who samples it.
-        """
-        episodes: list[SingleAgentEpisode] = []
-        missing = set(request.slots)
-        for _ in range(MAX_SAMPLING_ROUNDS):
-            started = time.perf_counter()
-            deliveries = self._ask(request.only(tuple(sorted(missing))))
-            seconds = {metrics.SAMPLING_SECONDS: time.perf_counter() - started}
-            for delivery in deliveries:
-                if delivery.error is not None:
-                    raise delivery.error.exception from RuntimeError(delivery.error.traceback)
-                episodes += delivery.episodes
-                missing -= {episode.get_infos(0)[SLOT] for episode in delivery.episodes}
-            self.metrics.aggregate([delivery.metrics for delivery in deliveries], key=ENV_RUNNER_RESULTS)
-            for name in (metrics.GENERATION_SECONDS, metrics.GRADING_SECONDS):
-                seconds[name] = max((delivery.seconds[name] for delivery in deliveries), default=0.0)
-            if request.stream is not Stream.BASE_ENTROPY:  # that one belongs to no training step
-                for name, value in seconds.items():
-                    self.metrics.log_value((metrics.THROUGHPUT, name), value, reduce="sum")
-            if not missing:
-                return episodes
-            logger.warning("%d groups of %s are missing; asking again", len(missing), request.stream.name)
-            self.restore_env_runners(self.env_runner_group)
-        raise RuntimeError(f"env runners did not deliver {len(missing)} of {len(request.slots)} groups")
-
-    def _ask(self, request: RolloutRequest) -> list[_Delivery]:
-        """What the healthy runners bring of a request; one that brings nothing in time is asked no more."""
-        group = self.env_runner_group
-        ids = group.healthy_env_runner_ids()
-        if not ids:
-            return [_rollout(group.local_env_runner, request)]
-        parts = request.split(len(ids))
-        asked = ids[: len(parts)]
-        deliveries = group.foreach_env_runner(
-            [_RolloutCall(part) for part in parts],
-            remote_worker_ids=asked,
-            local_env_runner=False,
-            timeout_seconds=self.config.sample_timeout_s,
+        collected = collect(
+            self.env_runner_group,
+            request,
+            timeout_s=self.config.sample_timeout_s,
+            restore=lambda: self.restore_env_runners(self.env_runner_group),
         )
-        for silent in set(asked) - {delivery.worker_index for delivery in deliveries}:
-            logger.warning(
-                "env runner %d died, or brought nothing within sample_timeout_s=%g",
-                silent,
-                self.config.sample_timeout_s,
-            )
-            # RLlib takes a slow runner for a healthy one and would queue the same request behind the last.
-            group._worker_manager.set_actor_state(silent, healthy=False)
-        return deliveries
+        self.metrics.aggregate(collected.metrics, key=ENV_RUNNER_RESULTS)
+        if request.stream is not Stream.BASE_ENTROPY:  # that one belongs to no training step
+            for name, value in collected.seconds.items():
+                self.metrics.log_value((metrics.THROUGHPUT, name), value, reduce="sum")
+        return collected.episodes
 
     def measure_base_entropy(self) -> float:
         """Entropy per token of the starting weights on training problems; measured once, then kept.
@@ -414,54 +373,6 @@ def _check_rewards(groups: Groups) -> None:
 
 def _is_local(path: str | Path) -> bool:
     return "://" not in str(path)
-
-
-class _RunnerError(NamedTuple):
-    """What went wrong in an env runner. It is delivered, not raised there: RLlib takes an env runner's exceptions for
-    faults to recover from, restarts the runner, and hides the cause."""
-
-    exception: Exception
-    traceback: str
-
-    @classmethod
-    def of(cls, error: Exception) -> _RunnerError:
-        """The exception that is being handled, in a form that can travel."""
-        try:
-            pickle.loads(pickle.dumps(error))
-        except Exception:
-            error = RuntimeError(f"{type(error).__name__}: {error}")
-        return cls(error, traceback.format_exc())
-
-
-class _Delivery(NamedTuple):
-    """What one env runner brings back of a request: all of it in one call."""
-
-    worker_index: int
-    episodes: list[SingleAgentEpisode]
-    metrics: Any
-    seconds: dict[str, float]
-    error: _RunnerError | None = None
-
-
-class _RolloutCall:
-    """A picklable call of `_rollout`."""
-
-    def __init__(self, request: RolloutRequest) -> None:
-        self.request = request
-
-    def __call__(self, runner: TextEnvRunner) -> _Delivery:
-        return _rollout(runner, self.request)
-
-
-def _rollout(runner: TextEnvRunner, request: RolloutRequest) -> _Delivery:
-    try:
-        episodes = runner.rollout(request)
-        runner.probe_grader()
-    except Exception as error:
-        if not runner.worker_index:  # in this very process: with its traceback
-            raise
-        return _Delivery(runner.worker_index, [], None, {}, _RunnerError.of(error))
-    return _Delivery(runner.worker_index, episodes, runner.get_metrics(), runner.take_seconds())
 
 
 def _train_batch(rows: list) -> MultiAgentBatch:

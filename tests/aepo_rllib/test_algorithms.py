@@ -1,50 +1,24 @@
 """AEPO and GRPO as RLlib algorithms, on a real Ray: layouts, checkpoints, evaluation, refusals."""
 
 import copy
-import dataclasses
 import json
-import os
 import shutil
-import signal
-import sys
-import time
 from pathlib import Path
 
-import gymnasium
 import numpy as np
 import pytest
-import ray
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.tune.registry import register_env
+from runs import small, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from aepo_rllib import AEPOAuthorsConfig, AEPOConfig, GRPOConfig, metrics
-from aepo_rllib.algorithms.base import NonFiniteError, RatioError, UnjudgedError
 from aepo_rllib.checkpoint import MANIFEST, CheckpointError, verify
 from aepo_rllib.control_monitor import ControlMonitor
-from aepo_rllib.envs import AnyText
-from aepo_rllib.envs.grading import GraderBroken
-from aepo_rllib.envs.text_env import PROBLEM_INDEX
 from aepo_rllib.export import HF_FOLDER, INFO_FILE
-from aepo_rllib.groups import problem_of
-from aepo_rllib.rollout import Prompt, Stream
+from aepo_rllib.rollout import Prompt
 
 STEPS = 2
-
-
-def small(config, **settings):
-    return (
-        config.debugging(seed=3)
-        .training(batch_size=6, group_size=4)
-        .evaluation(evaluation_interval=10, evaluation_duration=24)
-        .update_from_dict({"tempered_share": 1.0, **settings} if isinstance(config, AEPOConfig) else settings)
-    )
-
-
-def weights(algo):
-    state = algo.learner_group.get_state(components="learner/rl_module")
-    return state["learner"]["rl_module"]["default_policy"]
 
 
 def figures(result):
@@ -227,32 +201,6 @@ def test_epochs_repeat_the_batch(ray_cluster):
     assert moved[2] > moved[1]
 
 
-def test_an_engine_with_other_weights_stops_the_run(ray_cluster):
-    algo = small(GRPOConfig()).build_algo()
-    try:
-        runner = algo.env_runner
-        broken = {name: tensor * 1.01 for name, tensor in runner.engine.model.state_dict().items()}
-        runner.engine.update_weights(broken.items(), version=99)
-        with pytest.raises(RatioError, match="did not sample from the learner's weights"):
-            algo.train()
-    finally:
-        algo.stop()
-
-
-def test_a_grader_that_cannot_judge_stops_the_run(ray_cluster):
-    """Sums whose answers need the worker processes, and no time to compare them."""
-    config = small(GRPOConfig()).problems(problems="sum3", grader_deadline_s=1e-6, grader_workers=1)
-    config.env_config["template"] = "plain"
-    algo = config.evaluation(evaluation_interval=None).build_algo()
-    try:
-        runner = algo.env_runner
-        runner.encoder.decode = lambda token_ids: "\\boxed{\\frac{4}{3}}"  # not an integer, so math-verify is asked
-        with pytest.raises(UnjudgedError, match="max_unjudged_share=20%"):
-            algo.train()
-    finally:
-        algo.stop()
-
-
 def test_replacing_rows_and_a_lagged_controller(ray_cluster):
     config = small(AEPOConfig(), composition="replace", replace_rows=5, entropy_lag=1, positive_rule="advantage")
     algo = config.build_algo()
@@ -354,117 +302,6 @@ def test_a_file_has_no_validation_problems_of_its_own(tmp_path):
     config.problems(problems=str(file), validation_problems=str(file)).validate()
 
 
-def test_a_killed_env_runner_comes_back_with_the_current_weights(ray_cluster):
-    algo = small(GRPOConfig(), num_env_runners=2).training(lr=0.05).build_algo()
-    group = algo.env_runner_group
-    try:
-        algo.train()
-        [pid, _] = group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
-        os.kill(pid, signal.SIGKILL)
-        pids, deadline = [], time.monotonic() + 120
-        while len(pids) < 2 and time.monotonic() < deadline:
-            result = algo.train()  # with weights of the start the first ratio is far off 1, and the run stops
-            assert result[metrics.UPDATE][metrics.FIRST_RATIO_MAX_DEVIATION] < 1e-3
-            pids = group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
-        assert len(set(pids)) == 2
-        assert pid not in pids
-        result = algo.train()
-        assert result[metrics.UPDATE][metrics.FIRST_RATIO_MAX_DEVIATION] < 1e-3
-        current = {name.removeprefix("model."): value for name, value in weights(algo).items()}
-        for state in group.foreach_env_runner(
-            lambda runner: {k: v.numpy() for k, v in runner.engine.model.state_dict().items()}, local_env_runner=False
-        ):
-            for name, value in state.items():
-                if name in current:
-                    np.testing.assert_array_equal(value, current[name])
-    finally:
-        algo.stop()
-
-
-def test_a_stopped_env_runner_does_not_stop_the_run(ray_cluster, caplog):
-    algo = small(GRPOConfig(), num_env_runners=2, sample_timeout_s=5, env_runner_health_probe_timeout_s=2).build_algo()
-    group = algo.env_runner_group
-    try:
-        algo.train()
-        [pid, _] = group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
-        os.kill(pid, signal.SIGSTOP)
-        try:
-            for _ in range(2):
-                result = algo.train()
-                assert result[metrics.UPDATE][metrics.FIRST_RATIO_MAX_DEVIATION] < 1e-3
-            assert "brought nothing within sample_timeout_s=5" in caplog.text
-        finally:
-            os.kill(pid, signal.SIGCONT)
-        back, deadline = [], time.monotonic() + 120
-        while pid not in back and time.monotonic() < deadline:
-            result = algo.train()
-            assert result[metrics.UPDATE][metrics.FIRST_RATIO_MAX_DEVIATION] < 1e-3
-            back = group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
-        assert pid in back
-    finally:
-        algo.stop()
-
-
-ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # actors cannot import a test file
-
-
-class OneTurnEnv(gymnasium.Env):
-    """A user's own text environment: right is the number of the problem."""
-
-    observation_space = action_space = AnyText()
-
-    def __init__(self, config):
-        self.config = config
-
-    def reset(self, *, seed=None, options=None):
-        self.problem = (options or {}).get(PROBLEM_INDEX, 0)
-        return f"Add {self.problem} 1.", {"problem_id": f"own-{self.problem}"}
-
-    def step(self, action):
-        if self.config.get("broken"):
-            raise ZeroDivisionError("this environment is broken")
-        return "", float(len(action) % 2), True, False, {"problem_id": f"own-{self.problem}"}
-
-
-@pytest.mark.parametrize("runners", [0, 1])
-def test_an_own_environment_is_given_each_slot_its_own_problem(ray_cluster, runners):
-    register_env("one-turn", OneTurnEnv)
-    algo = (
-        small(GRPOConfig(), num_env_runners=runners)
-        .environment("one-turn", env_config={"num_problems": 10})
-        .evaluation(evaluation_interval=None)
-        .build_algo()
-    )
-    seen = []
-    algo.on_episodes = lambda stream, groups: seen.append((stream, groups))
-    try:
-        expected = [f"own-{index}" for index in algo.next_problems()]
-        algo.train()
-    finally:
-        algo.stop()
-    [main] = [groups for stream, groups in seen if stream is Stream.MAIN]
-    for group, problem in zip(main.episodes_PG, expected, strict=True):
-        assert {problem_of(episode) for episode in group} == {problem}
-
-
-@pytest.mark.parametrize("runners", [0, 1])
-def test_a_broken_environment_ends_the_run_with_its_own_error(ray_cluster, runners):
-    register_env("one-turn", OneTurnEnv)
-    algo = (
-        small(GRPOConfig(), num_env_runners=runners)
-        .environment("one-turn", env_config={"num_problems": 10, "broken": True})
-        .evaluation(evaluation_interval=None)
-        .build_algo()
-    )
-    started = time.monotonic()
-    try:
-        with pytest.raises(ZeroDivisionError, match="this environment is broken"):
-            algo.train()
-    finally:
-        algo.stop()
-    assert time.monotonic() - started < 60
-
-
 def test_sixteen_bits_compute_and_thirty_two_are_kept(ray_cluster, tmp_path):
     algo = small(AEPOConfig(), dtype="bfloat16", lr=1e-6).build_algo()
     try:
@@ -493,7 +330,6 @@ def test_relative_paths_are_made_absolute(tmp_path, monkeypatch):
     assert config.model_path == "embedded"
 
 
-@pytest.mark.parametrize("runners", [0, 1])
 def file_by_file(folder):
     return [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
 
@@ -542,63 +378,3 @@ def test_saving_twice_in_one_place_keeps_the_newer_one(reference, tmp_path):
         verify(tmp_path / "checkpoint")
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
     assert (Path(algo.save_to_path()) / HF_FOLDER).is_dir()
-
-
-@pytest.mark.parametrize("layout", [{}, {"num_learners": 2}])
-def test_a_step_with_nan_is_refused_before_the_optimizer(ray_cluster, layout):
-    algo = small(GRPOConfig(), **layout).build_algo()
-    main_rows = algo.main_rows
-
-    def poisoned(main):
-        first, *others = main_rows(main)
-        return [[dataclasses.replace(row, advantage=float("nan")) for row in first], *others]
-
-    try:
-        algo.train()
-        before = weights(algo)
-        algo.main_rows = poisoned
-        with pytest.raises(NonFiniteError, match=r"training step 2 was refused .* not finite; its problems: \S+"):
-            algo.train()
-        assert not algo.updating
-        for name, value in weights(algo).items():
-            np.testing.assert_array_equal(value, before[name])
-    finally:
-        algo.stop()
-
-
-@pytest.mark.parametrize("reward", [float("nan"), 1.5, -0.1])
-def test_rewards_that_are_none_are_refused_with_their_problem(ray_cluster, reward):
-    algo = small(GRPOConfig()).build_algo()
-    step = algo.env_runner._step
-
-    def rewarding(env, actions):
-        observations, rewards, *rest = step(env, actions)
-        rewards[3] = reward
-        return observations, rewards, *rest
-
-    algo.env_runner._step = rewarding
-    try:
-        with pytest.raises(ValueError, match=r"gave reward \S+ for problem \S+; rewards must lie between 0 and 1"):
-            algo.train()
-    finally:
-        algo.stop()
-
-
-def test_a_broken_grader_stops_the_run(ray_cluster, runners):
-    """A verifier that calls everything wrong would train on noise; remote runners must not hide it."""
-    algo = small(GRPOConfig(), num_env_runners=runners).build_algo()
-
-    def break_grader(runner):
-        from aepo_rllib.envs.grading import verifiers
-
-        verifiers.check_countdown = lambda *_: False
-
-    try:
-        algo.env_runner_group.foreach_env_runner(break_grader, local_env_runner=runners == 0)
-        with pytest.raises(GraderBroken, match="expected correct, got wrong"):
-            algo.train()
-    finally:
-        algo.stop()
-        from aepo_rllib.envs.grading import expression, verifiers
-
-        verifiers.check_countdown = expression.check_countdown
