@@ -67,7 +67,7 @@ class AEPOConfig(GRPOConfig):
         self.entropy_window = 1
         self.entropy_lag = 0
         self.initial_entropy: float | None = None
-        self.alpha = 2.0
+        self.alpha = 1.0
         self.tempered_share = 0.5
         self.positive_rule = "reward"
         self.composition = "add"

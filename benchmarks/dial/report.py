@@ -33,7 +33,9 @@ COLOURS = {
     "GRPO": "#444444",
     "AEPO 0.5x": "#1f77b4",
     "AEPO 0.75x": "#2a9d5c",
-    "AEPO 1.0x": "#d9822b",
+    "AEPO 1.0x": "#e8b06f",
+    "AEPO 1.0x, alpha 2": "#d9622b",
+    "AEPO 0.5x, alpha 2": "#8fbbdd",
     "T_high only": "#c0392b",
     "T = 1 only": "#8a6d3b",
     "T_low only": "#4a90c2",
@@ -58,7 +60,7 @@ def write(runs: Sequence[Run], base: Path, docs: Path) -> None:
     for group, members in names.items():
         replace_section(docs / "dial.md", group, _runs_table(summary, members))
     plot_entropy(steps, names["main"], folder / "entropy.png")
-    compared = ["GRPO", "AEPO 1.0x", *names.get("ablations", [])]
+    compared = ["GRPO", "AEPO 1.0x, alpha 2", *names.get("ablations", [])]
     plot_entropy(steps, compared, folder / "ablations.png", seeds=[int(steps.seed.min())])
     curves = pass_at_k_curves(runs, base)
     if curves:
@@ -100,11 +102,11 @@ def summarize(steps: pd.DataFrame) -> pd.DataFrame:
                 "error": ((settled - target).abs() / target).max(),
                 "hot": (run.temperature[half] > 1).mean() if run.temperature.notna().any() else np.nan,
                 "reward": run.reward.mean(),
-                "reward_end": run.reward[-40:].mean(),
+                "reward_half": run.reward[half].mean(),
             }
         )
     summary = pd.DataFrame(rows).set_index(["run", "seed"])
-    for column in ("reward", "reward_end"):
+    for column in ("reward", "reward_half"):
         reference = summary[column].xs("GRPO", level="run")
         summary[f"{column}_paired"] = summary[column] - summary.index.get_level_values("seed").map(reference)
     return summary
@@ -114,7 +116,7 @@ def _runs_table(summary: pd.DataFrame, names: Sequence[str]) -> str:
     """Per run, one figure per seed."""
     lines = [
         "| run | target | entropy, second half | largest error of a 20-step mean | T_high share | entropy at the end | "
-        "reward, whole run (minus GRPO's) | reward, last 40 steps (minus GRPO's) |",
+        "reward, whole run (minus GRPO's) | reward, second half (minus GRPO's) |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name in names:
@@ -127,7 +129,7 @@ def _runs_table(summary: pd.DataFrame, names: Sequence[str]) -> str:
             _each(100 * rows.error, "{:.1f} %") if dialled else "-",
             _each(100 * rows.hot, "{:.0f} %") if rows.hot.notna().any() else "-",
             _each(rows.final),
-            *(_paired(rows[column], rows[f"{column}_paired"], name) for column in ("reward", "reward_end")),
+            *(_paired(rows[column], rows[f"{column}_paired"], name) for column in ("reward", "reward_half")),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -36,22 +36,29 @@ class Variant:
     group: str = "main"
 
 
+STRONG = {"alpha": 2}
+"""What the highest target takes; the defaults hold the others."""
 VARIANTS = (
     Variant("GRPO", algo="grpo"),
     Variant("AEPO 0.5x", settings={"target_entropy": "0.5x"}),
     Variant("AEPO 0.75x", settings={"target_entropy": "0.75x"}),
     Variant("AEPO 1.0x", settings={"target_entropy": "1.0x"}),
-    Variant("AEPO 0.5x, alpha 1", settings={"target_entropy": "0.5x", "alpha": 1}, group="alpha"),
-    Variant("AEPO 0.75x, alpha 1", settings={"target_entropy": "0.75x", "alpha": 1}, group="alpha"),
-    Variant("T_high only", settings={"controller": "constant", "temperature": 1.2}, group="ablations"),
-    Variant("T = 1 only", settings={"controller": "constant", "temperature": 1.0}, group="ablations"),
-    Variant("T_low only", settings={"controller": "constant", "temperature": 0.8}, group="ablations"),
+    Variant("AEPO 1.0x, alpha 2", settings={"target_entropy": "1.0x", **STRONG}),
+    Variant("AEPO 0.5x, alpha 2", settings={"target_entropy": "0.5x", **STRONG}, group="alpha"),
+    Variant("AEPO 0.75x, alpha 2", settings={"target_entropy": "0.75x", **STRONG}, group="alpha"),
+    Variant("T_high only", settings={"controller": "constant", "temperature": 1.2, **STRONG}, group="ablations"),
+    Variant("T = 1 only", settings={"controller": "constant", "temperature": 1.0, **STRONG}, group="ablations"),
+    Variant("T_low only", settings={"controller": "constant", "temperature": 0.8, **STRONG}, group="ablations"),
     Variant(
         "importance-corrected",
-        settings={"target_entropy": ABLATION_TARGET, "positive_rule": "corrected"},
+        settings={"target_entropy": ABLATION_TARGET, "positive_rule": "corrected", **STRONG},
         group="ablations",
     ),
-    Variant("both signs", settings={"target_entropy": ABLATION_TARGET, "positive_rule": "signed"}, group="ablations"),
+    Variant(
+        "both signs",
+        settings={"target_entropy": ABLATION_TARGET, "positive_rule": "signed", **STRONG},
+        group="ablations",
+    ),
 )
 
 

@@ -1,0 +1,164 @@
+"""Checks of the user's own model: does it train here as the method assumes?
+
+Real completions of a few problems go through the real engine and the real learner, in this process and without Ray's
+cluster. Nothing is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.learner.training_data import TrainingData
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+
+from aepo_rllib import metrics
+from aepo_rllib.algorithms import AEPOConfig
+from aepo_rllib.batching import Row, RowGroups, columns_of, deal
+from aepo_rllib.envs.problems import load_problems
+from aepo_rllib.envs.prompts import get_template
+from aepo_rllib.hf import load_tokenizer, stop_ids
+from aepo_rllib.learner import CausalLMLearner
+from aepo_rllib.prompting import PromptEncoder
+from aepo_rllib.rollout import Prompt, make_engine
+
+GROUPS, GROUP_SIZE = 6, 4
+LEARNERS, PASSES = (1, 2, 3), (1, 2, 3)
+RATIO_BOUND = {"float32": 1e-3, "float64": 1e-3}
+GRADIENT_BOUND = {"float32": 1e-4, "float64": 1e-5}
+SIXTEEN_BIT_BOUND = 0.5
+
+
+class Finding(NamedTuple):
+    """One checked figure.
+
+    Attributes:
+        check: What was looked at.
+        figure: What came out.
+        bound: Largest figure that is fine.
+    """
+
+    check: str
+    figure: float
+    bound: float
+
+    @property
+    def fine(self) -> bool:
+        """Whether the figure is within its bound; NaN is not."""
+        return self.figure <= self.bound
+
+
+class _Probe(CausalLMLearner):
+    """A learner that keeps its gradient instead of taking the step."""
+
+    def apply_gradients(self, gradients_dict: dict[str, torch.Tensor]) -> None:
+        self.gradient = torch.cat([gradient.flatten() for gradient in gradients_dict.values()]).double()
+
+
+def examine(
+    model: str,
+    *,
+    dtype: str = "float32",
+    problems: str = "arithmetic",
+    template: str = "plain",
+    max_new_tokens: int = 64,
+) -> Iterator[Finding]:
+    """Check a model, finding by finding.
+
+    The first is the largest |pi/pi_old - 1| of freshly sampled tokens. The others are the relative difference between
+    the gradient of one padded pass and that of so many learners: the worst over 1 to 3 passes, padded rows and shared
+    prompts, and two orders of groups and rows.
+
+    Args:
+        model: Hugging Face folder or id, or "embedded".
+        dtype: As `AEPOConfig.language_model` takes it.
+        problems: Source of the problems to complete.
+        template: Name of the prompt template.
+        max_new_tokens: Longest completion.
+
+    Raises:
+        aepo_rllib.hf.ModelError: the model cannot be read.
+        ValueError: unknown problems, template or dtype.
+    """
+    config = AEPOConfig().language_model(model_path=model, dtype=dtype)
+    config.problems(problems=problems, template=template)
+    config.sampling(max_new_tokens=max_new_tokens).training(grad_clip=None).evaluation(evaluation_interval=None)
+    config.validate()
+    streams = _sampled_rows(config, problems, template)
+    shared, padded = _learner(config, share_prompts=True), _learner(config, share_prompts=False)
+    whole, deviation = _gradient(padded, streams, learners=1, passes=1)
+    yield Finding("log-probs, engine against learner", deviation, RATIO_BOUND.get(dtype, SIXTEEN_BIT_BOUND))
+    bound = GRADIENT_BOUND.get(dtype, SIXTEEN_BIT_BOUND)
+    for learners in LEARNERS:
+        errors = []
+        for passes, learner, given in product(PASSES, (shared, padded), (streams, _reversed(streams))):
+            gradient, _ = _gradient(learner, given, learners=learners, passes=passes)
+            errors.append(float((gradient - whole).norm() / whole.norm()))
+        yield Finding(f"gradient, {learners} learner{'s' * (learners > 1)}", max(errors), bound)
+
+
+def _sampled_rows(config: AEPOConfig, source: str, template: str) -> list[RowGroups]:
+    """Completions as rows of the main and of the tempered term, with advantages drawn at random."""
+    tokenizer = load_tokenizer(config.model_path)
+    encoder = PromptEncoder(tokenizer, get_template(template))
+    engine = make_engine(config.engine, config.model_path, dtype=config.dtype)
+    chosen = list(load_problems(source))[: 2 * GROUPS]
+    prompts = [
+        Prompt(encoder.encode(get_template(template).render(problem.text)), [(0, slot, n) for n in range(GROUP_SIZE)])
+        for slot, problem in enumerate(chosen)
+    ]
+    groups = engine.generate(
+        prompts,
+        max_new_tokens=config.max_new_tokens,
+        stop_ids=stop_ids(config.model_path, tokenizer),
+    )
+    generator = np.random.default_rng(0)
+    rows = []
+    for slot, (prompt, completions) in enumerate(zip(prompts, groups, strict=True)):
+        component = slot % 2
+        draws = generator.normal(size=len(completions)), generator.integers(2, size=len(completions))
+        rows.append(
+            [
+                Row(prompt.token_ids, completion.token_ids, completion.policy_logp, float(advantage), component)
+                for completion, advantage in zip(completions, draws[component], strict=True)
+            ]
+        )
+    return [rows[0::2], rows[1::2]]
+
+
+def _reversed(streams: Sequence[RowGroups]) -> list[RowGroups]:
+    return [[group[::-1] for group in stream[::-1]] for stream in streams]
+
+
+def _learner(config: AEPOConfig, *, share_prompts: bool) -> _Probe:
+    own = config.copy(copy_frozen=False).language_model(share_prompts=share_prompts)
+    spec = MultiRLModuleSpec(rl_module_specs={DEFAULT_MODULE_ID: own.get_default_rl_module_spec()})
+    learner = _Probe(config=own, module_spec=spec)
+    learner.build()
+    return learner
+
+
+def _gradient(
+    learner: _Probe, streams: Sequence[RowGroups], *, learners: int, passes: int
+) -> tuple[torch.Tensor, float]:
+    """The gradient that so many learners would average to, and the largest deviation of a ratio from 1."""
+    [shares] = deal(
+        streams,
+        updates=1,
+        learners=learners,
+        aggregation=learner.config.aggregation,
+        max_length=learner.config.max_new_tokens,
+    )
+    gradients, deviations = [], []
+    for rows in shares:
+        learner.config.rows_per_backward = max(-(-len(rows) // passes), 1)
+        batch = MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns_of(rows))}, env_steps=max(len(rows), 1))
+        results = learner.update(training_data=TrainingData(batch=batch))
+        gradients.append(learner.gradient)
+        deviations.append(float(results[DEFAULT_MODULE_ID][metrics.RATIO_MAX_DEVIATION].peek()))
+    return torch.stack(gradients).mean(0), max(deviations)
