@@ -70,7 +70,9 @@ class TextEnvRunner(EnvRunner, Checkpointable):
     def make_module(self) -> None:
         """Build tokenizer and rollout engine."""
         config = self.config
-        device = "cuda" if config.num_gpus_per_env_runner > 0 and torch.cuda.is_available() else "cpu"
+        # Beside remote runners the local one only waits; it has no GPU of its own.
+        samples = bool(self.worker_index) or not config.num_env_runners
+        device = "cuda" if samples and config.num_gpus_per_env_runner > 0 and torch.cuda.is_available() else "cpu"
         tokenizer = load_tokenizer(config.model_path)
         self.encoder = PromptEncoder(tokenizer, get_template(config.env_config.get("template", "plain")))
         self.engine = make_engine(
