@@ -102,6 +102,7 @@ _SUMMARY_ROWS = (
     ("sampled surprisal, T = 1 (nats/token)", f"{metrics.MAIN}/{metrics.SAMPLED_SURPRISAL}"),
     ("target entropy (nats/token)", f"{metrics.CONTROL}/{metrics.TARGET_ENTROPY}"),
     ("temperature of the tempered stream", f"{metrics.CONTROL}/{metrics.TEMPERATURE}"),
+    ("share of hot steps in the last 50", f"{metrics.CONTROL}/{metrics.HOT_SHARE}"),
     ("completions per second", f"{metrics.THROUGHPUT}/{metrics.COMPLETIONS_PER_SECOND}"),
 )
 
