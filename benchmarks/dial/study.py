@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from runs import VARIANTS, Run, evaluation_command, launch
 
 DOCS = Path(__file__).parents[2] / "docs"
-EVALUATED = ("GRPO", "AEPO 0.5x", "AEPO 1.0x, alpha 2")
+EVALUATED = ("GRPO", "AEPO 0.5x", "AEPO 1.0x, alpha 2", "AEPO 0.5x, alpha 2")
 POLL_SECONDS = 2.0
 
 
