@@ -10,7 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks" / "dial"))
 
 import report
-from runs import VARIANTS, Run
+from variants import VARIANTS, Run
 
 
 def made_run(name, seed, entropy, *, target=np.nan, temperature=np.nan, reward=0.5):

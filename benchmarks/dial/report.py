@@ -10,7 +10,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pandas as pd
-from runs import METRICS, SAMPLES, Run
+from variants import METRICS, SAMPLES, Run
 
 from aepo_rllib.eval.passk import PassAtKCurve, curve_over_problems, pass_at_k_table, powers_of_two
 

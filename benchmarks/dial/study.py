@@ -17,7 +17,7 @@ from pathlib import Path
 
 import report
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from runs import VARIANTS, Run, evaluation_command, launch
+from variants import VARIANTS, Run, evaluation_command, launch
 
 DOCS = Path(__file__).parents[2] / "docs"
 EVALUATED = ("GRPO", "AEPO 0.5x", "AEPO 1.0x, alpha 2", "AEPO 0.5x, alpha 2")

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ray import tune
 from ray.rllib.algorithms.algorithm import Algorithm
-from runs import small, weights
+from small_runs import small, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from aepo_rllib import AEPOAuthorsConfig, AEPOConfig, GRPOConfig, metrics
@@ -369,6 +370,28 @@ def test_a_checkpoint_without_its_learner_is_not_restored(reference, tmp_path):
         Algorithm.from_checkpoint(str(tmp_path / "copy"))
     with pytest.raises(CheckpointError, match=r"learner_group.* is missing"):
         reference["algo"].restore_from_path(tmp_path / "copy")
+
+
+def test_tunes_checkpoints_are_sealed_too(ray_cluster, tmp_path):
+    config = small(AEPOConfig()).evaluation(evaluation_interval=None)
+    results = tune.Tuner(
+        "AEPO",
+        param_space=config,
+        run_config=tune.RunConfig(
+            storage_path=str(tmp_path),
+            stop={"training_iteration": 1},
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=True),
+            verbose=0,
+        ),
+    ).fit()
+    checkpoint = Path(results[0].checkpoint.path)
+    verify(checkpoint)
+    assert AutoModelForCausalLM.from_pretrained(checkpoint / HF_FOLDER).num_parameters() > 300_000
+    algo = Algorithm.from_checkpoint(str(checkpoint))
+    try:
+        assert algo.train_steps == 1
+    finally:
+        algo.stop()
 
 
 def test_saving_twice_in_one_place_keeps_the_newer_one(reference, tmp_path):

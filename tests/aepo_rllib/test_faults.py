@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import ray
 from ray.tune.registry import register_env
-from runs import small, weights
+from small_runs import small, weights
 
 from aepo_rllib import GRPOConfig, metrics
 from aepo_rllib.algorithms.base import NonFiniteError, RatioError, UnjudgedError
