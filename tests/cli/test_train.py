@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -134,6 +135,12 @@ def test_resume_falls_back_to_the_newest_good_checkpoint_and_says_so(uninterrupt
     assert "has been changed" in shown
     assert "resuming after step 8" in shown
     assert list(map(without_times, records(run))) == list(map(without_times, records(whole)))
+    assert weights_hash(run) == weights_hash(whole)
+    model = newest / "huggingface" / "model.safetensors"  # written anew by the run that has just ended
+    os.truncate(model, model.stat().st_size // 2)
+    result = aepo("train", "--resume", run)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "model.safetensors has" in " ".join(result.stdout.split())
     assert weights_hash(run) == weights_hash(whole)
     for checkpoint in (run / "checkpoints").glob("step_*"):
         (checkpoint / MANIFEST).unlink()
