@@ -37,9 +37,10 @@ def doctor_command(model: str, dtype: str, problems: str, template: str, max_new
     console = Console(highlight=False)
     console.print("loading torch and ray ...", style="dim")
     import ray  # noqa: F401 - configures its loggers on import
-    import torch
 
     quiet_libraries()
+    import torch
+
     torch.set_num_threads(1)
     from aepo_rllib.doctor import examine
 

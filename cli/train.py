@@ -230,15 +230,12 @@ def _check_same_run(stored: dict[str, Any], asked: dict[str, Any]) -> None:
 
 def _fingerprints(config: TextRLConfig) -> dict[str, str]:
     """What a resumed run must find unchanged: weights and problems; "" where they cannot be known beforehand."""
-    from aepo_rllib.envs.problems import load_problems
     from aepo_rllib.envs.text_env import ENV_ID
     from aepo_rllib.hf import resolve_model
 
     digest = hashlib.sha256()
     if config.env == ENV_ID:
-        kwargs = config.text_env_kwargs()
-        load = {"fields": kwargs.get("fields"), "seed": kwargs.get("problem_seed", 0)}
-        for problem in load_problems(kwargs["problems"], split=kwargs.get("split", "train"), **load):
+        for problem in config.load_problems():
             digest.update(f"{problem.id}\0{problem.text}\0{problem.answer}\0".encode())
     return {
         "model_sha256": weights_fingerprint(Path(resolve_model(config.model_path))),

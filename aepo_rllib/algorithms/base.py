@@ -227,22 +227,21 @@ class TextRL(Algorithm):
     def sync_weights(self) -> None:
         """Bring the learner's weights to the env runners."""
         with self._timed(metrics.SYNC_SECONDS):
-            self.env_runner_group.sync_weights(
-                from_worker_or_learner_group=self.learner_group,
-                inference_only=True,
-                timeout_seconds=self.config.env_runner_restore_timeout_s,
-            )
+            self._send_weights(self.env_runner_group)
+
+    def _send_weights(self, env_runner_group: EnvRunnerGroup) -> None:
+        env_runner_group.sync_weights(
+            from_worker_or_learner_group=self.learner_group,
+            inference_only=True,
+            timeout_seconds=self.config.env_runner_restore_timeout_s,
+        )
 
     @override(Algorithm)
     def restore_env_runners(self, env_runner_group: EnvRunnerGroup) -> list[int]:
         """As RLlib's; a runner that came back starts with the model's first weights, and gets the current ones."""
         restored = super().restore_env_runners(env_runner_group)
         if restored:
-            env_runner_group.sync_weights(
-                from_worker_or_learner_group=self.learner_group,
-                inference_only=True,
-                timeout_seconds=self.config.env_runner_restore_timeout_s,
-            )
+            self._send_weights(env_runner_group)
         return restored
 
     # --- One training step ---

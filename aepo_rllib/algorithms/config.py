@@ -15,7 +15,7 @@ from typing_extensions import Self
 
 from aepo_rllib.algorithms.checks import check_arguments, check_known_key, check_types
 from aepo_rllib.env_runner import TextEnvRunner
-from aepo_rllib.envs.problems import ProblemError, is_procedural, load_problems
+from aepo_rllib.envs.problems import ProblemError, ProblemSet, is_procedural, load_problems
 from aepo_rllib.envs.prompts import get_template
 from aepo_rllib.envs.text_env import ACTION_SPACE, ENV_ID, OBSERVATION_SPACE, MathTextEnv
 from aepo_rllib.hf import DTYPES, EMBEDDED, check_model
@@ -233,6 +233,20 @@ class TextRLConfig(AlgorithmConfig):
             kwargs["split"] = "validation"
         return kwargs
 
+    def load_problems(self, **instead: Any) -> ProblemSet:
+        """The problems that an env runner of this config gets; `instead` replaces arguments of the environment.
+
+        Raises:
+            ProblemError: they cannot be used; names the source, and file and line of a malformed row.
+        """
+        kwargs = self.text_env_kwargs() | instead
+        return load_problems(
+            kwargs["problems"],
+            split=kwargs.get("split", "train"),
+            fields=kwargs.get("fields"),
+            seed=kwargs.get("problem_seed", 0),
+        )
+
     @override(AlgorithmConfig)
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         """A `CausalLMModule` with the configured weights."""
@@ -336,18 +350,17 @@ class TextRLConfig(AlgorithmConfig):
     def _validate_problems(self) -> None:
         check_arguments("env_config", self.env_config, MathTextEnv.__init__)
         get_template(self.env_config.get("template", "plain"))
-        kwargs = self.text_env_kwargs()
-        load = {"fields": kwargs.get("fields"), "seed": kwargs.get("problem_seed", 0)}
-        load_problems(kwargs["problems"], split=kwargs.get("split", "train"), **load)
+        self.load_problems()
+        source = self.text_env_kwargs()["problems"]
         if not self.evaluation_interval or self.in_evaluation:
             return
-        if self.validation_problems is None and not is_procedural(kwargs["problems"]):
+        if self.validation_problems is None and not is_procedural(source):
             raise ProblemError(
-                f"evaluation_interval={self.evaluation_interval} needs validation problems, and {kwargs['problems']!r} "
-                "has none of its own; set validation_problems, or evaluation_interval=None"
+                f"evaluation_interval={self.evaluation_interval} needs validation problems, and {source!r} has none of "
+                "its own; set validation_problems, or evaluation_interval=None"
             )
         try:
-            load_problems(self.validation_problems or kwargs["problems"], split="validation", **load)
+            self.load_problems(problems=self.validation_problems or source, split="validation")
         except ProblemError as error:
             raise ProblemError(f"validation problems: {error}; or set evaluation_interval=None") from error
 
