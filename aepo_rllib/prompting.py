@@ -63,7 +63,8 @@ class PromptEncoder:
                 f"prompt template {template.name!r} needs the model's chat template, and its tokenizer has none; "
                 "choose another template"
             )
-        turns = [{"role": "user", "content": _MARK}]
+        opening = [{"role": "system", "content": template.system}] if template.system else []
+        turns = [*opening, {"role": "user", "content": _MARK}]
         framed = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         head, _, tail = framed.partition(_MARK)
         return head, tail

@@ -35,7 +35,7 @@ class Ks(click.ParamType):
     metavar="NAME",
     default=("aepo_arithmetic",),
     show_default=True,
-    help="Test set; may be repeated.",
+    help="Suite or group of suites, see `aepo tasks`; may be repeated.",
 )
 @click.option(
     "--n", type=click.IntRange(min=1), default=64, show_default=True, metavar="N", help="Samples per problem."
@@ -57,12 +57,15 @@ class Ks(click.ParamType):
     metavar="P",
     help="Nucleus filter; 1 is off.",
 )
-@click.option("--template", metavar="NAME", help="Prompt template.  [default: the run's own, else plain]")
+@click.option("--template", metavar="NAME", help="Prompt template.  [default: the run's own, else each suite's]")
+@click.option(
+    "--grader", metavar="NAME", help="How answers are judged, e.g. qwen2.5-math.  [default: each suite's way]"
+)
 @click.option(
     "--max-new-tokens",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Longest completion.  [default: the suite's; 64 for aepo_arithmetic]",
+    help="Longest completion.  [default: the suite's: 2048, embedded ones 64]",
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N problems of every suite.")
 @click.option(
@@ -78,12 +81,20 @@ class Ks(click.ParamType):
     "-o",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Report folder.  [default: RUN/eval, or eval-MODEL here]",
+    help="Folder for samples and reports.  [default: RUN/eval, or eval-MODEL here]",
 )
-@click.option("--overwrite", is_flag=True, help="Replace the reports in a folder that already holds some.")
+@click.option("--overwrite", is_flag=True, help="Replace the reports of another evaluation in that folder.")
 @click.option("--engine", default="transformers", show_default=True, metavar="NAME", help="Rollout engine.")
 @click.option("--dtype", default="float32", show_default=True, metavar="NAME", help="Of the weights, e.g. bfloat16.")
 @click.option("--device", default="cpu", show_default=True, metavar="NAME", help="Where to sample, e.g. cuda.")
+@click.option(
+    "--max-rows",
+    type=click.IntRange(min=1),
+    default=1024,
+    show_default=True,
+    metavar="N",
+    help="Most completions sampled at a time; bounds memory.",
+)
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
@@ -103,18 +114,23 @@ def eval_command(model_or_run: str, **options: Any) -> None:
     compare models at k, take n = 2k or more. The intervals say how far the score would move with other problems of the
     same kind.
 
-    The report folder holds passk.json (scores), passk.png (curves), problems.jsonl (correct samples per problem) and
-    results.json (lm-eval's own).
+    Samples are stored as they are drawn: the same command goes on after a kill, and a larger --n draws only what is
+    missing. `aepo regrade` judges them again, `aepo compare` sets evaluations side by side. The folder also gets
+    passk.json (scores), passk.png and .svg (curves), samples.html (a page to look at samples), problems.jsonl (answers
+    per problem) and results.json (lm-eval's own).
+
+    The maths suites are read from `.jsonl` files in the folder AEPO_DATA_DIR, or from Hugging Face.
 
     \b
     Examples:
       aepo eval                                    the embedded model, 96 problems x 64 samples
       aepo eval runs/aepo --n 256                  a training run
       aepo eval embedded --temperature 0 --n 1     greedy accuracy
-      aepo eval Qwen/Qwen2.5-0.5B --limit 10 --n 8 --k 1,8 --max-new-tokens 256
+      aepo eval Qwen/Qwen2.5-Math-1.5B --suite aepo_math --template qwen-boxed --n 32 --device cuda --dtype bfloat16
     """
     from rich.console import Console
 
+    from aepo_rllib.envs.grading import get_verifier
     from aepo_rllib.envs.prompts import get_template
     from aepo_rllib.eval.checks import check_sampling, check_suites
     from aepo_rllib.eval.target import find_target
@@ -124,37 +140,21 @@ def eval_command(model_or_run: str, **options: Any) -> None:
         target = find_target(model_or_run)
         check_suites(options["suites"])
         check_sampling(options["n"], options["ks"], options["temperature"])
-        template = get_template(options["template"] or target.template).name
-        output: Path = options["output"] or target.output
-        if output.is_dir() and any(output.iterdir()) and not options["overwrite"]:
-            raise ValueError(f"{output} already holds something; add --overwrite, or choose another --output")
+        template = options["template"] or target.template
+        if template:
+            get_template(template)
+        if options["grader"]:
+            get_verifier(options["grader"])
+        output: Path = options.pop("output") or target.output
         notes.print("loading torch and lm-eval ...", style="dim")
         quiet_libraries()
-        _set_threads(options["threads"])
+        _set_threads(options.pop("threads"))
         _check_loadable(target.model, options["engine"], options["dtype"], options["device"])
-        notes.print(f"{target.model}, prompt template {template}", style="dim")
-        summary = _evaluate(target.model, output, options | {"template": template})
-    _show(summary, output)
+        notes.print(f"{target.model}, prompt template {template or 'of each suite'}; samples in {output}", style="dim")
+        from aepo_rllib.eval.run import evaluate_model
 
-
-def _evaluate(model: str, output: Path, options: dict[str, Any]) -> dict[str, Any]:
-    from aepo_rllib.eval.run import evaluate_model
-
-    passed = (
-        "suites",
-        "n",
-        "ks",
-        "temperature",
-        "top_p",
-        "max_new_tokens",
-        "limit",
-        "seed",
-        "template",
-        "engine",
-        "dtype",
-        "device",
-    )
-    return evaluate_model(model, output=output, **{name: options[name] for name in passed})
+        summary = evaluate_model(target.model, output=output, **options | {"template": template})
+    show(summary, output)
 
 
 def _check_loadable(model: str, engine: str, dtype: str, device: str) -> None:
@@ -185,14 +185,17 @@ def _check_loadable(model: str, engine: str, dtype: str, device: str) -> None:
         raise ValueError(f"there is no folder {model} here, and as a Hugging Face id: {error}") from error
 
 
-def _show(summary: dict[str, Any], output: Path) -> None:
+def show(summary: dict[str, Any], output: Path) -> None:
+    """Print every suite's and group's table, and where the reports are."""
     from rich.console import Console
 
-    from aepo_rllib.eval.report import suite_table
+    from aepo_rllib.eval.reports.table import group_table, suite_table
 
     console = Console(highlight=False)
-    for suite, scores in summary.items():
+    for suite, scores in summary["suites"].items():
         console.print(suite_table(suite, scores))
+    for group, scores in summary["groups"].items():
+        console.print(group_table(group, scores, summary["suites"]))
     click.echo(f"reports: {output}")
 
 

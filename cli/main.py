@@ -11,11 +11,13 @@ from aepo_rllib._version import __version__
 COMMANDS = {
     "train": ("aepo_rllib.cli.train:train_command", "Train a language model on verifiable maths."),
     "eval": ("aepo_rllib.cli.eval:eval_command", "Measure pass@k of a model or run through lm-eval."),
+    "compare": ("aepo_rllib.cli.compare:compare_command", "Compare evaluations, paired by problem."),
+    "regrade": ("aepo_rllib.cli.regrade:regrade_command", "Judge stored samples again, without sampling."),
+    "tasks": ("aepo_rllib.cli.tasks:tasks_command", "List the lm-eval suites, or print their folder."),
     "problems": ("aepo_rllib.cli.problems:problems_command", "Look at a problem set before training on it."),
     "doctor": ("aepo_rllib.cli.doctor:doctor_command", "Check that a model trains here as the method assumes."),
     "export": ("aepo_rllib.cli.export:export_command", "Copy the Hugging Face directory out of a run."),
     "pretrain": ("aepo_rllib.cli.pretrain:pretrain_command", "Rebuild the embedded model from nothing."),
-    "tasks": ("aepo_rllib.cli.tasks:tasks_command", "List the lm-eval suites, or print their folder."),
 }
 
 

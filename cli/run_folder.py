@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
-import os
 import shutil
-import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from aepo_rllib.checkpoint import CheckpointError, sha256, verify
+from aepo_rllib.checkpoint import CheckpointError, verify
 from aepo_rllib.cli.errors import check_unused
+from aepo_rllib.files import claimed, write_atomically
 
 CONFIG, METRICS, SAMPLES = "config.yaml", "metrics.jsonl", "samples.jsonl"
 CHECKPOINTS, TENSORBOARD, HUGGINGFACE = "checkpoints", "tensorboard", "huggingface"
-LOCK = ".lock"
 FREE_BYTES_NEEDED = 64 * 1024**2
 
 
@@ -69,23 +65,9 @@ class RunFolder:
             raise ValueError(f"{self.path} is no run directory: it has no {CONFIG}")
         return yaml.safe_load(file.read_text(encoding="utf-8"))
 
-    @contextmanager
-    def claimed(self) -> Iterator[None]:
-        """Hold the folder during a block; the hold ends with the process, however it ends.
-
-        Raises:
-            ValueError: another process holds it; names that one.
-        """
-        with (self.path / LOCK).open("a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                file.seek(0)
-                raise ValueError(f"{self.path} is in use by {file.read().strip() or 'another process'}") from error
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-            file.flush()
-            yield
+    def claimed(self) -> AbstractContextManager[None]:
+        """Hold the folder during a block, see `aepo_rllib.files.claimed`."""
+        return claimed(self.path)
 
     def append(self, name: str, record: Mapping[str, Any]) -> None:
         """Add one JSON line to a file."""
@@ -115,12 +97,7 @@ class RunFolder:
 
     def write_atomically(self, name: str, text: str) -> None:
         """Replace a file as a whole, or not at all."""
-        temporary = self.path / f".{name}.tmp"
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.path / name)
+        write_atomically(self.path / name, text)
 
     def checkpoints(self) -> list[Path]:
         """Checkpoints, oldest first."""
@@ -160,9 +137,3 @@ class RunFolder:
         for old in self.checkpoints()[:-keep]:
             shutil.rmtree(old)
         return final
-
-
-def weights_fingerprint(model_folder: Path) -> str:
-    """A digest of a model folder's safetensors, or "" where there are none (a hub id)."""
-    files = sorted(model_folder.glob("*.safetensors")) if model_folder.is_dir() else []
-    return hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest() if files else ""

@@ -6,25 +6,86 @@ from importlib.resources import files
 
 import click
 
+from aepo_rllib.cli.errors import input_errors
+
+SHOWN_EXCEPTIONS = 5
+
 
 @click.command("tasks")
 @click.option(
-    "--path",
-    "show_path",
-    is_flag=True,
-    help="Print the folder of the YAML files, for lm_eval --include_path.",
+    "--path", "show_path", is_flag=True, help="Print the folder of the YAML files, for lm_eval --include_path."
 )
-def tasks_command(show_path: bool) -> None:
-    """List the lm-eval suites that ship with this package.
+@click.option(
+    "--check", is_flag=True, help="Read every suite's problems, and judge its known answers by its own grader."
+)
+@click.argument("names", metavar="[SUITE]...", nargs=-1)
+def tasks_command(show_path: bool, check: bool, names: tuple[str, ...]) -> None:
+    """List the lm-eval suites that ship with this package, and where their problems come from.
+
+    Embedded suites need nothing. The problems of the others are read from `.jsonl` files in the folder AEPO_DATA_DIR
+    (one object a line: id, problem, answer), or else from Hugging Face.
 
     \b
-    Example:
+    Examples:
+      AEPO_DATA_DIR=data aepo tasks
+      AEPO_DATA_DIR=data aepo tasks --check aepo_math500 aepo_aime24
       lm_eval --include_path "$(aepo tasks --path)" --tasks aepo_arithmetic --model hf --model_args pretrained=DIR
     """
-    folder = files("aepo_rllib.eval.tasks")
     if show_path:
-        click.echo(str(folder))
+        click.echo(str(files("aepo_rllib.eval.tasks")))
         return
-    for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if file.name.endswith(".yaml"):
-            click.echo(file.name.removesuffix(".yaml"))
+    from aepo_rllib.eval.checks import check_suites
+    from aepo_rllib.eval.suites import all_suites, expand
+
+    with input_errors():
+        check_suites(names)
+    if check:
+        failures = [_check(name) for name in expand(names or tuple(all_suites()))]
+        raise SystemExit(int(any(failures)))
+    _show(names or tuple(all_suites()))
+
+
+def _show(names: tuple[str, ...]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    from aepo_rllib.eval.suites import all_suites
+
+    table = Table(box=SIMPLE_HEAD, padding=0)
+    for column in ("suite", "version", "problems", "judged by", "problems come from"):
+        table.add_column(column, no_wrap=column == "suite")
+    for name in names:
+        suite = all_suites()[name]
+        judged = "" if suite.members else str(suite.data.get("verifier", "each problem's own"))
+        origin = "macro average of " + ", ".join(suite.members) if suite.members else suite.origin()
+        table.add_row(name, suite.version, str(suite.problems or ""), judged, origin)
+    Console(highlight=False).print(table)
+
+
+def _check(name: str) -> bool:
+    """Print what is wrong with one suite; whether something is."""
+    from aepo_rllib.envs.grading import Grader
+    from aepo_rllib.envs.problems import ProblemError
+    from aepo_rllib.eval.data import as_problem, load_docs
+    from aepo_rllib.eval.suites import all_suites
+
+    suite = all_suites()[name]
+    try:
+        problems = [as_problem(doc) for doc in load_docs(**suite.data)["test"]]
+    except ProblemError as error:
+        click.echo(f"{name}: {error}")
+        return True
+    with Grader() as grader:
+        grades = grader.grade_batch(problems, (f"\\boxed{{{problem.answer}}}" for problem in problems))
+    failing = [(p, g) for p, g in zip(problems, grades, strict=True) if g.verdict.reward == 0]
+    published = "" if suite.problems in (None, len(problems)) else f" (published with {suite.problems})"
+    click.echo(
+        f"{name}: {len(problems)} problems{published}, "
+        f"{len(problems) - len(failing)} known answers pass their own grader"
+    )
+    for problem, grade in failing[:SHOWN_EXCEPTIONS]:
+        click.echo(f"  {problem.id}: {grade.verdict.value}: {problem.answer:.80}")
+    if len(failing) > SHOWN_EXCEPTIONS:
+        click.echo(f"  and {len(failing) - SHOWN_EXCEPTIONS} more")
+    return bool(failing or published)

@@ -16,7 +16,7 @@ import yaml
 
 from aepo_rllib.cli.errors import InputError, input_errors
 from aepo_rllib.cli.quiet import quiet_libraries
-from aepo_rllib.cli.run_folder import METRICS, SAMPLES, RunFolder, check_unused_run, weights_fingerprint
+from aepo_rllib.cli.run_folder import METRICS, SAMPLES, RunFolder, check_unused_run
 from aepo_rllib.cli.settings import RunSettings, build, merge, parse_assignments, read_yaml, resolved
 
 if TYPE_CHECKING:
@@ -231,14 +231,14 @@ def _check_same_run(stored: dict[str, Any], asked: dict[str, Any]) -> None:
 def _fingerprints(config: TextRLConfig) -> dict[str, str]:
     """What a resumed run must find unchanged: weights and problems; "" where they cannot be known beforehand."""
     from aepo_rllib.envs.text_env import ENV_ID
-    from aepo_rllib.hf import resolve_model
+    from aepo_rllib.fingerprint import model_fingerprint
 
     digest = hashlib.sha256()
     if config.env == ENV_ID:
         for problem in config.load_problems():
             digest.update(f"{problem.id}\0{problem.text}\0{problem.answer}\0".encode())
     return {
-        "model_sha256": weights_fingerprint(Path(resolve_model(config.model_path))),
+        "model_sha256": model_fingerprint(config.model_path),
         "problems_sha256": digest.hexdigest() if config.env == ENV_ID else "",
     }
 

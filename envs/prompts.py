@@ -31,7 +31,7 @@ class PromptTemplate:
         name: As in the literature.
         text: The user's text, with `{problem}` where the problem goes.
         frame: "none" (the text is the prompt), "chatml" (literal ChatML), or "model" (the tokenizer's template).
-        system: System turn of a ChatML frame; the model's own default applies in a "model" frame.
+        system: System turn of the frame; without one a "model" frame has the model's own default.
     """
 
     name: str

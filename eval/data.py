@@ -4,25 +4,45 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import datasets
 
-from aepo_rllib.envs.problems import Problem, load_problems
+from aepo_rllib.envs.grading import get_verifier
+from aepo_rllib.envs.problems import DATA_DIR_VARIABLE, Problem, ProblemError, ProblemSet, find_file, load_problems
 
 
-def load_docs(source: str, split: str = "test", **_: Any) -> dict[str, datasets.Dataset]:
+def load_docs(
+    source: str | None = None,
+    *,
+    file: str | None = None,
+    hub: str | None = None,
+    split: str = "test",
+    fields: Mapping[str, str] | None = None,
+    verifier: str | None = None,
+    grader: str | None = None,
+    **_: Any,
+) -> dict[str, datasets.Dataset]:
     """The documents of a suite, under the one split name that the tasks use: "test".
 
     Args:
-        source: See `aepo_rllib.envs.load_problems`.
-        split: Of the source.
+        source: A procedural set, see `aepo_rllib.envs.load_problems`; or else:
+        file: Name of a `.jsonl` file in `AEPO_DATA_DIR`, taken where it exists.
+        hub: Hugging Face dataset id, taken otherwise.
+        split: Of the procedural or Hugging Face set.
+        fields: Which column of the Hugging Face set holds what.
+        verifier: The suite's own way to judge answers.
+        grader: Another one, wanted for this run; problems that no algebra can judge (Countdown) keep theirs.
         _: lm-eval passes a task's whole metadata along.
 
     Raises:
-        aepo_rllib.envs.ProblemError: the source cannot be used.
+        aepo_rllib.envs.ProblemError: the set cannot be used.
+        ValueError: unknown verifier.
     """
-    return {"test": datasets.Dataset.from_list([as_doc(problem) for problem in load_problems(source, split=split)])}
+    problems = load_problems(source, split=split) if source else _benchmark(file or "", hub, split, fields)
+    docs = [as_doc(_judged_by(problem, verifier, grader)) for problem in problems]
+    return {"test": datasets.Dataset.from_list(docs)}
 
 
 def as_doc(problem: Problem) -> dict[str, str]:
@@ -47,3 +67,23 @@ def as_problem(doc: Mapping[str, str]) -> Problem:
         family=doc["family"],
         extra=json.loads(doc["extra"]),
     )
+
+
+def _benchmark(file: str, hub: str | None, split: str, fields: Mapping[str, str] | None) -> ProblemSet:
+    """A published set, with the repeated problems it was published with."""
+    if find_file(file):
+        return load_problems(file, drop_repeats=False)
+    here = f"there is no {file}.jsonl in the folder that {DATA_DIR_VARIABLE} names"
+    if hub is None:
+        raise ProblemError(f"{here}, and no Hugging Face dataset is known to hold this suite; see docs/suites.md")
+    try:
+        return load_problems(hub, split=split, fields=fields, drop_repeats=False)
+    except ProblemError as error:
+        raise ProblemError(f"{here}, and {error}") from error
+
+
+def _judged_by(problem: Problem, verifier: str | None, grader: str | None) -> Problem:
+    if not get_verifier(problem.verifier).compares:
+        return problem
+    wanted = get_verifier(grader or verifier or problem.verifier)
+    return replace(problem, verifier=wanted.name)

@@ -19,7 +19,8 @@ _CHUNK = 500
 class PassAtKCurve(NamedTuple):
     """pass@k of a set of problems; every array is (K,), in the order of `ks`.
 
-    With a single problem the spread over problems is undefined: `se`, `low` and `high` are nan.
+    Where a problem has fewer than k samples everything is nan: no mean is taken over the others. With a single problem
+    the spread over problems is undefined: `se`, `low` and `high` are nan.
     """
 
     ks: tuple[int, ...]
@@ -59,20 +60,26 @@ def powers_of_two(n: int) -> tuple[int, ...]:
     return tuple(1 << exponent for exponent in range(max(n, 0).bit_length()))
 
 
-def pass_at_k_table(n: int, counts_P: Sequence[int] | np.ndarray, ks: Sequence[int]) -> np.ndarray:
-    """pass@k of every problem, (P, K).
+def pass_at_k_table(
+    n: int | Sequence[int] | np.ndarray, counts_P: Sequence[int] | np.ndarray, ks: Sequence[int]
+) -> np.ndarray:
+    """pass@k of every problem, (P, K); nan where a problem has fewer than k samples.
 
     Args:
-        n: Samples per problem.
+        n: Samples per problem, of all or of each.
         counts_P: Correct samples of each problem.
         ks: Values of k.
 
     Raises:
-        ValueError: as `pass_at_k`.
+        ValueError: a k that no problem has enough samples for, or as `pass_at_k`.
     """
-    distinct_U, place_P = np.unique(np.asarray(counts_P, dtype=int), return_inverse=True)
-    values_UK = np.array([[pass_at_k(n, int(c), k) for k in ks] for c in distinct_U]).reshape(len(distinct_U), len(ks))
-    return values_UK[place_P]
+    n_P = np.broadcast_to(np.asarray(n, dtype=int), len(counts_P))
+    pairs_P = np.stack([n_P, np.asarray(counts_P, dtype=int)], axis=-1)
+    if len(ks) and len(n_P) and max(ks) > n_P.max():
+        raise ValueError(f"pass@{max(ks)} needs 1 <= k <= n, but no problem has more than {n_P.max()} samples")
+    distinct_U, place_P = np.unique(pairs_P, axis=0, return_inverse=True)
+    values_UK = [[pass_at_k(int(n), int(c), k) if k <= n else math.nan for k in ks] for n, c in distinct_U]
+    return np.array(values_UK, dtype=float).reshape(len(distinct_U), len(ks))[place_P.reshape(-1)]
 
 
 def curve_over_problems(
@@ -100,19 +107,48 @@ def curve_over_problems(
         undefined_K = np.full(len(ks), np.nan)
         return PassAtKCurve(tuple(ks), mean_K, undefined_K, undefined_K, undefined_K)
     se_K = values_PK.std(axis=0, ddof=1) / math.sqrt(len(values_PK))
-    low_K, high_K = np.quantile(_bootstrap_means(values_PK, resamples, seed), [0.025, 0.975], axis=0)
+    low_K, high_K = np.quantile(bootstrap_means(values_PK, resamples, seed), [0.025, 0.975], axis=0)
     return PassAtKCurve(tuple(ks), mean_K, se_K, low_K, high_K)
 
 
 def pass_at_k_curve(
-    n: int, counts_P: Sequence[int] | np.ndarray, ks: Sequence[int], *, resamples: int = RESAMPLES, seed: int = 0
+    n: int | Sequence[int] | np.ndarray,
+    counts_P: Sequence[int] | np.ndarray,
+    ks: Sequence[int],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> PassAtKCurve:
     """pass@k of a problem set, see `pass_at_k_table` and `curve_over_problems`."""
     return curve_over_problems(pass_at_k_table(n, counts_P, ks), ks, resamples=resamples, seed=seed)
 
 
-def _bootstrap_means(values_PK: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Means (resamples, K) over problems drawn with replacement."""
+def macro_average(
+    tables_SPK: Sequence[np.ndarray], ks: Sequence[int], *, resamples: int = RESAMPLES, seed: int = 0
+) -> PassAtKCurve:
+    """Mean over suites of their means over problems: every suite counts the same.
+
+    Problems are resampled within their suites.
+
+    Args:
+        tables_SPK: Of each suite, pass@k of its problems (P, K).
+        ks: Values of k.
+        resamples: Bootstrap draws.
+        seed: Of the bootstrap.
+
+    Raises:
+        ValueError: no suites, or one without problems.
+    """
+    curves = [curve_over_problems(table, ks, resamples=1, seed=seed) for table in tables_SPK]
+    mean_K = np.mean([curve.mean for curve in curves], axis=0)
+    se_K = np.sqrt(np.sum([curve.se**2 for curve in curves], axis=0)) / len(curves)
+    draws = [bootstrap_means(table, resamples, seed + place) for place, table in enumerate(tables_SPK)]
+    low_K, high_K = np.quantile(np.mean(draws, axis=0), [0.025, 0.975], axis=0)
+    return PassAtKCurve(tuple(ks), mean_K, se_K, low_K, high_K)
+
+
+def bootstrap_means(values_PK: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Means (resamples, K) over problems drawn with replacement; equal seeds draw equal problems."""
     rng = np.random.default_rng(seed)
     problems = len(values_PK)
     chunks = [min(_CHUNK, resamples - start) for start in range(0, resamples, _CHUNK)]

@@ -1,20 +1,27 @@
-"""`evaluate_model`: the way from a model to its scores, as `aepo eval` takes it."""
+"""`evaluate_model` and `regrade`: the way from a model, or from its stored samples, to scores and reports."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from lm_eval.api.model import LM
 from lm_eval.evaluator import evaluate
 from lm_eval.tasks import TaskManager
 
 from aepo_rllib.eval.checks import check_sampling, check_suites
-from aepo_rllib.eval.models import SamplingLM
-from aepo_rllib.eval.outcomes import summarize
-from aepo_rllib.eval.report import write_reports
+from aepo_rllib.eval.plan import SAMPLES_FOLDER, Plan
+from aepo_rllib.eval.reports.files import write_reports
+from aepo_rllib.eval.reports.summary import summarize
+from aepo_rllib.eval.sampling.models import SamplingLM
+from aepo_rllib.eval.sampling.stored import StoredLM
 from aepo_rllib.eval.suites import TASKS_FOLDER
 
 
@@ -29,17 +36,23 @@ def evaluate_model(
     max_new_tokens: int | None = None,
     limit: int | None = None,
     seed: int = 0,
-    template: str = "plain",
+    template: str | None = None,
+    grader: str | None = None,
     engine: str = "transformers",
     dtype: str = "float32",
     device: str = "cpu",
+    max_rows: int = 1024,
     output: str | Path | None = None,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Sample n completions for every problem of some suites, grade them, and report pass@k.
 
+    With an output folder the samples are stored there. Called again, it draws only those that are missing: after a
+    kill, or for a larger n.
+
     Args:
         model: Hugging Face folder or id, or "embedded".
-        suites: Names, see `aepo_rllib.eval.suites.suite_names`.
+        suites: Names of suites and groups, see `aepo_rllib.eval.suites.suite_names`.
         n: Samples per problem.
         ks: Values of k; default the powers of two up to n.
         temperature: Of the samples; 0 is greedy decoding and needs n = 1.
@@ -47,52 +60,123 @@ def evaluate_model(
         max_new_tokens: Longest completion; default the suite's own.
         limit: Only the first problems of every suite.
         seed: Of samples and bootstrap.
-        template: Name of a prompt template, see `aepo_rllib.envs.prompts`.
+        template: Name of a prompt template, see `aepo_rllib.envs.prompts`; default the suite's own.
+        grader: Name of a verifier, see `aepo_rllib.envs.grading`; default the suite's own.
         engine: Name of a rollout engine.
         dtype: Of the weights.
         device: Where to sample.
-        output: Folder for the report files; default none are written.
+        max_rows: Most completions sampled at a time; bounds memory.
+        output: Folder for samples and report files; default none are kept.
+        overwrite: Replace the reports of another evaluation in that folder. Samples are never removed.
 
     Returns:
-        The content of passk.json, see `aepo_rllib.eval.outcomes.summarize`.
+        The content of passk.json: "evaluation" (model and settings), "suites" and "groups", see
+        `aepo_rllib.eval.reports.summary.summarize`.
 
     Raises:
         aepo_rllib.hf.ModelError: the model cannot be read.
-        ValueError: unknown suite or engine, k above n, or a problem too long for the model.
+        aepo_rllib.envs.ProblemError: a suite's problems cannot be read.
+        ValueError: unknown suite, template, grader or engine, k above n, a problem too long for the model, or an output
+            folder with another evaluation in it.
     """
     check_suites(suites)
     check_sampling(n, ks, temperature)
-    generation = {"do_sample": temperature > 0, "temperature": temperature, "top_p": top_p}
-    if max_new_tokens is not None:
-        generation["max_gen_toks"] = max_new_tokens
-    model_args: dict[str, Any] = {
-        "pretrained": model,
-        "seed": seed,
-        "template": template,
-        "engine": engine,
-        "dtype": dtype,
-        "device": device,
-    }
+    plan = Plan(
+        model=model,
+        suites=tuple(suites),
+        n=n,
+        ks=tuple(ks) if ks else None,
+        temperature=temperature,
+        top_p=top_p,
+        max_new_tokens=max_new_tokens,
+        limit=limit,
+        seed=seed,
+        template=template,
+        grader=grader,
+    )
+    tasks = load_tasks(plan)
+    with ExitStack() as stack:
+        folder = Path(output or stack.enter_context(TemporaryDirectory(prefix="aepo-eval-")))
+        lm = SamplingLM(
+            model,
+            seed=seed,
+            template=template or "plain",
+            store=str(folder / SAMPLES_FOLDER),
+            engine=engine,
+            dtype=dtype,
+            device=device,
+            max_rows=max_rows,
+        )
+        plan = replace(plan, identity=lm.identity(), first_prompts=_first_prompts(lm, tasks))
+        plan.write(folder, overwrite=overwrite)
+        return _run(lm, plan, tasks, folder, keep=output is not None)
+
+
+def regrade(
+    folder: str | Path, *, grader: str | None = None, n: int | None = None, ks: Sequence[int] | None = None
+) -> dict[str, Any]:
+    """Grade the stored samples of an evaluation again, and write its reports anew. Nothing is sampled.
+
+    Args:
+        folder: Output folder of `evaluate_model`. An interrupted one will do: a problem with fewer than k samples
+            leaves pass@k undefined.
+        grader: Name of a verifier; default the one it was graded with.
+        n: Samples per problem to look at; default as many as were asked for.
+        ks: Values of k; default the powers of two up to n.
+
+    Returns:
+        As `evaluate_model`.
+
+    Raises:
+        ValueError: no evaluation in that folder, an unknown grader, or k above n.
+    """
+    folder = Path(folder)
+    plan = Plan.read(folder).regraded(grader, n, ks)
+    check_sampling(plan.n, plan.ks, plan.temperature)
+    lm = StoredLM(folder / SAMPLES_FOLDER, plan.identity)
+    return _run(lm, plan, load_tasks(plan), folder, keep=True)
+
+
+def load_tasks(plan: Plan) -> dict[str, Any]:
+    """The suites as lm-eval tasks, with this run's sampling. (`simple_evaluate` would do it, and shell out to git.)
+
+    Raises:
+        aepo_rllib.envs.ProblemError: a suite's problems cannot be read.
+        ValueError: unknown template or grader.
+    """
+    # lm-eval explains its own options here, once per suite, to those who have typed none of them.
+    logging.getLogger("lm_eval.api.task").setLevel(logging.ERROR)
+    # Without lm-eval's own tasks: looking through all of their files takes ten seconds.
+    manager = TaskManager(include_path=str(TASKS_FOLDER), include_defaults=False, metadata=plan.metadata())
+    loaded: dict[str, Any] = {}
+    for name in plan.suites:  # one by one: lm-eval refuses groups that share a suite
+        for kind, entries in manager.load([name]).items():
+            loaded[kind] = entries | loaded.get(kind, {})
+    for task in loaded["tasks"].values():
+        task.set_config("generation_kwargs", plan.generation(), update=True)
+    return loaded
+
+
+def _run(lm: LM, plan: Plan, tasks: dict[str, Any], folder: Path, *, keep: bool) -> dict[str, Any]:
     started = time.time()
-    tasks = _load_tasks(suites, n, ks, generation)
-    results = evaluate(lm=SamplingLM(**model_args), task_dict=tasks, limit=limit, log_samples=True)
+    results = evaluate(lm=lm, task_dict=tasks, limit=plan.limit, log_samples=True)
     results |= {
-        "config": {"model": "aepo-hf", "model_args": model_args, "gen_kwargs": generation, "limit": limit},
+        "config": {
+            "model": plan.identity.get("engine"),
+            "model_args": {"pretrained": plan.model, "seed": plan.seed, "template": plan.template},
+            "gen_kwargs": plan.generation(),
+            "limit": plan.limit,
+        },
         "date": started,
         "total_evaluation_time_seconds": str(time.time() - started),
         **{f"{package}_version": version(package) for package in ("lm_eval", "transformers")},
     }
-    summary = summarize(results, ks, seed=seed)
-    if output is not None:
-        write_reports(Path(output), results, summary)
+    summary = {"evaluation": plan.as_json(), **summarize(results, plan.ks, seed=plan.seed)}
+    if keep:
+        write_reports(folder, results, summary)
     return summary
 
 
-def _load_tasks(suites: Sequence[str], n: int, ks: Sequence[int] | None, generation: dict[str, Any]) -> dict[str, Any]:
-    """The suites as lm-eval tasks, with this run's sampling. (`simple_evaluate` would do it, and shell out to git.)"""
-    metadata = {"repeats": n, **({"k": list(ks)} if ks else {})}
-    # Without lm-eval's own tasks: looking through all of their files takes ten seconds.
-    loaded = TaskManager(include_path=str(TASKS_FOLDER), include_defaults=False, metadata=metadata).load(list(suites))
-    for task in loaded["tasks"].values():
-        task.set_config("generation_kwargs", generation, update=True)
-    return loaded
+def _first_prompts(lm: SamplingLM, tasks: dict[str, Any]) -> dict[str, str]:
+    """By suite: what the model reads first."""
+    return {name: lm.render(task.doc_to_text(next(iter(task.test_docs())))) for name, task in tasks["tasks"].items()}

@@ -21,12 +21,12 @@ class Target:
     Attributes:
         model: Hugging Face folder or id, or "embedded".
         output: Where its reports go unless told otherwise.
-        template: Name of the prompt template it was trained with; "plain" where nobody says.
+        template: Name of the prompt template it was trained with; None where nobody says.
     """
 
     model: str
     output: Path
-    template: str = "plain"
+    template: str | None = None
 
 
 def find_target(text: str) -> Target:
@@ -72,8 +72,9 @@ def _step(export: Path) -> int:
     return step if isinstance(step, int) else -1
 
 
-def _template(export: Path) -> str:
-    return str(_info(export).get("template", "plain"))
+def _template(export: Path) -> str | None:
+    template = _info(export).get("template")
+    return template if isinstance(template, str) else None
 
 
 def _info(export: Path) -> dict[str, Any]:

@@ -2,33 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from lm_eval.api.task import ConfigurableTask
 
-from aepo_rllib.eval import models  # noqa: F401 - makes `lm_eval --model aepo-hf --tasks FILE.yaml` find it
-from aepo_rllib.eval.scoring import pass_at_ks
+from aepo_rllib.envs.prompts import get_template
+from aepo_rllib.eval.passk import powers_of_two
+from aepo_rllib.eval.sampling import models  # noqa: F401 - makes `lm_eval --model aepo-hf --tasks FILE.yaml` find it
+from aepo_rllib.eval.scoring import majority, pass_at_ks
+
+DEFAULT_TEMPLATE = "boxed"
+"""Asks for the boxed answer that is graded; a suite's YAML may name another."""
 
 
 class PassAtKTask(ConfigurableTask):
-    """A task whose number of samples and values of k can be set for one run.
+    """A task whose prompt, number of samples and values of k can be set for one run.
 
-    lm-eval has no option for either, so they travel in the metadata: `--metadata '{"repeats": 256, "k": [1, 256]}'`
-    on its command line, `TaskManager(metadata=...)` in Python.
+    lm-eval has no option for these, so they travel in the metadata: `--metadata '{"repeats": 256, "k": [1, 256]}'` on
+    its command line, `TaskManager(metadata=...)` in Python. The keys are `template` (the name of a prompt template,
+    whose text becomes the prompt), `repeats`, `k`, and `grader` (see `aepo_rllib.eval.data.load_docs`).
 
     Args:
         config: The task's configuration, as lm-eval builds it from the YAML file.
+
+    Raises:
+        ValueError: unknown template or grader, or a k above the number of samples.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
         metadata = config.get("metadata") or {}
         config = {key: value for key, value in config.items() if key != "class"}
-        config["repeats"] = int(metadata.get("repeats", config.get("repeats", 1)))
-        if ks := metadata.get("k"):
-            config["metric_list"] = [_with_ks(metric, ks) for metric in config["metric_list"]]
+        n = config["repeats"] = int(metadata.get("repeats", config.get("repeats", 1)))
+        ks = metadata.get("k") or powers_of_two(n)
+        if max(ks) > n or min(ks) < 1:
+            raise ValueError(f"{config.get('task')}: every k must be in 1..n, and n is {n} ({list(ks)}); raise repeats")
+        config.setdefault("doc_to_text", _Prompt(str(metadata.get("template", DEFAULT_TEMPLATE))))
+        config["metric_list"] = [_with_arguments(metric, n, ks) for metric in config["metric_list"]]
         super().__init__(config=config)
 
 
-def _with_ks(metric: dict[str, Any], ks: list[int]) -> dict[str, Any]:
-    """A metric entry with other values of k, where it has any."""
-    return {**metric, "k": list(ks)} if metric["metric"] is pass_at_ks else metric
+class _Prompt:
+    """`doc_to_text` of a template: the problem inside the template's text, without its frame."""
+
+    def __init__(self, template: str) -> None:
+        self.template = get_template(template)
+        self.__name__ = f"prompt_{self.template.name}"
+
+    def __call__(self, doc: dict[str, str]) -> str:
+        return self.template.render(doc["problem"])
+
+    def __repr__(self) -> str:
+        """What lm-eval writes into its results."""
+        return f"prompt template {self.template.name}: {self.template.text!r}"
+
+
+def _with_arguments(metric: dict[str, Any], n: int, ks: Sequence[int]) -> dict[str, Any]:
+    """A metric entry that knows what is asked for, whatever number of samples a problem turns out to have."""
+    arguments: dict[Any, dict[str, Any]] = {pass_at_ks: {"k": list(ks)}, majority: {"n": n}}
+    return metric | arguments.get(metric["metric"], {})

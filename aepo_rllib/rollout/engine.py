@@ -102,6 +102,9 @@ class RolloutEngine(abc.ABC):
     reproducible: bool = False
     """Whether equal keys give equal completions, whatever else is in the batch."""
 
+    context_length: int | None = None
+    """Most tokens of prompt and completion together; None where the model sets no limit."""
+
     weights_version: int = 0
     """Version of the weights in use, as given to `update_weights`."""
 
@@ -137,6 +140,25 @@ class RolloutEngine(abc.ABC):
             ValueError: an empty prompt, a temperature that is not above 0, or prompt plus completion longer than
                 the model's context.
         """
+
+    def check(self, prompts: Sequence[Prompt], max_new_tokens: int) -> None:
+        """Refuse what `generate` could not complete; costs nothing.
+
+        Raises:
+            ValueError: as `generate`.
+        """
+        for prompt in prompts:
+            if not prompt.token_ids:
+                raise ValueError("cannot complete an empty prompt")
+            if not prompt.temperature > 0:
+                raise ValueError(f"temperature must be above 0, got {prompt.temperature}")
+            needed = len(prompt.token_ids) + max_new_tokens
+            if self.context_length is not None and needed > self.context_length:
+                raise ValueError(
+                    f"a prompt of {len(prompt.token_ids)} tokens and max_new_tokens={max_new_tokens} need "
+                    f"{needed} tokens, but the model's context is {self.context_length}; lower max_new_tokens or "
+                    "leave out long problems"
+                )
 
     @abc.abstractmethod
     def update_weights(self, weights: Iterable[tuple[str, torch.Tensor]], *, version: int) -> None:

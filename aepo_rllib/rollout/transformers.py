@@ -38,7 +38,7 @@ class TransformersEngine(RolloutEngine):
     def __init__(self, model: PreTrainedModel, *, max_rows: int = 1024) -> None:
         self.model = model.eval()
         self.max_rows = max_rows
-        self.context_length: int | None = getattr(model.config, "max_position_embeddings", None)
+        self.context_length = getattr(model.config, "max_position_embeddings", None)
 
     @classmethod
     def from_pretrained(
@@ -56,7 +56,7 @@ class TransformersEngine(RolloutEngine):
         filters: SamplingFilters = NO_FILTERS,
     ) -> list[list[Completion]]:
         """See `RolloutEngine.generate`."""
-        self._check(prompts, max_new_tokens)
+        self.check(prompts, max_new_tokens)
         completions: list[list[Completion]] = [[] for _ in prompts]
         rows = ((index, key) for index, prompt in enumerate(prompts) for key in prompt.keys)
         while wave := list(islice(rows, self.max_rows)):
@@ -79,20 +79,6 @@ class TransformersEngine(RolloutEngine):
             logits = self.model(input_ids=ids[:, :-1]).logits[:, len(prompt_ids) - 1 :]
             result.append(token_statistics(logits, ids[:, len(prompt_ids) :]).logp[0].cpu().numpy())
         return result
-
-    def _check(self, prompts: Sequence[Prompt], max_new_tokens: int) -> None:
-        for prompt in prompts:
-            if not prompt.token_ids:
-                raise ValueError("cannot complete an empty prompt")
-            if not prompt.temperature > 0:
-                raise ValueError(f"temperature must be above 0, got {prompt.temperature}")
-            needed = len(prompt.token_ids) + max_new_tokens
-            if self.context_length is not None and needed > self.context_length:
-                raise ValueError(
-                    f"a prompt of {len(prompt.token_ids)} tokens and max_new_tokens={max_new_tokens} need "
-                    f"{needed} tokens, but the model's context is {self.context_length}; lower max_new_tokens or "
-                    "leave out long problems"
-                )
 
 
 class _Wave:

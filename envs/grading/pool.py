@@ -15,7 +15,7 @@ import weakref
 from collections import deque
 from collections.abc import Sequence
 
-from aepo_rllib.envs.grading.process import WORKER_COMMAND, WorkerLost, WorkerProcess
+from aepo_rllib.envs.grading.process import WORKER_COMMAND, Comparison, WorkerLost, WorkerProcess
 from aepo_rllib.envs.verdict import Verdict
 
 MAX_SERVED = 2000
@@ -71,8 +71,8 @@ class WorkerPool:
         """Process ids of the workers."""
         return [worker.pid for worker in self._workers]
 
-    def grade(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
-        """The verdict on each `(gold, answer)` of `pairs`, in their order.
+    def grade(self, comparisons: Sequence[Comparison | tuple[str, str]]) -> list[Verdict]:
+        """The verdict on each comparison, in their order; a pair is one by the rule "math".
 
         A comparison past its deadline is `TIMED_OUT`. One whose worker was lost is tried once more, then
         `CRASHED`, as is one that raised an error.
@@ -82,7 +82,7 @@ class WorkerPool:
             ValueError: an answer is too long to be sent.
         """
         with self._lock:
-            return _Round(self, pairs).run()
+            return _Round(self, [Comparison(*comparison) for comparison in comparisons]).run()
 
     def close(self) -> None:
         """End all workers. A later `grade` starts new ones."""
@@ -127,18 +127,18 @@ class WorkerPool:
 class _Round:
     """One call of `WorkerPool.grade`: hands out requests until each has its verdict."""
 
-    def __init__(self, pool: WorkerPool, pairs: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, pool: WorkerPool, comparisons: Sequence[Comparison]) -> None:
         self._pool = pool
-        self._pairs = pairs
-        self._waiting = deque(range(len(pairs)))
-        self._attempts = [0] * len(pairs)
+        self._comparisons = comparisons
+        self._waiting = deque(range(len(comparisons)))
+        self._attempts = [0] * len(comparisons)
         self._verdicts: dict[int, Verdict] = {}
 
     def run(self) -> list[Verdict]:
         workers: list[WorkerProcess] = []
         try:
-            while len(self._verdicts) < len(self._pairs):
-                workers = self._pool.prepare(wanted=len(self._pairs) - len(self._verdicts))
+            while len(self._verdicts) < len(self._comparisons):
+                workers = self._pool.prepare(wanted=len(self._comparisons) - len(self._verdicts))
                 self._hand_out(workers)
                 self._collect(workers)
                 self._enforce_deadlines(workers)
@@ -146,14 +146,14 @@ class _Round:
             # Only an exception (Ctrl-C, say) leaves a request behind; its reply must not meet the next round.
             for worker in [worker for worker in workers if worker.request is not None]:
                 self._pool.discard(worker)
-        return [self._verdicts[request] for request in range(len(self._pairs))]
+        return [self._verdicts[request] for request in range(len(self._comparisons))]
 
     def _hand_out(self, workers: Sequence[WorkerProcess]) -> None:
         for worker in list(workers):
             if self._waiting and worker.ready and worker.request is None:
                 request = self._waiting.popleft()
                 try:
-                    worker.send(request, *self._pairs[request])
+                    worker.send(request, self._comparisons[request])
                 except WorkerLost as reason:
                     self._retry(worker, reason)
 

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 WORKER_COMMAND = (sys.executable, "-m", "aepo_rllib.envs.grading.worker")
 START_LIMIT_S = 60.0
@@ -23,6 +23,14 @@ ALARM_FACTOR = 3.0
 """A worker ends itself after this many deadlines, in case nobody is left to end it."""
 MAX_REQUEST_BYTES = 32_768
 """Requests fit the buffer of a pipe, so that writing one never blocks."""
+
+
+class Comparison(NamedTuple):
+    """What a worker is asked: whether an answer equals the known one, by a rule of `aepo_rllib.envs.grading.rules`."""
+
+    gold: str
+    answer: str
+    rule: str = "math"
 
 
 class WorkerLost(Exception):
@@ -80,7 +88,7 @@ class WorkerProcess:
         assert self._process.stdout is not None
         return self._process.stdout.fileno()
 
-    def send(self, request: int, gold: str, answer: str) -> None:
+    def send(self, request: int, comparison: Comparison) -> None:
         """Hand over one request, which is due a deadline from now.
 
         Raises:
@@ -88,9 +96,9 @@ class WorkerProcess:
             WorkerLost: the process has ended.
         """
         assert self._process.stdin is not None
-        line = json.dumps({"id": request, "gold": gold, "answer": answer}).encode() + b"\n"
+        line = json.dumps({"id": request, **comparison._asdict()}).encode() + b"\n"
         if len(line) > MAX_REQUEST_BYTES:
-            raise ValueError(f"an answer to compare has {max(len(gold), len(answer))} characters, which is too long")
+            raise ValueError(f"an answer to compare has {max(map(len, comparison))} characters, which is too long")
         self.request, self.due = request, time.monotonic() + self._deadline_s
         try:
             self._process.stdin.write(line)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import NamedTuple
 
-from aepo_rllib.envs.grading.answers import extract_answer
 from aepo_rllib.envs.grading.pool import WorkerPool
-from aepo_rllib.envs.grading.process import WORKER_COMMAND
-from aepo_rllib.envs.grading.verifiers import verifier_of
+from aepo_rllib.envs.grading.process import WORKER_COMMAND, Comparison
+from aepo_rllib.envs.grading.verifiers import Verifier, verifier_of
 from aepo_rllib.envs.problems.problem import Problem
 from aepo_rllib.envs.verdict import Verdict
 
@@ -45,29 +44,24 @@ class Grader:
         """The grade of one completion. `grade_batch` is faster for several."""
         return self.grade_batch([problem], [completion])[0]
 
-    def grade_batch(self, problems: Sequence[Problem], completions: Sequence[str]) -> list[Grade]:
+    def grade_batch(self, problems: Sequence[Problem], completions: Iterable[str]) -> list[Grade]:
         """The grade of each completion as an answer to the problem in the same place.
 
-        Equal pairs of known and given answer are compared once.
+        Completions are read one by one and not kept. Equal pairs of known and given answer are compared once.
 
         Raises:
             ValueError: different lengths, an unknown verifier, or a known answer too long to compare.
             RuntimeError: worker processes do not start.
         """
-        if len(problems) != len(completions):
-            raise ValueError(f"{len(problems)} problems but {len(completions)} completions")
-        answers = [extract_answer(completion) for completion in completions]
-        verdicts = [_judge_here(problem, answer) for problem, answer in zip(problems, answers, strict=True)]
-        open_pairs = {
-            (problem.answer, answer): None
-            for problem, answer, verdict in zip(problems, answers, verdicts, strict=True)
-            if verdict is None and answer is not None
-        }
-        compared = dict(zip(open_pairs, self.pool.grade(list(open_pairs)), strict=True))
-        return [
-            Grade(compared[problem.answer, answer or ""] if verdict is None else verdict, answer)
-            for problem, answer, verdict in zip(problems, answers, verdicts, strict=True)
-        ]
+        verifiers = [verifier_of(problem) for problem in problems]
+        texts = iter(completions)
+        answers = [verifier.extract(text) for verifier, text in zip(verifiers, texts, strict=False)]
+        if len(answers) < len(problems) or next(texts, None) is not None:
+            raise ValueError(
+                f"{len(problems)} problems, but {'fewer' if len(answers) < len(problems) else 'more'} completions"
+            )
+        verdicts = self._judge(problems, verifiers, answers)
+        return [Grade(verdict, answer) for verdict, answer in zip(verdicts, answers, strict=True)]
 
     def probe(self) -> None:
         """Grade answers whose verdict is known. Worker processes are probed if any are running.
@@ -97,13 +91,29 @@ class Grader:
     ) -> None:
         self.close()
 
+    def _judge(
+        self, problems: Sequence[Problem], verifiers: Sequence[Verifier], answers: Sequence[str | None]
+    ) -> list[Verdict]:
+        """A verdict on each answer: here where that is cheap, else by a worker."""
+        rows = list(zip(verifiers, problems, answers, strict=True))
+        verdicts = [_at_once(*row) for row in rows]
+        open_questions = {
+            Comparison(problem.answer, answer or "", verifier.name): None
+            for (verifier, problem, answer), verdict in zip(rows, verdicts, strict=True)
+            if verdict is None
+        }
+        compared = dict(zip(open_questions, self.pool.grade(list(open_questions)), strict=True))
+        return [
+            compared[Comparison(problem.answer, answer or "", verifier.name)] if verdict is None else verdict
+            for (verifier, problem, answer), verdict in zip(rows, verdicts, strict=True)
+        ]
 
-def _judge_here(problem: Problem, answer: str | None) -> Verdict | None:
+
+def _at_once(verifier: Verifier, problem: Problem, answer: str | None) -> Verdict | None:
     """The verdict if it needs no worker process."""
-    verifier = verifier_of(problem)
     if answer is None:
         return Verdict.NO_ANSWER
-    equal = verifier(problem, answer)
+    equal = verifier.judge(problem, answer)
     if equal is None:
         return None
     return Verdict.CORRECT if equal else Verdict.WRONG

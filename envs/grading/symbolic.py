@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from math_verify import LatexExtractionConfig, parse, verify
+from sympy import Eq, Expr
 
 from aepo_rllib.envs.grading.literals import tidy
 
@@ -25,6 +26,15 @@ def math_equal(gold: str, answer: str) -> bool:
     Takes about a millisecond for usual answers, and unlimited time and memory for some.
     """
     return verify(_parse(gold), _parse(answer), timeout_seconds=None)
+
+
+def numeric_value(text: str) -> float | None:
+    """The value of an answer that is a real number, or an equation that gives one; None for anything else."""
+    for reading in _parse(text):
+        expression = reading.rhs if isinstance(reading, Eq) else reading
+        if isinstance(expression, Expr) and expression.is_number and expression.is_real:
+            return float(expression)
+    return None
 
 
 # Completions of one problem share the known answer, and reading it is half the work.

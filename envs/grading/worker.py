@@ -1,7 +1,7 @@
 """The worker process: `python -m aepo_rllib.envs.grading.worker LIMIT_S`.
 
 Protocol: JSON, one object a line. After its imports the worker writes `{"ready": true}`. Then it answers each
-request `{"id", "gold", "answer"}` by `{"id", "equal"}`, or `{"id", "error"}` when the comparison raised. It
+request `{"id", "gold", "answer", "rule"}` by `{"id", "equal"}`, or `{"id", "error"}` when the comparison raised. It
 ends when its standard input closes, and by itself when one request takes longer than LIMIT_S seconds: a
 worker that is lost in a computation would otherwise outlive a parent that was killed.
 """
@@ -65,25 +65,25 @@ def _limit_resources() -> None:
             resource.setrlimit(kind, (limit, limit))
 
 
-def _load_comparison() -> Callable[[str, str], bool]:
-    """`math_equal`, seeded for each call and warmed up so that the first request pays no set-up."""
+def _load_comparison() -> Callable[[str, str, str], bool]:
+    """The rules by name, seeded for each call and warmed up so that the first request pays no set-up."""
     from sympy.core.random import seed
 
-    from aepo_rllib.envs.grading.symbolic import math_equal
+    from aepo_rllib.envs.grading.rules import RULES
 
-    def compare(gold: str, answer: str) -> bool:
+    def compare(rule: str, gold: str, answer: str) -> bool:
         # sympy tests equality at random points; a verdict must not depend on what was graded before.
         seed(RANDOM_SEED)
-        return math_equal(gold, answer)
+        return RULES[rule](gold, answer)
 
-    compare(r"\frac{1}{2}", "x+0.5")
+    compare("math", r"\frac{1}{2}", "x+0.5")
     return compare
 
 
-def _answer(request: dict[str, Any], compare: Callable[[str, str], bool]) -> dict[str, Any]:
+def _answer(request: dict[str, Any], compare: Callable[[str, str, str], bool]) -> dict[str, Any]:
     """The reply to one request."""
     try:
-        return {"id": request["id"], "equal": compare(request["gold"], request["answer"])}
+        return {"id": request["id"], "equal": compare(request["rule"], request["gold"], request["answer"])}
     except Exception as error:  # any library error must be reported as such, not end the worker
         return {"id": request["id"], "error": f"{type(error).__name__}: {error}"[:500]}
 

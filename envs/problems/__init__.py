@@ -2,6 +2,15 @@
 
 from aepo_rllib.envs.problems.arithmetic import arithmetic_problems
 from aepo_rllib.envs.problems.problem import Problem, ProblemError, ProblemSet
-from aepo_rllib.envs.problems.sources import is_procedural, load_problems
+from aepo_rllib.envs.problems.sources import DATA_DIR_VARIABLE, find_file, is_procedural, load_problems
 
-__all__ = ["Problem", "ProblemError", "ProblemSet", "arithmetic_problems", "is_procedural", "load_problems"]
+__all__ = [
+    "DATA_DIR_VARIABLE",
+    "Problem",
+    "ProblemError",
+    "ProblemSet",
+    "arithmetic_problems",
+    "find_file",
+    "is_procedural",
+    "load_problems",
+]

@@ -37,7 +37,12 @@ GUESSES: dict[str, tuple[str, ...]] = {
 
 
 def load_problems(
-    source: str, *, split: str = "train", fields: Mapping[str, str] | None = None, seed: int = 0
+    source: str,
+    *,
+    split: str = "train",
+    fields: Mapping[str, str] | None = None,
+    seed: int = 0,
+    drop_repeats: bool = True,
 ) -> ProblemSet:
     """The problem set behind a source, read once per process.
 
@@ -47,11 +52,12 @@ def load_problems(
             no splits.
         fields: Field map, for files and datasets.
         seed: Seed of a procedural set.
+        drop_repeats: Leave out rows whose problem text has come before, in files and datasets.
 
     Raises:
         ProblemError: nothing there, no rows, or a malformed row; the message names file, line and reason.
     """
-    return _load(source, split, tuple(sorted((fields or {}).items())), seed)
+    return _load(source, split, tuple(sorted((fields or {}).items())), seed, drop_repeats)
 
 
 def is_procedural(source: str) -> bool:
@@ -60,7 +66,7 @@ def is_procedural(source: str) -> bool:
 
 
 @lru_cache(maxsize=8)
-def _load(source: str, split: str, fields: tuple[tuple[str, str], ...], seed: int) -> ProblemSet:
+def _load(source: str, split: str, fields: tuple[tuple[str, str], ...], seed: int, drop_repeats: bool) -> ProblemSet:
     if is_procedural(source):
         families = None if source == "arithmetic" else {source: 1}
         return arithmetic_problems(split, families=families, seed=seed)
@@ -74,7 +80,7 @@ def _load(source: str, split: str, fields: tuple[tuple[str, str], ...], seed: in
             f"no problems called {source!r}: it is no file, not in {DATA_DIR_VARIABLE} "
             f"({os.environ.get(DATA_DIR_VARIABLE, 'not set')}), and not one of arithmetic, {', '.join(FAMILY_WEIGHTS)}"
         )
-    problems = list(as_problems(rows, dict(fields), Path(place).stem))
+    problems = list(as_problems(rows, dict(fields), Path(place).stem, drop_repeats=drop_repeats))
     if not problems:
         raise ProblemError(f"{place}: no problems in it")
     return problems
@@ -136,9 +142,9 @@ def read_hub(source: str, split: str) -> Iterator[tuple[str, Mapping[str, Any]]]
 
 
 def as_problems(
-    rows: Iterable[tuple[str, Mapping[str, Any]]], fields: Mapping[str, str], name: str
+    rows: Iterable[tuple[str, Mapping[str, Any]]], fields: Mapping[str, str], name: str, *, drop_repeats: bool = True
 ) -> Iterator[Problem]:
-    """Checked problems; later repeats of a problem text are dropped.
+    """Checked problems; unless told otherwise, later repeats of a problem text are dropped.
 
     Raises:
         ProblemError: a row without problem or answer, or with one of the wrong kind.
@@ -150,7 +156,7 @@ def as_problems(
         answer = _gold(_text(row, "answer", fields, place))
         if len(text) > MAX_PROBLEM_CHARS:
             raise ProblemError(f"{place}: the problem has {len(text)} characters, more than {MAX_PROBLEM_CHARS}")
-        if text in seen:
+        if drop_repeats and text in seen:
             continue
         seen.add(text)
         identifier = str(_find(row, "id", fields, default=f"{name}-{number}"))

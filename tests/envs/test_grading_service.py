@@ -120,10 +120,12 @@ def test_odd_characters_reach_a_verdict(grader: Grader, text: str) -> None:
 
 
 def test_misuse_is_named(grader: Grader) -> None:
-    with pytest.raises(ValueError, match=r"p1: unknown verifier 'maths'; known: countdown, math"):
+    with pytest.raises(ValueError, match=r"p1: unknown verifier 'maths'; known: countdown, math, "):
         grader.grade(Problem("p1", "", "1", "maths"), box("1"))
-    with pytest.raises(ValueError, match="2 problems but 1 completions"):
+    with pytest.raises(ValueError, match="2 problems, but fewer completions"):
         grader.grade_batch([maths("1")] * 2, [box("1")])
+    with pytest.raises(ValueError, match="2 problems, but more completions"):
+        grader.grade_batch([maths("1")] * 2, [box("1")] * 3)
     with pytest.raises(ValueError, match="40000 characters"):
         grader.grade(maths("x" * 40_000), box("y"))
     with pytest.raises(ValueError, match="size >= 1"):

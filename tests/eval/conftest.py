@@ -1,3 +1,5 @@
+import hashlib
+
 import pytest
 import torch
 
@@ -16,7 +18,7 @@ def _alone(monkeypatch):
 
 @pytest.fixture(scope="session")
 def direct_samples():
-    """Samples of the embedded model by hand: the documented key, the plain prompt, the engine."""
+    """Samples of the embedded model by hand: the documented key (seed, stream, digest of the prompt, number)."""
     tokenizer = load_tokenizer("embedded")
     encoder = PromptEncoder(tokenizer, get_template("plain"))
     engine = make_engine("transformers", "embedded")
@@ -25,7 +27,10 @@ def direct_samples():
     def sample(n, problems, seed, **filters):
         """(text, finish reason) of n samples of every problem."""
         prompts = [
-            Prompt(encoder.encode(texts[i]), [(seed, int(Stream.EVALUATION), 0, i, number, 0) for number in range(n)])
+            Prompt(
+                encoder.encode(texts[i]),
+                [(seed, int(Stream.EVALUATION), _digest(texts[i]), number) for number in range(n)],
+            )
             for i in problems
         ]
         groups = engine.generate(
@@ -37,3 +42,7 @@ def direct_samples():
         return [(encoder.decode(c.token_ids), c.finish_reason) for group in groups for c in group]
 
     return sample
+
+
+def _digest(text):
+    return int(hashlib.sha256(f"0\n{text}".encode()).hexdigest()[:16], 16)

@@ -11,22 +11,35 @@ from aepo_rllib.cli.eval import eval_command
 @pytest.fixture
 def aepo_eval(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AEPO_DATA_DIR", raising=False)
     return lambda *arguments: CliRunner().invoke(eval_command, list(arguments))
 
 
-def test_evaluates_and_refuses_to_overwrite(aepo_eval, tmp_path):
+def test_continues_the_same_evaluation_and_refuses_another(aepo_eval, tmp_path):
     arguments = ("--n", "4", "--limit", "6", "--k", "4,1")
     result = aepo_eval(*arguments)
     assert result.exit_code == 0, result.output
     assert "pass@4" in result.output
     assert "reports: eval-embedded" in result.output
     first = (tmp_path / "eval-embedded" / "passk.json").read_text()
-    assert list(json.loads(first)["aepo_arithmetic"]["k"]) == ["1", "4"]
-    again = aepo_eval(*arguments)
-    assert again.exit_code == 2
-    assert "--overwrite" in again.output
-    assert aepo_eval(*arguments, "--overwrite").exit_code == 0
+    assert list(json.loads(first)["suites"]["aepo_arithmetic"]["k"]) == ["1", "4"]
+    assert aepo_eval(*arguments).exit_code == 0
     assert (tmp_path / "eval-embedded" / "passk.json").read_text() == first
+    other = aepo_eval(*arguments, "--temperature", "0.5")
+    assert other.exit_code == 2
+    assert "temperature 1.0 there, 0.5 now" in other.output
+    assert "--overwrite" in other.output
+    assert aepo_eval(*arguments, "--temperature", "0.5", "--overwrite").exit_code == 0
+    assert (tmp_path / "eval-embedded" / "passk.json").read_text() != first
+
+
+def test_a_folder_with_something_else_is_left_alone(aepo_eval, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("important")
+    result = aepo_eval("--n", "2", "--limit", "2", "-o", "thesis")
+    assert result.exit_code == 2
+    assert "already holds something else" in result.output
+    assert [file.name for file in (tmp_path / "thesis").iterdir()] == ["chapter.tex"]
 
 
 @pytest.mark.parametrize(
@@ -40,6 +53,10 @@ def test_evaluates_and_refuses_to_overwrite(aepo_eval, tmp_path):
         (["--temperature", "0"], "equal samples"),
         (["--top-p", "0"], "--top-p"),
         (["--engine", "vlm"], "unknown rollout engine"),
+        (["--grader", "sympy"], "unknown verifier"),
+        (["--template", "boxd"], "unknown prompt template"),
+        (["--suite", "aepo_math500", "--n", "1"], "there is no math500.jsonl in the folder that AEPO_DATA_DIR names"),
+        (["--suite", "aepo_college_math", "--n", "1"], "no Hugging Face dataset is known"),
         (["--dtype", "int3"], "unknown dtype"),
         (["--device", "abacus"], "cannot use device"),
         (["--max-new-tokens", "600", "--n", "1", "--limit", "1"], "context is 512"),

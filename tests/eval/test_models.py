@@ -1,11 +1,15 @@
+import json
 import pickle
+import shutil
 
 import pytest
 from lm_eval.api.instance import Instance
 
 from aepo_rllib.envs import load_problems
-from aepo_rllib.eval.decoding import Decoding
-from aepo_rllib.eval.models import SampledText, SamplingLM
+from aepo_rllib.eval.sampling.decoding import Decoding
+from aepo_rllib.eval.sampling.models import SamplingLM
+from aepo_rllib.eval.sampling.samples import SampledText
+from aepo_rllib.hf import resolve_model
 from aepo_rllib.rollout import FinishReason, SamplingFilters
 
 KWARGS = {"do_sample": True, "temperature": 1.0, "max_gen_toks": 64, "until": []}
@@ -101,23 +105,34 @@ def test_cut_is_at_the_first_of_all_stop_strings():
 
 
 def test_sampled_text_survives_pickling():
-    text = pickle.loads(pickle.dumps(SampledText("abc", truncated=True)))
+    text = pickle.loads(pickle.dumps(SampledText("abc", tokens=3, truncated=True)))
     assert text == "abc"
-    assert text.truncated
+    assert (text.tokens, text.truncated) == (3, True)
 
 
-def test_a_template_is_put_around_the_tasks_prompt(lm):
-    """The same as a task that writes it out."""
+def test_a_frame_is_put_around_the_tasks_prompt(lm, tmp_path):
+    """In a frame the model reads other tokens than the bare text; the same ones as a conversation would give it."""
+    model = tmp_path / "chatty"
+    shutil.copytree(resolve_model("embedded"), model)
+    config = json.loads((model / "tokenizer_config.json").read_text())
+    config["chat_template"] = "{% for m in messages %}{{ m['content'] }}{% endfor %} yes"
+    (model / "tokenizer_config.json").write_text(json.dumps(config))
+    framed = SamplingLM(str(model), seed=5, template="aepo-think")
+    assert framed.render("Add 1 2.") == "Add 1 2. yes"
+    chat = SamplingLM(str(model), seed=5)
     asked = requests(4, problems=[0])
-    framed = SamplingLM("embedded", seed=5, template="question-answer").generate_until(asked)
-    written = [
-        Instance(
-            "generate_until",
-            {},
-            (f"Question: {PROBLEMS[0].text}\nAnswer:", KWARGS),
-            0,
-            metadata=("aepo_arithmetic", 0, 4),
-        )
-    ] * 4
-    assert framed == lm.generate_until(written)
-    assert framed != lm.generate_until(asked)
+    assert chat.apply_chat_template([{"role": "user", "content": asked[0].args[0]}]) == asked[0].args[0]
+    texts = chat.generate_until(asked)
+    assert texts == framed.generate_until(asked)
+    assert texts != lm.generate_until(asked)
+    system = [{"role": "system", "content": "Make 3 from 1 2."}, {"role": "user", "content": "Add 1 2."}]
+    assert chat.render(chat.apply_chat_template(system)) == "Make 3 from 1 2.Add 1 2. yes"
+    with pytest.raises(ValueError, match="single user turn"):
+        chat.apply_chat_template([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}] * 2)
+
+
+def test_all_prompts_are_checked_before_any_is_sampled(lm, monkeypatch):
+    monkeypatch.setattr(lm.engine, "generate", lambda *_, **__: pytest.fail("sampled"))
+    long = Instance("generate_until", {}, ("1 " * 600, KWARGS), 0, metadata=("aepo_arithmetic", 9, 1))
+    with pytest.raises(ValueError, match="context is 512"):
+        lm.generate_until([*requests(4), long])

@@ -3,7 +3,8 @@ import json
 import pytest
 from rich.console import Console
 
-from aepo_rllib.eval.report import suite_table
+from aepo_rllib.envs import load_problems
+from aepo_rllib.eval.reports.table import suite_table
 from aepo_rllib.eval.run import evaluate_model
 
 SUITE = "aepo_arithmetic"
@@ -17,7 +18,7 @@ def evaluated(tmp_path_factory):
 
 def test_reports_agree_with_one_another(evaluated):
     summary, folder = evaluated
-    scores = summary[SUITE]
+    scores = summary["suites"][SUITE]
     assert json.loads((folder / "passk.json").read_text()) == summary
     problems = [json.loads(line) for line in (folder / "problems.jsonl").read_text().splitlines()]
     assert len(problems) == scores["problems"] == 20
@@ -26,30 +27,37 @@ def test_reports_agree_with_one_another(evaluated):
     assert stock["results"][SUITE]["pass@16,graded"] == pytest.approx(scores["k"]["16"]["mean"])
     assert stock["results"][SUITE]["pass@4_stderr,graded"] == pytest.approx(scores["k"]["4"]["se"])
     assert stock["config"]["model_args"]["seed"] == 1
+    assert stock["results"][SUITE]["maj@16,graded"] == pytest.approx(scores["maj"]["16"])
     assert "samples" not in stock
+    assert all(sum(answer["samples"] for answer in p["answers"]) == p["n"] == 16 for p in problems)
+    assert summary["evaluation"]["first_prompts"] == {SUITE: load_problems("arithmetic", split="test")[0].text}
     assert (folder / "passk.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (folder / "passk.svg").read_text()
+    assert problems[0]["id"] in (folder / "samples.html").read_text()
 
 
 def test_summary_is_complete(evaluated):
-    scores = evaluated[0][SUITE]
+    scores = evaluated[0]["suites"][SUITE]
     assert list(scores["k"]) == ["1", "2", "4", "8", "16"]
     assert (scores["n"], scores["temperature"], scores["max_gen_toks"]) == (16, 1.0, 64)
     assert sum(part["problems"] for part in scores["families"].values()) == 20
     low, high = scores["k"]["1"]["ci95"]
     assert low < scores["k"]["1"]["mean"] < high
     assert 0 <= scores["truncated"] <= 0.1
-    assert scores["timed_out"] == scores["grader_crashed"] == 0
+    assert scores["timed_out"] == scores["grader_crashed"] == scores["missing"] == 0
+    assert scores["avg@n"] == pytest.approx(scores["k"]["1"]["mean"])
+    assert 5 < scores["tokens"] < 64
 
 
 def test_table_lists_k_in_numeric_order(evaluated):
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115 - only recorded
-    console.print(suite_table(SUITE, evaluated[0][SUITE]))
+    console.print(suite_table(SUITE, evaluated[0]["suites"][SUITE]))
     labels = [line.split()[0] for line in console.export_text().splitlines() if line.strip().startswith("pass@")]
     assert labels == ["pass@1", "pass@2", "pass@4", "pass@8", "pass@16"]
 
 
 def test_greedy_accuracy_needs_one_sample():
-    first, other_seed = (evaluate_model(n=1, limit=4, temperature=0, seed=seed)[SUITE] for seed in (0, 9))
+    first, other_seed = (evaluate_model(n=1, limit=4, temperature=0, seed=seed)["suites"][SUITE] for seed in (0, 9))
     assert first["k"]["1"]["mean"] == other_seed["k"]["1"]["mean"]
     assert {name: part["k"]["1"]["mean"] for name, part in first["families"].items()} == {
         name: part["k"]["1"]["mean"] for name, part in other_seed["families"].items()

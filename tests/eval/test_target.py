@@ -39,7 +39,7 @@ def test_a_run_is_its_newest_export(tmp_path):
 
 def test_a_run_remembers_its_prompt_template(tmp_path):
     make_export(tmp_path / "huggingface", step=30)
-    assert find_target(str(tmp_path)).template == "plain"
+    assert find_target(str(tmp_path)).template is None
     (tmp_path / "huggingface" / "aepo.json").write_text(json.dumps({"step": 30, "template": "boxed"}))
     assert find_target(str(tmp_path)).template == "boxed"
     assert find_target(str(tmp_path / "huggingface")).template == "boxed"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from lm_eval.models.utils import normalize_gen_kwargs
@@ -57,6 +57,10 @@ class Decoding:
         if greedy:
             return cls(given["max_gen_toks"], 1.0, SamplingFilters(top_k=1), until, greedy=True)
         return cls(given["max_gen_toks"], temperature, filters, until)
+
+    def law(self) -> dict[str, Any]:
+        """All of it as plain JSON."""
+        return asdict(self)
 
     def cut(self, text: str) -> str:
         """`text` up to the first stop string."""

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+MAX_COLUMNS = 3
 INK = "#1f2d3a"
-FAMILY_COLOURS = ("#1f77b4", "#d9822b", "#2a9d5c", "#b0478f", "#8a6d3b", "#5a5fcf", "#c0392b", "#4aa3a2")
+COLOURS = ("#1f77b4", "#d9822b", "#2a9d5c", "#b0478f", "#8a6d3b", "#5a5fcf", "#c0392b", "#4aa3a2")
 
 
 def plot_curves(summary: Mapping[str, Any], file: Path) -> Path:
-    """Draw a panel per suite: pass@k of all problems with its 95 % band, and of every family with error bars.
+    """Draw a panel per group and suite: pass@k of all problems with its 95 % band, and of every part with error bars.
+
+    The parts of a group are its suites, those of a suite its families of problems.
 
     Args:
-        summary: From `aepo_rllib.eval.outcomes.summarize`.
+        summary: The content of passk.json.
         file: The picture; its ending names the format.
     """
     import matplotlib
@@ -24,22 +28,49 @@ def plot_curves(summary: Mapping[str, Any], file: Path) -> Path:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, len(summary), figsize=(7 * len(summary), 4.8), squeeze=False, layout="constrained")
-    for axis, (suite, scores) in zip(axes[0], summary.items(), strict=True):
-        _draw_suite(axis, suite, scores)
+    panels = _panels(summary)
+    columns = min(len(panels), MAX_COLUMNS)
+    rows = math.ceil(len(panels) / columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(7 * columns, 4.8 * rows), squeeze=False, layout="constrained")
+    for axis in axes.ravel()[len(panels) :]:
+        axis.remove()
+    for axis, (title, scores) in zip(axes.ravel(), panels, strict=False):
+        _draw(axis, title, scores)
     figure.savefig(file, dpi=150)
     plt.close(figure)
     return file
 
 
-def _draw_suite(axis: Any, suite: str, scores: Mapping[str, Any]) -> None:
+def style_k_axis(axis: Any, ks: Sequence[float] | np.ndarray) -> None:
+    """A logarithmic axis whose ticks are the values of k."""
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(ks, [str(int(k)) for k in ks])
+    axis.minorticks_off()
+    axis.set_xlabel("k (samples per problem)")
+    axis.grid(alpha=0.25)
+
+
+def _panels(summary: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """(title, scores) with the parts of each under "families"."""
+    suites = summary["suites"]
+    groups = {
+        f"{name}, macro average": scores | {"families": {suite: suites[suite] for suite in scores["suites"]}}
+        for name, scores in summary["groups"].items()
+    }
+    titles = {
+        f"{name}, n = {scores['n']}, temperature {scores.get('temperature')}": scores for name, scores in suites.items()
+    }
+    return [*groups.items(), *titles.items()]
+
+
+def _draw(axis: Any, title: str, scores: Mapping[str, Any]) -> None:
     ks, mean, low, high = _arrays(scores)
     families = scores["families"] if len(scores["families"]) > 1 else {}
     for place, (family, part) in enumerate(families.items()):
         _, family_mean, family_low, family_high = _arrays(part)
         # Curves are set side by side by a few percent of k, or their error bars would cover one another.
         shifted = ks * 2.0 ** (0.05 * (place - (len(families) - 1) / 2))
-        colour = FAMILY_COLOURS[place % len(FAMILY_COLOURS)]
+        colour = COLOURS[place % len(COLOURS)]
         bars = np.clip([family_mean - family_low, family_high - family_mean], 0, None)
         label = f"{family} ({part['problems']})"
         axis.errorbar(
@@ -47,16 +78,12 @@ def _draw_suite(axis: Any, suite: str, scores: Mapping[str, Any]) -> None:
         )
     axis.fill_between(ks, low, high, color=INK, alpha=0.15, lw=0)
     axis.plot(ks, mean, color=INK, lw=2.5, marker="o", ms=5, label=f"all ({scores['problems']})")
-    axis.set_xscale("log", base=2)
-    axis.set_xticks(ks, [str(int(k)) for k in ks])
-    axis.minorticks_off()
+    style_k_axis(axis, ks)
     axis.set_ylim(0, 103)  # points at 100 stay whole
-    axis.set_xlabel("k (samples per problem)")
     axis.set_ylabel("pass@k in %, with 95 % interval over problems")
-    axis.set_title(f"{suite}, n = {scores['n']}, temperature {scores.get('temperature')}")
-    axis.grid(alpha=0.25)
+    axis.set_title(title)
     handles, labels = axis.get_legend_handles_labels()
-    axis.legend(handles[::-1], labels[::-1], loc="lower right", fontsize=9, title="family (problems)")
+    axis.legend(handles[::-1], labels[::-1], loc="lower right", fontsize=9, title="(problems)")
 
 
 def _arrays(scores: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -1,0 +1,44 @@
+r"""The rules that compare two answers inside a worker process, by name.
+
+    math          mathematical equality; percent signs are ignored, as in the grader of MATH: asked "what percent",
+                  both `20` and `20\%` are answers
+    math-percent  the same, and a number with a percent sign may also be given by its value: `62.5\%` by `0.625`
+    math-numeric  the same, and numbers may differ by 1 % of the known one: for problems of physics and chemistry
+
+They may take unlimited time and memory; see `aepo_rllib.envs.grading.worker`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from aepo_rllib.envs.grading.literals import close, numeric_verdict
+from aepo_rllib.envs.grading.symbolic import math_equal, numeric_value
+
+
+def math_percent(gold: str, answer: str) -> bool:
+    """Equality with or without the meaning of a percent sign."""
+    if math_equal(gold, answer):
+        return True
+    return ("%" in gold) != ("%" in answer) and math_equal(_value(gold), _value(answer))
+
+
+def math_numeric(gold: str, answer: str) -> bool:
+    """Equality, of numbers up to the tolerance."""
+    if numeric_verdict(gold, answer) or math_percent(gold, answer):
+        return True
+    known, given = numeric_value(gold), numeric_value(answer)
+    return known is not None and given is not None and close(known, given)
+
+
+def _value(text: str) -> str:
+    r"""A percentage as LaTeX for its value: `5\%` as `\frac{5}{100}`. Other text as it is."""
+    number, percent, rest = text.replace("\\%", "%").partition("%")
+    return rf"\frac{{{number.strip(' $')}}}{{100}}" if percent and not rest.strip(" $.") else text
+
+
+RULES: Mapping[str, Callable[[str, str], bool]] = {
+    "math": math_equal,
+    "math-percent": math_percent,
+    "math-numeric": math_numeric,
+}

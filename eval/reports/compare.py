@@ -1,0 +1,241 @@
+"""Evaluations side by side, problem by problem."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aepo_rllib.eval.passk import RESAMPLES, PassAtKCurve, bootstrap_means, curve_over_problems, pass_at_k_table
+
+PROBLEMS, SUMMARY = "problems.jsonl", "passk.json"
+SAME = ("temperature", "top_p", "max_gen_toks")
+"""Settings whose difference is worth a word: they move scores."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A finished evaluation.
+
+    Attributes:
+        name: What it is called in tables.
+        summary: The content of passk.json.
+        counts: By suite and problem: (samples, correct ones).
+    """
+
+    name: str
+    summary: Mapping[str, Any]
+    counts: Mapping[str, Mapping[str, tuple[int, int]]]
+
+    def table(self, suite: str, ids: Sequence[str], ks: Sequence[int]) -> np.ndarray:
+        """pass@k of these problems (P, K); nan where a problem has fewer than k samples."""
+        n_P, counts_P = zip(*(self.counts[suite][identifier] for identifier in ids), strict=True)
+        return pass_at_k_table(n_P, counts_P, ks)
+
+
+@dataclass(frozen=True)
+class Crossover:
+    """Where the sign of a difference changes for good.
+
+    Attributes:
+        k: Interpolated on a logarithmic axis.
+        low: Lower end of the 95 % interval, over those resamples of the problems that have a crossover.
+        high: Upper end of it.
+        share: Share of the resamples that have one.
+    """
+
+    k: float
+    low: float
+    high: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One evaluation minus the first, paired by problem.
+
+    Attributes:
+        name: Of the evaluation.
+        curve: Difference of pass@k with its bootstrap interval.
+        above: Share of resamples with a positive difference, by k.
+        crossover: None where the sign does not change, or changes back.
+    """
+
+    name: str
+    curve: PassAtKCurve
+    above: np.ndarray
+    crossover: Crossover | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All evaluations on one suite.
+
+    Attributes:
+        suite: Its name.
+        problems: Number of problems.
+        curves: pass@k of every evaluation, by name, the first one first.
+        differences: Of every other one.
+        notes: What was not the same.
+    """
+
+    suite: str
+    problems: int
+    curves: Mapping[str, PassAtKCurve]
+    differences: Sequence[Difference]
+    notes: Sequence[str]
+
+
+def read_evaluations(folders: Sequence[Path]) -> list[Evaluation]:
+    """Evaluations from their report folders, or from the run folders around them.
+
+    Raises:
+        ValueError: a folder without reports.
+    """
+    return [_read(_report_folder(folder), name) for folder, name in zip(folders, short_names(folders), strict=True)]
+
+
+def compare(
+    evaluations: Sequence[Evaluation], *, ks: Sequence[int] | None = None, resamples: int = RESAMPLES, seed: int = 0
+) -> list[Comparison]:
+    """Compare evaluations on every suite that all of them have.
+
+    Differences are paired: each bootstrap resample draws the same problems for both sides, so that the spread between
+    hard and easy problems cancels.
+
+    Args:
+        evaluations: The first is what the others are compared with.
+        ks: Values of k; default those that all of them report.
+        resamples: Bootstrap draws.
+        seed: Of the bootstrap.
+
+    Raises:
+        ValueError: fewer than two, no common suite, other versions or problems of a suite, or a k that one lacks
+            samples for.
+    """
+    if len(evaluations) < 2:
+        raise ValueError("a comparison needs two evaluations")
+    suites = [suite for suite in evaluations[0].counts if all(suite in other.counts for other in evaluations)]
+    if not suites:
+        raise ValueError(
+            "no suite is in all of them: "
+            + "; ".join(f"{evaluation.name} has {', '.join(evaluation.counts)}" for evaluation in evaluations)
+        )
+    return [_compare_suite(suite, evaluations, ks, resamples, seed) for suite in suites]
+
+
+def short_names(folders: Sequence[Path]) -> list[str]:
+    """What tells paths apart: their parts without those that all of them share at either end."""
+    parts = [folder.resolve().parts for folder in folders]
+    if len(set(parts)) < len(parts):
+        raise ValueError("the same evaluation is named twice")
+    shortest = min(map(len, parts))
+    head = next(i for i in range(shortest + 1) if i == shortest or len({p[i] for p in parts}) > 1)
+    tail = next(i for i in range(shortest + 1) if i == shortest - head or len({p[-1 - i] for p in parts}) > 1)
+    return ["/".join(p[min(head, len(p) - 1 - tail) : len(p) - tail]) for p in parts]
+
+
+def crossover(ks: Sequence[int], differences_K: np.ndarray) -> float | None:
+    """The k beyond which the difference has the other sign than at the smallest k, or None.
+
+    None too where a difference is undefined, or the sign changes more than once.
+    """
+    signs_K = np.sign(differences_K)
+    if np.isnan(signs_K).any() or signs_K[0] == 0:
+        return None
+    changed = np.flatnonzero(signs_K == -signs_K[0])
+    if not len(changed) or (signs_K[changed[0] :] != -signs_K[0]).any():
+        return None
+    after = int(changed[0])
+    before = int(np.flatnonzero(signs_K[:after] == signs_K[0])[-1])
+    weight = differences_K[before] / (differences_K[before] - differences_K[after])
+    return float(2 ** ((1 - weight) * math.log2(ks[before]) + weight * math.log2(ks[after])))
+
+
+def _compare_suite(
+    suite: str, evaluations: Sequence[Evaluation], ks: Sequence[int] | None, resamples: int, seed: int
+) -> Comparison:
+    first, *others = evaluations
+    ids = list(first.counts[suite])
+    notes = []
+    for other in others:
+        _check_same_problems(suite, first, other)
+        notes += _differing_settings(suite, first, other)
+    smallest = min(n for evaluation in evaluations for n, _ in evaluation.counts[suite].values())
+    shared = [k for k in map(int, first.summary["suites"][suite]["k"]) if k <= smallest]
+    wanted = sorted(ks or shared)
+    if not wanted or max(wanted) > smallest or min(wanted) < 1:
+        raise ValueError(f"{suite}: every k must be in 1..{smallest}, the fewest samples of a problem; got {wanted}")
+    tables = {evaluation.name: evaluation.table(suite, ids, wanted) for evaluation in evaluations}
+    return Comparison(
+        suite=suite,
+        problems=len(ids),
+        curves={name: curve_over_problems(t, wanted, resamples=resamples, seed=seed) for name, t in tables.items()},
+        differences=[
+            _difference(other.name, tables[other.name] - tables[first.name], wanted, resamples, seed)
+            for other in others
+        ],
+        notes=notes,
+    )
+
+
+def _difference(name: str, values_PK: np.ndarray, ks: Sequence[int], resamples: int, seed: int) -> Difference:
+    curve = curve_over_problems(values_PK, ks, resamples=resamples, seed=seed)
+    draws_RK = bootstrap_means(values_PK, resamples, seed)
+    place = crossover(ks, curve.mean)
+    found = [k for draw_K in draws_RK if (k := crossover(ks, draw_K)) is not None] if place is not None else []
+    low, high = np.quantile(found, [0.025, 0.975]) if found else (math.nan, math.nan)
+    return Difference(
+        name=name,
+        curve=curve,
+        above=(draws_RK > 0).mean(axis=0),
+        crossover=None if place is None else Crossover(place, float(low), float(high), len(found) / len(draws_RK)),
+    )
+
+
+def _check_same_problems(suite: str, first: Evaluation, other: Evaluation) -> None:
+    versions = [evaluation.summary["suites"][suite]["version"] for evaluation in (first, other)]
+    if versions[0] != versions[1]:
+        raise ValueError(f"{suite}: version {versions[0]} in {first.name}, {versions[1]} in {other.name}")
+    differing = set(first.counts[suite]) ^ set(other.counts[suite])
+    if differing:
+        raise ValueError(
+            f"{suite}: {first.name} and {other.name} hold different problems: {len(differing)} are in one only, "
+            f"such as {min(differing)}"
+        )
+
+
+def _differing_settings(suite: str, first: Evaluation, other: Evaluation) -> list[str]:
+    pairs = [
+        (name, first.summary["suites"][suite].get(name), other.summary["suites"][suite].get(name)) for name in SAME
+    ] + [
+        (name, first.summary["evaluation"][name], other.summary["evaluation"][name]) for name in ("template", "grader")
+    ]
+    return [
+        f"{name}: {mine} in {first.name}, {theirs} in {other.name}" for name, mine, theirs in pairs if mine != theirs
+    ]
+
+
+def _report_folder(folder: Path) -> Path:
+    for place in (folder, folder / "eval"):
+        if (place / SUMMARY).is_file() and (place / PROBLEMS).is_file():
+            return place
+    raise ValueError(f"{folder} holds no evaluation: no {SUMMARY} and {PROBLEMS} in it; see aepo eval")
+
+
+def _read(folder: Path, name: str) -> Evaluation:
+    try:
+        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        counts: dict[str, dict[str, tuple[int, int]]] = {suite: {} for suite in summary["suites"]}
+        for line in (folder / PROBLEMS).read_text(encoding="utf-8").split("\n"):
+            if line:
+                row = json.loads(line)
+                counts[row["suite"]][row["id"]] = (row["n"], row["correct"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder}: its reports cannot be read ({type(error).__name__}: {error})") from error
+    return Evaluation(name, summary, counts)

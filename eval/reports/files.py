@@ -1,0 +1,84 @@
+"""The files an evaluation leaves on disk."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lm_eval.utils import handle_non_serializable
+
+from aepo_rllib.eval.reports.browser import write_page
+from aepo_rllib.eval.reports.outcomes import ProblemOutcome, read_outcomes
+from aepo_rllib.eval.reports.plot import plot_curves
+from aepo_rllib.eval.reports.shown import shown_suites
+from aepo_rllib.files import write_atomically
+
+RESULTS, SUMMARY, PROBLEMS, CURVES, PAGE = "results.json", "passk.json", "problems.jsonl", "passk", "samples.html"
+
+
+def write_reports(folder: Path, results: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
+    """Write every report file, replacing older ones.
+
+    * results.json: lm-eval's results, without the samples;
+    * passk.json: the summary;
+    * problems.jsonl: one line per problem with its number of correct samples and its most frequent answers;
+    * passk.png, passk.svg: the curves;
+    * samples.html: a page to look at samples.
+
+    Args:
+        folder: Where to; it is made.
+        results: lm-eval's, samples included.
+        summary: The content of passk.json.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    stock = {key: value for key, value in results.items() if key != "samples"}
+    _write_json(folder / RESULTS, stock)
+    _write_json(folder / SUMMARY, summary)
+    outcomes = read_outcomes(results)
+    lines = [
+        json.dumps(_line(suite, summary["suites"][suite]["n"], outcome), ensure_ascii=False) + "\n"
+        for suite, rows in outcomes.items()
+        for outcome in rows
+    ]
+    write_atomically(folder / PROBLEMS, "".join(lines))
+    for ending in ("png", "svg"):
+        plot_curves(summary, folder / f"{CURVES}.{ending}")
+    write_page(
+        shown_suites(results, outcomes, summary), folder / PAGE, title=f"Samples of {summary['evaluation']['model']}"
+    )
+
+
+def _line(suite: str, asked: int, outcome: ProblemOutcome) -> dict[str, Any]:
+    return {
+        "suite": suite,
+        "id": outcome.id,
+        "family": outcome.family,
+        "asked": asked,
+        "n": outcome.n,
+        "correct": outcome.correct,
+        "truncated": outcome.truncated,
+        "tokens": outcome.tokens,
+        "answers": [
+            {"answer": answer, "samples": count, "verdict": verdict} for answer, count, verdict in outcome.histogram()
+        ],
+    }
+
+
+def _write_json(file: Path, value: Any) -> None:
+    text = json.dumps(_finite(value), indent=2, ensure_ascii=False, default=handle_non_serializable, allow_nan=False)
+    write_atomically(file, text + "\n")
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for nan, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,84 @@
+"""From lm-eval's results to what became of every problem."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from aepo_rllib.envs.verdict import Verdict
+from aepo_rllib.eval.passk import pass_at_k_table
+
+
+@dataclass(frozen=True)
+class ProblemOutcome:
+    """What became of one problem's samples.
+
+    Attributes:
+        id: The problem's.
+        family: Its family, or "".
+        verdicts: One per sample, as values of `Verdict`.
+        answers: Final answer of each, "" where there is none.
+        truncated: Samples cut at the token limit, or None where the model does not tell.
+        tokens: Their mean length, or None likewise.
+    """
+
+    id: str
+    family: str
+    verdicts: tuple[str, ...]
+    answers: tuple[str, ...]
+    truncated: int | None
+    tokens: float | None
+
+    @property
+    def n(self) -> int:
+        """Number of samples that were drawn."""
+        return len(self.verdicts)
+
+    @property
+    def right(self) -> list[bool]:
+        """Whether each sample is correct."""
+        return [verdict == Verdict.CORRECT.value for verdict in self.verdicts]
+
+    @property
+    def correct(self) -> int:
+        """Number of correct samples."""
+        return sum(self.right)
+
+    def histogram(self, most: int = 20) -> list[tuple[str, int, str]]:
+        """(answer, how often, verdict) of the most frequent answers."""
+        pairs = Counter(zip(self.answers, self.verdicts, strict=True))
+        return [(answer, count, verdict) for (answer, verdict), count in pairs.most_common(most)]
+
+
+def read_outcomes(results: Mapping[str, Any]) -> dict[str, list[ProblemOutcome]]:
+    """Outcomes of every suite in lm-eval's results, which must hold the samples (`log_samples=True`)."""
+    return {suite: [_outcome(sample) for sample in samples] for suite, samples in results["samples"].items()}
+
+
+def table_of(outcomes: Sequence[ProblemOutcome], ks: Sequence[int]) -> np.ndarray:
+    """pass@k of every problem (P, K), see `pass_at_k_table`; nan where nothing was drawn."""
+    if not any(outcome.n for outcome in outcomes):
+        return np.full((len(outcomes), len(ks)), math.nan)
+    n_P = [outcome.n for outcome in outcomes]
+    reached = [k for k in ks if k <= max(n_P)]
+    values_PK = np.full((len(outcomes), len(ks)), math.nan)
+    values_PK[:, [k in reached for k in ks]] = pass_at_k_table(n_P, [outcome.correct for outcome in outcomes], reached)
+    return values_PK
+
+
+def _outcome(sample: Mapping[str, Any]) -> ProblemOutcome:
+    (graded,) = sample["filtered_resps"]
+    verdicts, answers, truncated, tokens = zip(*graded, strict=True) if graded else ((), (), (), ())
+    return ProblemOutcome(
+        id=sample["doc"]["id"],
+        family=sample["doc"]["family"],
+        verdicts=verdicts,
+        answers=answers,
+        truncated=None if None in truncated else sum(truncated),
+        tokens=None if None in tokens or not tokens else sum(tokens) / len(tokens),
+    )

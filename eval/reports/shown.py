@@ -1,0 +1,71 @@
+"""Which samples of an evaluation are put on its page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aepo_rllib.envs.verdict import Verdict
+from aepo_rllib.eval.reports.browser import ShownProblem, ShownSample, ShownSuite
+from aepo_rllib.eval.reports.outcomes import ProblemOutcome
+from aepo_rllib.eval.sampling.samples import MissingSample, texts_of
+
+SHOWN_OF_A_KIND = 4
+"""So many correct samples of a problem, and so many others."""
+MAX_SHOWN_CHARS = 20_000
+"""A longer text is cut: the page has to open."""
+
+
+def shown_suites(
+    results: Mapping[str, Any], outcomes: Mapping[str, Sequence[ProblemOutcome]], summary: Mapping[str, Any]
+) -> list[ShownSuite]:
+    """Every problem with a few of its samples, correct and not.
+
+    Args:
+        results: lm-eval's, samples included.
+        outcomes: Read from them.
+        summary: The content of passk.json.
+    """
+    return [
+        ShownSuite(
+            name=suite,
+            title=f"n = {summary['suites'][suite]['n']} at temperature {summary['suites'][suite].get('temperature')}",
+            problems=[_problem(row, outcome) for row, outcome in zip(results["samples"][suite], rows, strict=True)],
+        )
+        for suite, rows in outcomes.items()
+    ]
+
+
+def _problem(row: Mapping[str, Any], outcome: ProblemOutcome) -> ShownProblem:
+    chosen = _choose(outcome)
+    (drawn,) = [[sample for sample in samples if not isinstance(sample, MissingSample)] for samples in row["resps"]]
+    texts = texts_of(drawn[number] for number in chosen)
+    return ShownProblem(
+        id=outcome.id,
+        family=outcome.family,
+        problem=row["doc"]["problem"],
+        prompt=row["arguments"][0][0],
+        gold=row["doc"]["answer"],
+        n=outcome.n,
+        correct=outcome.correct,
+        verdicts=Counter(outcome.verdicts),
+        samples=[
+            ShownSample(
+                number=number,
+                text=text if len(text) <= MAX_SHOWN_CHARS else text[:MAX_SHOWN_CHARS] + "\n[cut here]",
+                answer=outcome.answers[number],
+                verdict=outcome.verdicts[number],
+                truncated=getattr(drawn[number], "truncated", None),
+                tokens=getattr(drawn[number], "tokens", None),
+            )
+            for number, text in zip(chosen, texts, strict=True)
+        ],
+    )
+
+
+def _choose(outcome: ProblemOutcome) -> list[int]:
+    """The first few correct samples, and the first few others, in order."""
+    right = [number for number, verdict in enumerate(outcome.verdicts) if verdict == Verdict.CORRECT.value]
+    other = [number for number, verdict in enumerate(outcome.verdicts) if verdict != Verdict.CORRECT.value]
+    return sorted(right[:SHOWN_OF_A_KIND] + other[:SHOWN_OF_A_KIND])

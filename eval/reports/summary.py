@@ -1,0 +1,131 @@
+"""The scores of an evaluation, as they stand in passk.json."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from aepo_rllib.envs.verdict import Verdict
+from aepo_rllib.eval.majority import maj_at_k
+from aepo_rllib.eval.passk import PassAtKCurve, curve_over_problems, macro_average, powers_of_two
+from aepo_rllib.eval.reports.outcomes import ProblemOutcome, read_outcomes, table_of
+
+GENERATION = ("temperature", "top_p", "top_k", "min_p", "max_gen_toks")
+
+
+def summarize(results: Mapping[str, Any], ks: Sequence[int] | None = None, *, seed: int = 0) -> dict[str, Any]:
+    """Scores of every suite, and macro averages of every group.
+
+    Args:
+        results: lm-eval's, samples included.
+        ks: Values of k; default the powers of two up to n.
+        seed: Of bootstrap and majority votes.
+
+    Returns:
+        {"suites": {name: scores}, "groups": {name: scores}} for JSON: undefined numbers are None, keys are strings. The
+        scores of a suite: how it was sampled (`n`, `version`, GENERATION), `problems`, `avg@n`, `k` (pass@k: mean, se,
+        ci95), `maj` (maj@k), rates of what went wrong, mean `tokens`, and the same by family.
+    """
+    outcomes = read_outcomes(results)
+    suites = {name: _suite(results, name, rows, ks, seed) for name, rows in outcomes.items()}
+    members = {name: _leaves(name, results["group_subtasks"]) for name in results.get("groups", {})}
+    return {
+        "suites": suites,
+        "groups": {
+            name: _group([outcomes[leaf] for leaf in leaves], leaves, suites, seed) for name, leaves in members.items()
+        },
+    }
+
+
+def _suite(
+    results: Mapping[str, Any], name: str, outcomes: Sequence[ProblemOutcome], ks: Sequence[int] | None, seed: int
+) -> dict[str, Any]:
+    config = results["configs"][name]
+    n = int(config.get("repeats", 1))
+    kwargs = config.get("generation_kwargs") or {}
+    wanted = tuple(ks or powers_of_two(n))
+    families = sorted({outcome.family for outcome in outcomes} - {""})
+    members = {family: [outcome for outcome in outcomes if outcome.family == family] for family in families}
+    return {
+        "version": str(results["versions"][name]),
+        "n": n,
+        **{key: kwargs[key] for key in GENERATION if key in kwargs},
+        **_scores(outcomes, n, wanted, seed),
+        "families": {family: _scores(rows, n, wanted, seed) for family, rows in members.items()},
+    }
+
+
+def _scores(outcomes: Sequence[ProblemOutcome], n: int, ks: Sequence[int], seed: int) -> dict[str, Any]:
+    table_PK = table_of(outcomes, ks)
+    votes_PK = [maj_at_k(outcome.answers, outcome.right, ks, seed=seed) for outcome in outcomes]
+    drawn = sum(outcome.n for outcome in outcomes)
+    average = [outcome.correct / outcome.n if outcome.n == n else math.nan for outcome in outcomes]
+    truncated = [outcome.truncated for outcome in outcomes if outcome.truncated is not None]
+    tokens = [outcome.tokens for outcome in outcomes if outcome.tokens is not None]
+    return {
+        "problems": len(outcomes),
+        "missing": n * len(outcomes) - drawn,
+        "avg@n": _number(float(np.mean(average))),
+        "k": _points(curve_over_problems(table_PK, ks, seed=seed)),
+        "maj": {str(k): _number(value) for k, value in zip(ks, np.mean(votes_PK, axis=0), strict=True)},
+        "no_answer": _rate(outcomes, drawn, Verdict.NO_ANSWER),
+        "truncated": sum(truncated) / drawn if drawn and len(truncated) == len(outcomes) else None,
+        "timed_out": _rate(outcomes, drawn, Verdict.TIMED_OUT),
+        "grader_crashed": _rate(outcomes, drawn, Verdict.CRASHED),
+        "tokens": float(np.mean(tokens)) if len(tokens) == len(outcomes) else None,
+    }
+
+
+def _group(
+    outcomes: Sequence[Sequence[ProblemOutcome]], names: Sequence[str], suites: Mapping[str, Any], seed: int
+) -> dict[str, Any]:
+    """Macro averages, for the values of k that all suites have."""
+    ks = [k for k in suites[names[0]]["k"] if all(k in suites[name]["k"] for name in names)]
+    numbers = [int(k) for k in ks]
+    maj_SK = [[_nan(suites[name]["maj"][k]) for k in ks] for name in names]
+    return {
+        "suites": list(names),
+        "problems": sum(map(len, outcomes)),
+        "avg@n": _number(float(np.mean([_nan(suites[name]["avg@n"]) for name in names]))),
+        "k": _points(macro_average([table_of(rows, numbers) for rows in outcomes], numbers, seed=seed)),
+        "maj": {k: _number(value) for k, value in zip(ks, np.mean(maj_SK, axis=0), strict=True)},
+        **{rate: _mean(suites[name][rate] for name in names) for rate in ("no_answer", "truncated", "timed_out")},
+    }
+
+
+def _points(curve: PassAtKCurve) -> dict[str, Any]:
+    rows = zip(curve.ks, curve.mean, curve.se, curve.low, curve.high, strict=True)
+    return {
+        str(k): {
+            "mean": _number(mean),
+            "se": _number(se),
+            "ci95": None if math.isnan(low) else [float(low), float(high)],
+        }
+        for k, mean, se, low, high in rows
+    }
+
+
+def _leaves(name: str, subtasks: Mapping[str, Sequence[str]]) -> list[str]:
+    """The suites of a group."""
+    return [leaf for child in subtasks[name] for leaf in (_leaves(child, subtasks) if child in subtasks else [child])]
+
+
+def _rate(outcomes: Sequence[ProblemOutcome], drawn: int, verdict: Verdict) -> float | None:
+    """Share of all samples with this verdict."""
+    return sum(outcome.verdicts.count(verdict.value) for outcome in outcomes) / drawn if drawn else None
+
+
+def _mean(values: Any) -> float | None:
+    known = list(values)
+    return None if None in known else float(np.mean(known))
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _nan(value: float | None) -> float:
+    return math.nan if value is None else value

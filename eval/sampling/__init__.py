@@ -1,0 +1,1 @@
+"""Samples: models that draw n of them per prompt, and the store that keeps them."""

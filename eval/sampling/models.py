@@ -1,0 +1,224 @@
+"""`aepo-hf` and `aepo-vllm`: lm-eval models that sample n completions per prompt through a rollout engine.
+
+Against lm-eval's own `hf` they tokenize and prefill a prompt once for many samples, bound memory whatever n is, draw
+every sample from a generator of its own (the same seed gives the same samples, and n can grow without changing the
+first ones), and keep what they have sampled in a store, so that a run that was killed goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
+from lm_eval.api.registry import register_model
+
+from aepo_rllib.envs.prompts import get_template
+from aepo_rllib.eval.sampling.decoding import Decoding
+from aepo_rllib.eval.sampling.progress import sample_progress
+from aepo_rllib.eval.sampling.requests import Asked, collect, waves
+from aepo_rllib.eval.sampling.samples import SampledText
+from aepo_rllib.eval.sampling.store import MemorySamples, Place, SampleFile, Samples
+from aepo_rllib.files import claimed
+from aepo_rllib.fingerprint import model_fingerprint
+from aepo_rllib.hf import load_tokenizer, resolve_model, stop_ids
+from aepo_rllib.prompting import PromptEncoder
+from aepo_rllib.rollout import Completion, FinishReason, Prompt, Stream, make_engine
+
+
+@register_model("aepo-hf")
+class SamplingLM(LM):
+    """Samples with a rollout engine. It generates only: tasks that need log-likelihoods are refused.
+
+    Args:
+        pretrained: Hugging Face folder or id, or "embedded".
+        seed: Of the samples.
+        template: Name of a prompt template: its *frame* (ChatML, or the model's chat template) is put around what the
+            task asks. The template's text is the task's own affair.
+        store: Folder of a sample store; without one samples live as long as the call.
+        engine: Name of a rollout engine.
+        dtype: Of the weights.
+        device: Where to sample; lm-eval's --device. The CPU where that device is missing, as in lm-eval's `hf`.
+        max_rows: Most completions sampled at a time; bounds memory.
+        batch_size: Ignored: lm-eval says 1 where its user says nothing. `max_rows` is the number to set.
+        max_batch_size: Ignored likewise.
+
+    Raises:
+        aepo_rllib.hf.ModelError: the model cannot be read.
+        ValueError: unknown engine or template; a store that another process writes into, or that wants a model whose
+            weights cannot be told apart.
+    """
+
+    ENGINE = "transformers"
+
+    def __init__(
+        self,
+        pretrained: str = "embedded",
+        *,
+        seed: int = 0,
+        template: str = "plain",
+        store: str | None = None,
+        engine: str | None = None,
+        dtype: str = "float32",
+        device: str | None = None,
+        max_rows: int = 1024,
+        batch_size: Any = None,
+        max_batch_size: Any = None,
+    ) -> None:
+        super().__init__()
+        self.pretrained, self.seed, self.max_rows, self.dtype = pretrained, int(seed), int(max_rows), dtype
+        self.engine_name = engine or self.ENGINE
+        self.tokenizer = load_tokenizer(pretrained)
+        self.stop_ids = stop_ids(pretrained, self.tokenizer)
+        self.template = get_template(template)
+        self.encoder = PromptEncoder(self.tokenizer, self.template)
+        self.store = None if store is None else Path(store)
+        self.engine = make_engine(self.engine_name, resolve_model(pretrained), dtype=dtype, device=_present(device))
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Sample a text for every request; neighbours that are one and the same request are its n samples.
+
+        With a store the results are `StoredSample`s, which name a place on the disk; `texts_of` reads them.
+
+        Raises:
+            ValueError: greedy decoding with n > 1, an unknown generation argument, or a prompt too long for the model.
+            aepo_rllib.eval.sampling.store.StoreError: the store is damaged.
+        """
+        asked = collect(requests)
+        for question in asked:
+            question.check()
+            prompt = Prompt(self.encoder.encode(question.text), (), question.decoding.temperature)
+            self.engine.check([prompt], question.decoding.max_new_tokens)
+        texts: list[str] = []
+        with ExitStack() as stack:
+            if self.store is not None:
+                self.store.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(claimed(self.store))
+            progress = stack.enter_context(sample_progress(len(requests), disabled=disable_tqdm))
+            for decoding, run in groupby(asked, key=lambda question: question.decoding):
+                questions = list(run)
+                samples = self.samples(decoding)
+                for wave in waves(questions, self.max_rows):
+                    if any(samples.get(place) is None for _, places in wave for place in places):
+                        samples.add(self._sample(wave, decoding))
+                    progress(sum(len(places) for _, places in wave))
+                texts += [_present_sample(samples, place) for question in questions for place in question.places]
+        return texts
+
+    def samples(self, decoding: Decoding) -> Samples:
+        """Where the samples of a decoding are kept."""
+        return MemorySamples() if self.store is None else SampleFile(self.store, self.identity() | decoding.law())
+
+    def identity(self) -> dict[str, Any]:
+        """What samples depend on besides prompt and decoding: the part of their law that is this model's.
+
+        Raises:
+            ValueError: nothing tells this model's weights from others.
+        """
+        fingerprint = model_fingerprint(self.pretrained)
+        if not fingerprint:
+            raise ValueError(
+                f"model {self.pretrained!r} has no safetensors to know it by, so its samples cannot be stored; "
+                "evaluate it without a store"
+            )
+        return {
+            "model": fingerprint,
+            "engine": self.engine_name,
+            "dtype": self.dtype,
+            "frame": self.template.frame,
+            "system": self.template.system,
+            "stop_ids": self.stop_ids,
+            "seed": self.seed,
+        }
+
+    def render(self, text: str) -> str:
+        """What the model reads when a task asks `text`, special tokens included."""
+        return self.tokenizer.decode(self.encoder.encode(text))
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """lm-eval's `--apply_chat_template`: from now on prompts stand in the model's own chat format.
+
+        The frame is put around the tokenized text, so that nothing in a problem can end the user's turn.
+
+        Raises:
+            ValueError: anything but one user turn after an optional system turn, or a tokenizer without a template.
+        """
+        *system, user = chat_history
+        if user["role"] != "user" or [turn["role"] for turn in system] not in ([], ["system"]):
+            raise ValueError("aepo-hf takes a single user turn; leave out few-shot examples as turns")
+        content = system[0]["content"] if system else None
+        if (self.template.frame, self.template.system) != ("model", content):
+            self.template = replace(self.template, frame="model", system=content)
+            self.encoder = PromptEncoder(self.tokenizer, self.template)
+        return user["content"]
+
+    @property
+    def tokenizer_name(self) -> str:
+        """For lm-eval's cache keys."""
+        return self.pretrained.replace("/", "__")
+
+    def chat_template(self, chat_template: bool | str = False) -> str:
+        """What lm-eval notes in its results."""
+        return str(self.tokenizer.chat_template or "") if chat_template else ""
+
+    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        """Refused."""
+        raise NotImplementedError("aepo-hf only generates text; evaluate log-likelihood tasks with --model hf")
+
+    def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
+        """Refused."""
+        raise NotImplementedError("aepo-hf only generates text; evaluate perplexity tasks with --model hf")
+
+    def get_model_info(self) -> dict[str, Any]:
+        """What lm-eval writes into `config` of its results."""
+        return {"model_dtype": self.dtype, "sample_seed": self.seed}
+
+    def _sample(
+        self, wave: Sequence[tuple[Asked, Sequence[Place]]], decoding: Decoding
+    ) -> Iterator[tuple[Place, SampledText]]:
+        prompts = [
+            Prompt(self.encoder.encode(question.text), [self._key(place) for place in places], decoding.temperature)
+            for question, places in wave
+        ]
+        completions = self.engine.generate(
+            prompts, max_new_tokens=decoding.max_new_tokens, stop_ids=self.stop_ids, filters=decoding.filters
+        )
+        for (_, places), group in zip(wave, completions, strict=True):
+            for place, completion in zip(places, group, strict=True):
+                yield place, self._text(completion, decoding)
+
+    def _key(self, place: Place) -> tuple[int, ...]:
+        """The random key of a sample: it depends on seed, prompt and number alone."""
+        return (self.seed, int(Stream.EVALUATION), int(place.prompt, 16), place.sample)
+
+    def _text(self, completion: Completion, decoding: Decoding) -> SampledText:
+        whole = self.encoder.decode(completion.token_ids)
+        text = decoding.cut(whole)
+        truncated = completion.finish_reason is FinishReason.LENGTH and text == whole
+        return SampledText(text, tokens=len(completion), truncated=truncated)
+
+
+@register_model("aepo-vllm")
+class SamplingVLLM(SamplingLM):
+    """The same with vLLM as the engine."""
+
+    ENGINE = "vllm"
+
+
+def _present_sample(samples: Samples, place: Place) -> str:
+    sample = samples.get(place)
+    assert sample is not None, place
+    return sample
+
+
+def _present(device: str | None) -> str:
+    """lm-eval asks for CUDA where its user says nothing."""
+    if device is None or (device.startswith("cuda") and not torch.cuda.is_available()):
+        return "cpu"
+    return device

@@ -1,0 +1,75 @@
+"""Samples as lm-eval passes them on: strings that know more than their text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO
+
+
+class SampledText(str):
+    """A completion's text that knows its length and whether it was cut at the token limit."""
+
+    tokens: int
+    truncated: bool
+
+    def __new__(cls, text: str, *, tokens: int, truncated: bool) -> SampledText:
+        """A string with two attributes more."""
+        sampled = super().__new__(cls, text)
+        sampled.tokens, sampled.truncated = tokens, truncated
+        return sampled
+
+    def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, int]]:
+        return (str(self),), {"tokens": self.tokens, "truncated": self.truncated}
+
+
+class StoredSample(str):
+    """A completion that lies on the disk: a thousand samples of five hundred problems need not fit into memory.
+
+    As a string it is the place, `FILE:OFFSET`; `texts_of` reads the text.
+
+    Args:
+        file: Of the store.
+        offset: Where its line begins, in bytes.
+        tokens: As in `SampledText`.
+        truncated: Likewise.
+    """
+
+    __slots__ = ("file", "offset", "tokens", "truncated")
+
+    file: Path
+    offset: int
+    tokens: int
+    truncated: bool
+
+    def __new__(cls, file: Path, offset: int, *, tokens: int, truncated: bool) -> StoredSample:
+        """A string with the attributes above."""
+        sample = super().__new__(cls, f"{file.name}:{offset}")
+        sample.file, sample.offset, sample.tokens, sample.truncated = file, offset, tokens, truncated
+        return sample
+
+
+class MissingSample(str):
+    """The empty place of a sample that was never drawn; it takes no part in any score."""
+
+    __slots__ = ()
+
+
+def texts_of(samples: Iterable[str]) -> Iterator[str]:
+    """The texts of completions, wherever they lie, one by one.
+
+    Raises:
+        OSError: a stored one cannot be read.
+    """
+    with ExitStack() as stack:
+        files: dict[Path, BinaryIO] = {}
+        for sample in samples:
+            if not isinstance(sample, StoredSample):
+                yield str(sample)
+                continue
+            if sample.file not in files:
+                files[sample.file] = stack.enter_context(sample.file.open("rb"))
+            files[sample.file].seek(sample.offset)
+            yield json.loads(files[sample.file].readline())["text"]
