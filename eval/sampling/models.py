@@ -104,9 +104,10 @@ class SamplingLM(LM):
             for decoding, run in groupby(asked, key=lambda question: question.decoding):
                 questions = list(run)
                 samples = self.samples(decoding)
-                for wave in waves(questions, self.max_rows):
-                    if any(samples.get(place) is None for _, places in wave for place in places):
-                        samples.add(self._sample(wave, decoding))
+                missing = [question.without(samples) for question in questions]
+                progress(sum(len(question.places) for question in questions) - sum(len(q.places) for q in missing))
+                for wave in waves(missing, self.max_rows):
+                    samples.add(self._sample(wave, decoding))
                     progress(sum(len(places) for _, places in wave))
                 texts += [_present_sample(samples, place) for question in questions for place in question.places]
         return texts

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from lm_eval.api.instance import Instance
 
 from aepo_rllib.eval.sampling.decoding import Decoding
-from aepo_rllib.eval.sampling.store import Place, prompt_key
+from aepo_rllib.eval.sampling.store import Place, Samples, prompt_key
 
 BLOCK = 128
-"""Samples of one prompt that are drawn together. A multiple of it is what n grows by without changing any wave."""
+"""Most samples of one prompt that are drawn together."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,10 @@ class Asked:
     text: str
     decoding: Decoding
     places: tuple[Place, ...]
+
+    def without(self, samples: Samples) -> Asked:
+        """The same for those places only that are still empty."""
+        return replace(self, places=tuple(place for place in self.places if samples.get(place) is None))
 
     def check(self) -> None:
         """Refuse several greedy samples (ValueError): they would be equal."""
@@ -58,16 +62,17 @@ def collect(requests: Sequence[Instance]) -> list[Asked]:
 def waves(asked: Sequence[Asked], max_rows: int) -> Iterator[list[tuple[Asked, Sequence[Place]]]]:
     """Deal samples into waves of at most `max_rows`, a block of every prompt before the next block of any.
 
-    What stands in a wave depends on the prompts and n alone, never on what a store already holds, so that a run that
-    was killed samples the very same waves again. And at any moment all prompts have about equally many samples.
+    At any moment all prompts have about equally many samples. The waves follow one another through a fixed order, each
+    as full as it can be, so that what is left after some of them is dealt into the very same waves as before: a run
+    that was killed goes on to the same samples, down to the rounding of batched products.
     """
     block = min(BLOCK, max_rows)
-    longest = max((len(question.places) for question in asked), default=0)
-    for first in range(0, longest, block):
+    last = max((place.sample // block for question in asked for place in question.places), default=-1)
+    for number in range(last + 1):
         wave: list[tuple[Asked, Sequence[Place]]] = []
         rows = 0
         for question in asked:
-            places = question.places[first : first + block]
+            places = [place for place in question.places if place.sample // block == number]
             if rows + len(places) > max_rows:
                 yield wave
                 wave, rows = [], 0

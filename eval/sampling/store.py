@@ -6,7 +6,9 @@ law, every other line a sample:
 
     {"prompt": "5f0c...", "sample": 17, "text": "...", "tokens": 23, "truncated": false}
 
-`prompt` is a digest of the text that was asked (`prompt_key`).
+`prompt` is a digest of the text that was asked (`prompt_key`). After the samples that were drawn together stands
+`{"wave": 64}`, their number. A wave without that line was cut short by a kill and is drawn again as a whole, because
+what else is in a batch may move the last digits of a logit.
 """
 
 from __future__ import annotations
@@ -61,24 +63,27 @@ class MemorySamples:
 class SampleFile:
     """Samples of one law in an append-only file; only their offsets stay in memory.
 
-    A line that a kill has torn is cut off when the file is opened. One process at a time may write into a store:
-    whoever opens it claims the folder (`aepo_rllib.files.claimed`).
+    A wave that a kill has torn is cut off when the file is opened. One process at a time may write into a store:
+    whoever opens it to write claims the folder (`aepo_rllib.files.claimed`).
 
     Args:
         folder: The store.
         law: What the samples depend on besides their prompts; plain JSON.
+        read_only: Leave the file as it is, so that it can be looked at while another process writes.
 
     Raises:
         StoreError: the file is damaged before its end.
         OSError: it cannot be read or written.
     """
 
-    def __init__(self, folder: Path, law: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, law: Mapping[str, Any], *, read_only: bool = False) -> None:
         self.path = folder / f"{law_digest(law)}.jsonl"
         self._law = law
         self._index: dict[Place, StoredSample] = {}
         if self.path.is_file():
-            self._read()
+            whole = self._read()
+            if not read_only:
+                self._cut(whole)
 
     def __len__(self) -> int:
         return len(self._index)
@@ -88,28 +93,32 @@ class SampleFile:
         return self._index.get(place)
 
     def add(self, samples: Iterable[tuple[Place, SampledText]]) -> None:
-        """Append samples as one write, which is on the disk when this returns.
+        """Append a wave, which is on the disk when this returns.
 
         Raises:
             OSError: the disk is full, say; what was there before stays usable.
         """
-        lines = [] if self.path.is_file() else [json.dumps({"law": self._law}, sort_keys=True) + "\n"]
-        offset = self.path.stat().st_size if self.path.is_file() else len(lines[0])
+        begins = not self.path.is_file()
+        lines = [json.dumps({"law": self._law}, sort_keys=True) + "\n"] if begins else []
+        offset = len(lines[0]) if begins else self.path.stat().st_size
+        wave: dict[Place, StoredSample] = {}
         for place, text in samples:
-            if place in self._index:
+            if place in self._index or place in wave:
                 continue
-            line = _line(place, text)
-            self._index[place] = StoredSample(self.path, offset, truncated=text.truncated, tokens=text.tokens)
-            lines.append(line)
-            offset += len(line)
+            wave[place] = StoredSample(self.path, offset, truncated=text.truncated, tokens=text.tokens)
+            lines.append(_line(place, text))
+            offset += len(lines[-1])
+        lines.append(json.dumps({"wave": len(wave)}) + "\n")
         with self.path.open("ab") as file:
             file.write("".join(lines).encode("ascii"))
             file.flush()
             os.fsync(file.fileno())
+        self._index |= wave
 
-    def _read(self) -> None:
-        """Index every line, and cut off a torn one."""
-        whole = 0
+    def _read(self) -> int:
+        """Index every whole wave; the number of bytes before a torn one."""
+        offset = whole = 0
+        wave: dict[Place, StoredSample] = {}
         with self.path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if not line.endswith(b"\n"):
@@ -118,16 +127,24 @@ class SampleFile:
                     record = json.loads(line)
                     if number == 1:
                         _check_law(record["law"], self._law)
+                    elif "wave" in record:
+                        _check_wave(record["wave"], len(wave))
+                        self._index |= wave
+                        wave = {}
                     else:
-                        sample = StoredSample(self.path, whole, truncated=record["truncated"], tokens=record["tokens"])
-                        self._index.setdefault(Place(record["prompt"], record["sample"]), sample)
+                        sample = StoredSample(self.path, offset, truncated=record["truncated"], tokens=record["tokens"])
+                        wave[Place(record["prompt"], record["sample"])] = sample
                 except (ValueError, KeyError, TypeError) as error:
-                    raise StoreError(f"{self.path}:{number}: no sample ({error}); remove the line to go on") from error
-                whole += len(line)
-        if whole < self.path.stat().st_size:
-            os.truncate(self.path, whole)
+                    raise StoreError(f"{self.path}:{number}: no sample ({error}); the file is damaged") from error
+                offset += len(line)
+                whole = whole if wave else offset
+        return whole if self._index else 0
+
+    def _cut(self, whole: int) -> None:
         if not whole:
             self.path.unlink()
+        elif whole < self.path.stat().st_size:
+            os.truncate(self.path, whole)
 
 
 def law_digest(law: Mapping[str, Any]) -> str:
@@ -153,3 +170,8 @@ def _line(place: Place, text: SampledText) -> str:
 def _check_law(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     if found != json.loads(json.dumps(wanted)):
         raise ValueError(f"it holds samples of another law: {found}")
+
+
+def _check_wave(announced: int, found: int) -> None:
+    if announced != found:
+        raise ValueError(f"a wave of {announced} samples with {found} in it")

@@ -31,7 +31,7 @@ class StoredLM(LM):
         """The stored samples, and a `MissingSample` for each that was never drawn."""
         found: list[str] = []
         for decoding, questions in groupby(collect(requests), key=lambda question: question.decoding):
-            samples = SampleFile(self.store, self.law | decoding.law())
+            samples = SampleFile(self.store, self.law | decoding.law(), read_only=True)
             found += [samples.get(place) or MissingSample() for asked in questions for place in asked.places]
         return found
 

@@ -1,11 +1,13 @@
 import json
+import shutil
 
 import pytest
 from rich.console import Console
 
 from aepo_rllib.envs import load_problems
 from aepo_rllib.eval.reports.table import suite_table
-from aepo_rllib.eval.run import evaluate_model
+from aepo_rllib.eval.run import evaluate_model, regrade
+from aepo_rllib.hf import resolve_model
 
 SUITE = "aepo_arithmetic"
 
@@ -71,3 +73,64 @@ def test_unknown_suites_and_impossible_k_are_refused_before_loading():
         evaluate_model("no-such-model", suites=("arithmetic",))
     with pytest.raises(ValueError, match="pass@128"):
         evaluate_model("no-such-model", n=64, ks=(1, 128))
+
+
+def test_a_larger_n_keeps_the_samples_and_a_smaller_one_looks_at_fewer(tmp_path):
+    small = evaluate_model(n=4, limit=3, seed=2, output=tmp_path / "a")
+    evaluate_model(n=16, limit=3, seed=2, output=tmp_path / "a")
+    whole = evaluate_model(n=16, limit=3, seed=2, output=tmp_path / "b")
+    (grown,), (fresh,) = ((tmp_path / name / "samples").glob("*.jsonl") for name in "ab")
+    assert grown.name == fresh.name
+    assert texts(grown) == texts(fresh)
+    assert scores_of(json.loads((tmp_path / "a" / "passk.json").read_text())) == scores_of(whole)
+    assert scores_of(regrade(tmp_path / "a", n=4)) == scores_of(small)
+
+
+def test_regrading_needs_neither_model_nor_sampling(tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(resolve_model("embedded"), model)
+    first = evaluate_model(str(model), n=4, limit=5, output=tmp_path / "out")
+    shutil.rmtree(model)
+    before = (tmp_path / "out" / "passk.json").read_text()
+    assert scores_of(regrade(tmp_path / "out")) == scores_of(first)
+    assert (tmp_path / "out" / "passk.json").read_text() == before
+    with pytest.raises(ValueError, match="unknown verifier"):
+        regrade(tmp_path / "out", grader="sympy")
+    with pytest.raises(ValueError, match=r"no evaluation.*evaluation\.json"):
+        regrade(tmp_path)
+
+
+def test_where_a_problem_has_fewer_than_k_samples_pass_at_k_is_undefined(tmp_path):
+    evaluate_model(n=4, limit=3, output=tmp_path)
+    evaluate_model(n=8, limit=3, output=tmp_path)
+    (store,) = (tmp_path / "samples").glob("*.jsonl")
+    lines = store.read_text().splitlines(keepends=True)
+    ends = [number for number, line in enumerate(lines, start=1) if '"wave"' in line]
+    store.write_text("".join(lines[: ends[0]]))  # as a kill in the second evaluation leaves it
+    scores = regrade(tmp_path)["suites"][SUITE]
+    assert scores["missing"] == 3 * 4
+    assert scores["k"]["4"]["mean"] is not None
+    assert scores["k"]["8"] == {"mean": None, "se": None, "ci95": None}
+    assert scores["avg@n"] is scores["maj"]["8"] is None
+    assert "NaN" not in (tmp_path / "results.json").read_text() + (tmp_path / "passk.json").read_text()
+    store.write_text("".join(lines[:1]))
+    nothing = regrade(tmp_path)["suites"][SUITE]
+    assert nothing["missing"] == 3 * 8
+    assert nothing["k"]["1"]["mean"] is nothing["no_answer"] is None
+
+
+def test_a_grader_for_one_run_changes_verdicts_only(tmp_path):
+    evaluate_model(n=2, limit=40, output=tmp_path)
+    stored = {file.name: file.read_bytes() for file in (tmp_path / "samples").glob("*.jsonl")}
+    evaluate_model(n=2, limit=40, output=tmp_path, grader="math-numeric")
+    assert {file.name: file.read_bytes() for file in (tmp_path / "samples").glob("*.jsonl")} == stored
+
+
+def texts(file):
+    """What a store holds, by place."""
+    rows = [json.loads(line) for line in file.read_text().split("\n") if line]
+    return {(row["prompt"], row["sample"]): row["text"] for row in rows if "text" in row}
+
+
+def scores_of(summary):
+    return {name: summary[name] for name in ("suites", "groups")}

@@ -1,0 +1,79 @@
+"""`EvaluateSuites`: benchmark suites during training, with the weights of the moment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ray.rllib.callbacks.callbacks import RLlibCallback
+
+from aepo_rllib.eval.checks import check_sampling, check_suites
+from aepo_rllib.eval.target import find_target
+
+SUITES_RESULTS = "suites"
+"""Where the scores stand in a training result: result["suites"][suite]["pass@1"]."""
+
+
+class EvaluateSuites(RLlibCallback):
+    """Runs suites after every `every`-th training iteration, and puts their scores into its result.
+
+    The policy is exported as a Hugging Face directory and evaluated as `aepo eval` would, in the algorithm's process.
+    Training is not touched: a run with this callback takes the same steps as one without.
+
+        config.callbacks(functools.partial(EvaluateSuites, suites=["aepo_math500"], every=50, n=16))
+
+    Args:
+        suites: Names of suites and groups.
+        every: Iterations between evaluations.
+        n: Samples per problem.
+        ks: Values of k; default the powers of two up to n.
+        temperature: Of the samples.
+        output: Folder for reports and samples, a subfolder an evaluation; default none are kept.
+        options: Further arguments of `aepo_rllib.eval.run.evaluate_model`.
+
+    Raises:
+        ValueError: unknown suite, or k above n.
+    """
+
+    def __init__(
+        self,
+        suites: Sequence[str] = ("aepo_arithmetic",),
+        *,
+        every: int = 50,
+        n: int = 16,
+        ks: Sequence[int] | None = None,
+        temperature: float = 1.0,
+        output: str | Path | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        if every < 1:
+            raise ValueError(f"every must be at least 1, got {every}")
+        check_suites(suites)
+        check_sampling(n, ks, temperature)
+        self.every, self.output = every, None if output is None else Path(output)
+        self.options = options | {"suites": tuple(suites), "n": n, "ks": ks, "temperature": temperature}
+
+    def on_train_result(self, *, algorithm: Any, result: dict[str, Any], **kwargs: Any) -> None:
+        """Evaluate, where it is time to.
+
+        Raises:
+            aepo_rllib.envs.ProblemError: a suite's problems cannot be read.
+        """
+        iteration = int(result["training_iteration"])
+        if iteration % self.every:
+            return
+        # Here, because it takes lm-eval seconds to load, and Ray's actors import this module too.
+        from aepo_rllib.eval.run import evaluate_model
+
+        with TemporaryDirectory(prefix="aepo-suites-") as folder:
+            algorithm.export_huggingface(folder)
+            output = None if self.output is None else self.output / f"iteration_{iteration:06d}"
+            options = {"template": find_target(folder).template} | self.options
+            summary = evaluate_model(folder, output=output, overwrite=True, **options)
+        scores = summary["suites"] | summary["groups"]
+        result[SUITES_RESULTS] = {
+            name: {f"pass@{k}": point["mean"] for k, point in part["k"].items()} for name, part in scores.items()
+        }
