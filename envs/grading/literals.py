@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+from fractions import Fraction
+
+MAX_NUMBER_CHARS = 400
+"""Longer numbers are not read here: Python takes quadratic time for them."""
+MAX_NESTING = 12
+"""Brackets inside one another. At 20 a parser takes seconds."""
+ROUNDING = 1e-3
+"""math-verify rounds to six digits before it compares; numbers this far apart are different in any reading."""
 
 NUMERIC_TOLERANCE = 0.01
 """Relative, of `math-numeric`: what published evaluations of OpenCourseWare problems allow."""
@@ -14,6 +22,14 @@ _NUMBER = re.compile(
     rf"(?:[eE](?P<e>[+-]?\d+)|{_TIMES_TEN}(?:(?P<bare>[+-]?\d+)|\{{(?P<braced>[+-]?\d+)\}}))?",
     re.ASCII,
 )
+_DIGIT_OR_BRACES = r"(?:\{{(?P<{0}>\d+)\}}|(?P<{0}1>\d))"
+_RATIONAL = re.compile(
+    r"(?P<sign>[+-])?(?:(?P<decimal>(?:\d{1,3}(?:,\d{3})+|\d*)(?:\.\d*)?)|(?P<over>\d+)/(?P<under>\d+)"
+    rf"|\\[dt]?frac{_DIGIT_OR_BRACES.format('top')}{_DIGIT_OR_BRACES.format('bottom')})",
+    re.ASCII,
+)
+_TOPS, _BOTTOMS = ("over", "top", "top1"), ("under", "bottom", "bottom1")
+_BRACKET = re.compile(r"[(\[{}\])]")
 _UNIT = re.compile(r"(?:\\[ ,;!]|~|\s)*\\(?:text|mathrm|operatorname|rm)\s*\{[^{}]*\}$")
 
 
@@ -30,19 +46,63 @@ def as_integer(text: str) -> int | None:
     r"""The value of a plainly written integer such as `073`, `-5`, `10,000`, `\$18`; None for other text."""
     match = _INTEGER.fullmatch(tidy(text))
     # Short enough for `int`: Python refuses to convert thousands of digits at once.
-    return int(match.group().replace(",", "")) if match and len(match.group()) <= 400 else None
+    return int(match.group().replace(",", "")) if match and len(match.group()) <= MAX_NUMBER_CHARS else None
+
+
+def as_rational(text: str) -> Fraction | None:
+    r"""The exact value of a plainly written number such as `-5`, `10,000.5`, `3/4`, `\frac{3}{4}` or `\dfrac34`."""
+    text = tidy(text)
+    match = None if len(text) > MAX_NUMBER_CHARS else _RATIONAL.fullmatch(text)
+    if match is None:
+        return None
+    if match["decimal"] is not None:
+        if not any(map(str.isdigit, match["decimal"])):
+            return None
+        value = Fraction(match["decimal"].replace(",", "").rstrip(".") or "0")
+    else:
+        top, bottom = (int(next(filter(None, match.group(*names)))) for names in (_TOPS, _BOTTOMS))
+        if not bottom:
+            return None
+        value = Fraction(top, bottom)
+    return -value if match["sign"] == "-" else value
+
+
+def nested_too_deep(text: str) -> bool:
+    """Whether brackets stand deeper inside one another than in any sensible answer; parsers take for ever on those."""
+    depth = 0
+    for token in _BRACKET.findall(text):
+        depth += 1 if token in "([{" else -1
+        if depth > MAX_NESTING:
+            return True
+    return False
 
 
 def literal_verdict(gold: str, answer: str) -> bool | None:
     """Whether `answer` equals `gold` as far as spelling shows it; None when only algebra can tell.
 
-    Two plain integers compare by value, and equal spellings are equal. An answer in any other form may still
-    have the value of the gold answer (`2^{10}` and `1024`).
+    Plain numbers compare by value, and equal spellings are equal. An answer in any other form may still have the value
+    of the gold answer (`2^{10}` and `1024`), and a decimal may stand for a fraction that it rounds.
     """
-    gold_value, answer_value = as_integer(gold), as_integer(answer)
-    if gold_value is not None and answer_value is not None:
-        return gold_value == answer_value
-    return True if tidy(gold) == tidy(answer) else None
+    gold_integer, answer_integer = as_integer(gold), as_integer(answer)
+    if gold_integer is not None and answer_integer is not None:
+        return gold_integer == answer_integer
+    if tidy(gold) == tidy(answer):
+        return True
+    known, given = as_rational(gold), as_rational(answer)
+    if known is not None and given is not None and (known == given or far_apart(known, given)):
+        return known == given
+    return False if nested_too_deep(answer) and not nested_too_deep(gold) else None
+
+
+def percent_verdict(gold: str, answer: str) -> bool | None:
+    """`literal_verdict`, which a percent sign on one side leaves open unless it is a yes."""
+    verdict = literal_verdict(gold, answer)
+    return verdict if verdict or ("%" in gold) == ("%" in answer) else None
+
+
+def far_apart(known: Fraction | float, given: Fraction | float) -> bool:
+    """Whether two numbers differ by more than any rounding explains."""
+    return abs(known - given) > ROUNDING * max(abs(known), abs(given), 1)
 
 
 def as_number(text: str) -> float | None:
@@ -50,7 +110,7 @@ def as_number(text: str) -> float | None:
 
     A unit in `\text{...}` or `\mathrm{...}` behind it is left out. None for other text, percentages included.
     """
-    if "%" in text or len(text) > 400:
+    if "%" in text or len(text) > MAX_NUMBER_CHARS:
         return None
     match = _NUMBER.fullmatch(tidy(_UNIT.sub("", tidy(text))))
     if match is None or not any(map(str.isdigit, match["digits"])):

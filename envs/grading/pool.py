@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from aepo_rllib.envs.grading.process import WORKER_COMMAND, Comparison, WorkerLost, WorkerProcess
 from aepo_rllib.envs.verdict import Verdict
 
-MAX_SERVED = 2000
+MAX_SERVED = 10_000
 """A worker is replaced after this many requests, which bounds what one can remember or leak."""
 MAX_ATTEMPTS = 2
 """How often a request is tried when its worker is lost."""

@@ -148,6 +148,7 @@ class WorkerProcess:
 def _environment() -> dict[str, str]:
     """The parent's environment, made to import the same modules and to reach the same verdicts every time."""
     return {
+        "SYMPY_GROUND_TYPES": "python",  # with gmpy2, where that happens to be installed, other answers time out
         **os.environ,
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "PYTHONSAFEPATH": "1",  # a random.py in the working directory is not the one meant

@@ -120,7 +120,7 @@ def _at_once(verifier: Verifier, problem: Problem, answer: str | None) -> Verdic
 
 
 _SEVEN = Problem(id="probe-integer", text="", answer="7")
-_HALF = Problem(id="probe-algebra", text="", answer=r"\frac{1}{2}")
+_SURD = Problem(id="probe-algebra", text="", answer=r"\frac{\sqrt{2}}{2}")
 _COUNTDOWN = Problem(
     id="probe-countdown",
     text="",
@@ -134,4 +134,4 @@ _PROBES = (
     (_COUNTDOWN, "1+3*2", Verdict.CORRECT),
     (_COUNTDOWN, "1+2+3", Verdict.WRONG),
 )
-_WORKER_PROBES = ((_HALF, "0.5", Verdict.CORRECT), (_HALF, "0.51", Verdict.WRONG))
+_WORKER_PROBES = ((_SURD, r"\frac{1}{\sqrt{2}}", Verdict.CORRECT), (_SURD, r"\sqrt{2}", Verdict.WRONG))

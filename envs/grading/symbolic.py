@@ -7,13 +7,14 @@ thread and do not stop everything.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any
 
 from math_verify import LatexExtractionConfig, parse, verify
 from sympy import Eq, Expr
 
-from aepo_rllib.envs.grading.literals import tidy
+from aepo_rllib.envs.grading.literals import far_apart, tidy
 
 # LaTeX only, and the box as a whole or nothing. The library's defaults also search the text of an unreadable
 # answer for any number, so that `foo(bar 5` would equal 5, and evaluate what they find as Python.
@@ -23,22 +24,35 @@ _CONFIG = (LatexExtractionConfig(),)
 def math_equal(gold: str, answer: str) -> bool:
     """Whether `answer` means the same as `gold`; the order matters, since `x=5` may be answered by `5`.
 
-    Takes about a millisecond for usual answers, and unlimited time and memory for some.
+    Takes some milliseconds for usual answers, and unlimited time and memory for some.
     """
+    known, given = _number(gold), _number(answer)
+    if known is not None and given is not None and far_apart(known, given):
+        return False  # math-verify would simplify the difference to find that it is not zero
     return verify(_parse(gold), _parse(answer), timeout_seconds=None)
 
 
 def numeric_value(text: str) -> float | None:
     """The value of an answer that is a real number, or an equation that gives one; None for anything else."""
-    for reading in _parse(text):
-        expression = reading.rhs if isinstance(reading, Eq) else reading
-        if isinstance(expression, Expr) and expression.is_number and expression.is_real:
-            return float(expression)
-    return None
+    return _number(text, equations=True)
 
 
-# Completions of one problem share the known answer, and reading it is half the work.
-@lru_cache(maxsize=128)
+def _number(text: str, *, equations: bool = False) -> float | None:
+    readings = _parse(text)
+    expression = readings[0] if readings else None
+    if equations and isinstance(expression, Eq):
+        expression = expression.rhs
+    if not isinstance(expression, Expr) or not expression.is_number:
+        return None
+    try:
+        value = complex(expression.evalf(15))
+    except (ArithmeticError, TypeError, ValueError):  # too large, undefined, or not to be pinned down
+        return None
+    return value.real if value.imag == 0 and math.isfinite(value.real) else None
+
+
+# Completions of one problem share the known answer, and reading is more than half the work.
+@lru_cache(maxsize=1024)
 def _parse(text: str) -> list[Any]:
     r"""The readings of `text`; the box around it makes math-verify read all of it as LaTeX."""
     return parse(rf"\boxed{{{tidy(text)}}}", _CONFIG, extraction_mode="first_match", parsing_timeout=None)

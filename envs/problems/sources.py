@@ -26,6 +26,7 @@ from aepo_rllib.envs.problems.problem import Problem, ProblemError, ProblemSet
 
 DATA_DIR_VARIABLE = "AEPO_DATA_DIR"
 MAX_PROBLEM_CHARS = 100_000
+MAX_ANSWER_CHARS = 10_000
 MAX_LINE_CHARS = 10_000_000
 GUESSES: dict[str, tuple[str, ...]] = {
     "problem": ("problem", "question", "Problem", "prompt.0.content", "prompt"),
@@ -156,6 +157,8 @@ def as_problems(
         answer = _gold(_text(row, "answer", fields, place))
         if len(text) > MAX_PROBLEM_CHARS:
             raise ProblemError(f"{place}: the problem has {len(text)} characters, more than {MAX_PROBLEM_CHARS}")
+        if len(answer) > MAX_ANSWER_CHARS:
+            raise ProblemError(f"{place}: the answer has {len(answer)} characters, more than {MAX_ANSWER_CHARS}")
         if drop_repeats and text in seen:
             continue
         seen.add(text)

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from math_verify import LatexExtractionConfig, parse, verify
 
-from aepo_rllib.envs.grading.literals import as_integer, literal_verdict
+from aepo_rllib.envs.grading import Grader
+from aepo_rllib.envs.grading.literals import as_integer, as_number, as_rational, literal_verdict
 from aepo_rllib.envs.grading.symbolic import math_equal
+from aepo_rllib.envs.problems import Problem
 from aepo_rllib.envs.verdict import Verdict
 
 # Raw math-verify 0.9.0 reaches these verdicts, except for those we change on purpose, which are marked.
@@ -190,3 +195,90 @@ def test_code_in_answers_never_runs() -> None:
     assert seen == []
     # Text that sets a value aside as `... = 5` states the value 5; no other frame may be accepted.
     assert [pair for pair in equal if not pair[1].endswith("=5")] == []
+
+
+SPELLINGS = {
+    "plain": lambda top, bottom: str(top) if bottom == 1 else f"{top}/{bottom}",
+    "frac": lambda top, bottom: rf"\frac{{{top}}}{{{bottom}}}" if top >= 0 else rf"-\dfrac{{{-top}}}{{{bottom}}}",
+    "decimal": lambda top, bottom: f"{top / bottom:.4f}",
+    "short decimal": lambda top, bottom: f"{top / bottom:.1f}",
+    "surd": lambda top, bottom: rf"\frac{{{top}\sqrt{{4}}}}{{{2 * bottom}}}",
+}
+RATIONALS = st.tuples(st.integers(-60, 60), st.sampled_from([1, 2, 3, 4, 5, 8, 16]))
+
+
+@settings(max_examples=150, deadline=None)
+@given(RATIONALS, RATIONALS, st.sampled_from(sorted(SPELLINGS)), st.sampled_from(sorted(SPELLINGS)), st.booleans())
+def test_short_cuts_agree_with_math_verify(
+    known: tuple[int, int], given: tuple[int, int], one: str, other: str, same: bool
+) -> None:
+    """What is decided without algebra is what the library decides with it."""
+    gold, answer = SPELLINGS[one](*known), SPELLINGS[other](*(known if same else given))
+    boxed = [parse(rf"\boxed{{{text}}}", (LatexExtractionConfig(),)) for text in (gold, answer)]
+    peer = verify(*boxed)
+    assert literal_verdict(gold, answer) in (None, peer), (gold, answer)
+    assert math_equal(gold, answer) == peer, (gold, answer)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *(("5", 5), ("-5.", -5), ("+0.25", "1/4"), (".5", "1/2"), ("10,000.5", "20001/2"), ("3/4", "3/4")),
+        *((r"\frac{3}{4}", "3/4"), (r"-\dfrac34", "-3/4"), (r"\$7\%", 7), ("1/0", None), ("", None), (".", None)),
+        *(("-", None), ("٣", None), ("1e5", None), (r"1\frac{3}{4}", None), (r"\frac{a}{2}", None), ("1/2/3", None)),
+        ("9" * 5000, None),
+    ],
+)
+def test_plainly_written_numbers(text: str, value: str | int | None) -> None:
+    assert as_rational(text) == (None if value is None else Fraction(value))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *(("1.6e-19", 1.6e-19), (r"1.6\times 10^{-19}", 1.6e-19), (r"6.02 \cdot 10^23", 6.02e23), ("5.", 5.0)),
+        *((r"4.5e33 \mathrm{erg/s}", 4.5e33), (r"5\,\text{ cm}", 5.0), (r"12\%", None), ("1.2.3", None), ("e5", None)),
+        *(("", None), (r"\pi", None), ("1e99999999", None), ("1e999", float("inf"))),
+    ],
+)
+def test_numbers_in_scientific_notation(text: str, value: float | None) -> None:
+    assert as_number(text) == value
+
+
+@pytest.mark.parametrize(
+    ("verifier", "gold", "answer", "right"),
+    [
+        # Percent signs: ignored by "math", a spelling of the value too for "math-percent".
+        *(("math", "30", r"30\%", True), ("math", "0.3", r"30\%", False), ("math", "62.5%", "0.625", False)),
+        *(("math-percent", "62.5%", "0.625", True), ("math-percent", "62.5%", "62.5", True)),
+        *(("math-percent", "0.3", r"30\%", True), ("math-percent", r"\frac{1}{2}", r"50\%", True)),
+        *(("math-percent", r"8 \%", "0.08", True), ("math-percent", "8", "800", False)),
+        ("math-percent", "0.3", r"31\%", False),
+        # Numbers within one per cent for "math-numeric", and nothing else.
+        *(("math-numeric", "1.6e-19", r"1.6\times 10^{-19}", True), ("math", "1.6e-19", r"1.6\times 10^{-19}", False)),
+        *(("math-numeric", "100", "100.9", True), ("math-numeric", "100", "101.1", False)),
+        *(
+            ("math-numeric", "-2", "2", False),
+            ("math-numeric", "0", "0.001", False),
+            ("math-numeric", "0", "0.0", True),
+        ),
+        *(("math-numeric", "3.14159", r"\pi", True), ("math", "3.14159", r"\pi", False)),
+        *(("math-numeric", "x^2", "x^2+0", True), ("math-numeric", "x^2", "1.01x^2", False)),
+        *(("math-numeric", "T=5.0", "5.01", True), ("math-numeric", "12.5%", "0.125", True)),
+        # What has no finite value is wrong, not a failure of the grader.
+        *(("math-numeric", "7", answer, False) for answer in (r"\log_{1} 7", r"\lfloor 10^{250}\pi \rfloor", "1/0")),
+        ("math-numeric", "7", r"\exp(\exp(\exp(\exp(9))))", False),
+        # Nobody answers in thirteen brackets.
+        ("math", "7", "(" * 13 + "7" + ")" * 13, False),
+        ("math", "7", "(" * 12 + "7" + ")" * 12, True),
+    ],
+)
+def test_rules(grader: Grader, verifier: str, gold: str, answer: str, right: bool) -> None:
+    problem = Problem("p", "", gold, verifier)
+    assert grader.grade(problem, rf"\boxed{{{answer}}}").verdict is (Verdict.CORRECT if right else Verdict.WRONG)
+
+
+@pytest.fixture(scope="module")
+def grader() -> Iterator[Grader]:
+    with Grader(workers=2) as grader:
+        yield grader
