@@ -11,6 +11,9 @@ from aepo_rllib.cli.errors import input_errors
 from aepo_rllib.cli.quiet import quiet_libraries
 
 
+SHOWN_PROMPT_CHARS = 400
+
+
 class Ks(click.ParamType):
     """Comma-separated values of k, in any order."""
 
@@ -194,6 +197,8 @@ def show(summary: dict[str, Any], output: Path) -> None:
     console = Console(highlight=False)
     for suite, scores in summary["suites"].items():
         console.print(suite_table(suite, scores))
+        first = summary["evaluation"]["first_prompts"].get(suite, "")
+        console.print(f"first prompt: {first[:SHOWN_PROMPT_CHARS]!r}", style="dim", markup=False)
     for group, scores in summary["groups"].items():
         console.print(group_table(group, scores, summary["suites"]))
     click.echo(f"reports: {output}")

@@ -10,7 +10,7 @@ MAX_NUMBER_CHARS = 400
 """Longer numbers are not read here: Python takes quadratic time for them."""
 MAX_NESTING = 12
 """Brackets inside one another. At 20 a parser takes seconds."""
-ROUNDING = 1e-3
+ROUNDING = Fraction(1, 1000)
 """math-verify rounds to six digits before it compares; numbers this far apart are different in any reading."""
 
 NUMERIC_TOLERANCE = 0.01
@@ -100,9 +100,9 @@ def percent_verdict(gold: str, answer: str) -> bool | None:
     return verdict if verdict or ("%" in gold) == ("%" in answer) else None
 
 
-def far_apart(known: Fraction | float, given: Fraction | float) -> bool:
+def far_apart(known: Fraction, given: Fraction) -> bool:
     """Whether two numbers differ by more than any rounding explains."""
-    return abs(known - given) > ROUNDING * max(abs(known), abs(given), 1)
+    return abs(known - given) > ROUNDING * max(abs(known), abs(given), Fraction(1))
 
 
 def as_number(text: str) -> float | None:

@@ -56,6 +56,7 @@ class WorkerPool:
         self.deadline_s = deadline_s
         self._command = tuple(command)
         self._max_served = max_served
+        self._rules: frozenset[str] = frozenset()
         self._lock = threading.Lock()
         self._workers: list[WorkerProcess] = []
         self._start_failures = self._start_kills = 0
@@ -82,7 +83,9 @@ class WorkerPool:
             ValueError: an answer is too long to be sent.
         """
         with self._lock:
-            return _Round(self, [Comparison(*comparison) for comparison in comparisons]).run()
+            wanted = [Comparison(*comparison) for comparison in comparisons]
+            self._rules |= {comparison.rule for comparison in wanted}
+            return _Round(self, wanted).run()
 
     def close(self) -> None:
         """End all workers. A later `grade` starts new ones."""
@@ -90,12 +93,15 @@ class WorkerPool:
             _kill_all(self._workers)
 
     def prepare(self, wanted: int) -> list[WorkerProcess]:
-        """The workers, after replacing dead and worn ones and starting up to `wanted`."""
+        """The workers, after replacing dead, worn and unprepared ones and starting up to `wanted`."""
         for worker in list(self._workers):
             if worker.request is None and (worker.served >= self._max_served or not worker.alive):
                 self.discard(worker)
+            elif worker.request is None and not self._rules <= worker.rules:
+                worker.kill()
+                self._workers.remove(worker)
         while len(self._workers) < min(self.size, wanted):
-            self._workers.append(WorkerProcess(self._command, self.deadline_s))
+            self._workers.append(WorkerProcess(self._command, self.deadline_s, self._rules))
         return self._workers
 
     def discard(self, worker: WorkerProcess) -> None:

@@ -4,6 +4,7 @@ r"""The rules that compare two answers inside a worker process, by name.
                   both `20` and `20\%` are answers
     math-percent  the same, and a number with a percent sign may also be given by its value: `62.5\%` by `0.625`
     math-numeric  the same, and numbers may differ by 1 % of the known one: for problems of physics and chemistry
+    qwen2.5-math  what the published evaluation of Qwen2.5-Math counts as equal, lenient and crude
 
 They may take unlimited time and memory; see `aepo_rllib.envs.grading.worker`.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from aepo_rllib.envs.grading.literals import close, numeric_verdict
+from aepo_rllib.envs.grading.qwen import qwen_equal
 from aepo_rllib.envs.grading.symbolic import math_equal, numeric_value
 
 
@@ -41,4 +43,5 @@ RULES: Mapping[str, Callable[[str, str], bool]] = {
     "math": math_equal,
     "math-percent": math_percent,
     "math-numeric": math_numeric,
+    "qwen2.5-math": qwen_equal,
 }

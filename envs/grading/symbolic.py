@@ -8,6 +8,7 @@ thread and do not stop everything.
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
@@ -27,7 +28,7 @@ def math_equal(gold: str, answer: str) -> bool:
     Takes some milliseconds for usual answers, and unlimited time and memory for some.
     """
     known, given = _number(gold), _number(answer)
-    if known is not None and given is not None and far_apart(known, given):
+    if known is not None and given is not None and far_apart(Fraction(known), Fraction(given)):
         return False  # math-verify would simplify the difference to find that it is not zero
     return verify(_parse(gold), _parse(answer), timeout_seconds=None)
 

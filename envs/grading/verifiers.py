@@ -12,13 +12,19 @@ from dataclasses import dataclass
 
 from aepo_rllib.envs.grading.answers import extract_answer
 from aepo_rllib.envs.grading.expression import check_countdown
-from aepo_rllib.envs.grading.literals import literal_verdict, numeric_verdict
+from aepo_rllib.envs.grading.literals import literal_verdict, numeric_verdict, percent_verdict
+from aepo_rllib.envs.grading.qwen_text import extract_final, judge_spelling
 from aepo_rllib.envs.problems.problem import Problem
 
 
 def literal(problem: Problem, answer: str) -> bool | None:
     """Whether spelling alone shows that the answer is, or is not, the known one."""
     return literal_verdict(problem.answer, answer)
+
+
+def percent(problem: Problem, answer: str) -> bool | None:
+    """The same where a percent sign has a meaning."""
+    return percent_verdict(problem.answer, answer)
 
 
 def numeric(problem: Problem, answer: str) -> bool | None:
@@ -52,9 +58,10 @@ VERIFIERS: Mapping[str, Verifier] = {
     verifier.name: verifier
     for verifier in (
         Verifier("math", literal),
-        Verifier("math-percent", literal),
+        Verifier("math-percent", percent),
         Verifier("math-numeric", numeric),
         Verifier("countdown", countdown, compares=False),
+        Verifier("qwen2.5-math", judge_spelling, extract=extract_final),
     )
 }
 

@@ -1,9 +1,9 @@
-"""The worker process: `python -m aepo_rllib.envs.grading.worker LIMIT_S`.
+"""The worker process: `python -m aepo_rllib.envs.grading.worker LIMIT_S [RULE ...]`.
 
-Protocol: JSON, one object a line. After its imports the worker writes `{"ready": true}`. Then it answers each
-request `{"id", "gold", "answer", "rule"}` by `{"id", "equal"}`, or `{"id", "error"}` when the comparison raised. It
-ends when its standard input closes, and by itself when one request takes longer than LIMIT_S seconds: a
-worker that is lost in a computation would otherwise outlive a parent that was killed.
+Protocol: JSON, one object a line. After its imports and a first use of each RULE the worker writes `{"ready": true}`.
+Then it answers each request `{"id", "gold", "answer", "rule"}` by `{"id", "equal"}`, or `{"id", "error"}` when the
+comparison raised. It ends when its standard input closes, and by itself when one request takes longer than LIMIT_S
+seconds: a worker that is lost in a computation would otherwise outlive a parent that was killed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 MEMORY_LIMIT_BYTES = 2**30
@@ -30,7 +30,7 @@ def main() -> None:
     limit_s = float(sys.argv[1])
     replies = _claim_stdout()
     _limit_resources()
-    compare = _load_comparison()
+    compare = _load_comparison(sys.argv[2:])
     with contextlib.suppress(BrokenPipeError):  # the parent has gone
         print(json.dumps({"ready": True}), file=replies, flush=True)
         _silence_stderr()
@@ -65,8 +65,8 @@ def _limit_resources() -> None:
             resource.setrlimit(kind, (limit, limit))
 
 
-def _load_comparison() -> Callable[[str, str, str], bool]:
-    """The rules by name, seeded for each call and warmed up so that the first request pays no set-up."""
+def _load_comparison(rules: Sequence[str]) -> Callable[[str, str, str], bool]:
+    """The rules by name, seeded for each call; those named are warmed up so that the first request pays no set-up."""
     from sympy.core.random import seed
 
     from aepo_rllib.envs.grading.rules import RULES
@@ -76,7 +76,8 @@ def _load_comparison() -> Callable[[str, str, str], bool]:
         seed(RANDOM_SEED)
         return RULES[rule](gold, answer)
 
-    compare("math", r"\frac{1}{2}", "x+0.5")
+    for rule in RULES.keys() & set(rules):
+        compare(rule, r"\frac{1}{2}", "x+0.5")
     return compare
 
 

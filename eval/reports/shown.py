@@ -31,13 +31,28 @@ def shown_suites(
         ShownSuite(
             name=suite,
             title=f"n = {summary['suites'][suite]['n']} at temperature {summary['suites'][suite].get('temperature')}",
-            problems=[_problem(row, outcome) for row, outcome in zip(results["samples"][suite], rows, strict=True)],
+            problems=[
+                _problem(
+                    row, outcome, *_frame(results["samples"][suite], summary["evaluation"]["first_prompts"][suite])
+                )
+                for row, outcome in zip(results["samples"][suite], rows, strict=True)
+            ],
         )
         for suite, rows in outcomes.items()
     ]
 
 
-def _problem(row: Mapping[str, Any], outcome: ProblemOutcome) -> ShownProblem:
+def _frame(rows: Sequence[Mapping[str, Any]], first_prompt: str) -> tuple[str, str]:
+    """What stands before and after a task's text in what the model reads; the same for all prompts of a suite."""
+    head, found, tail = first_prompt.partition(_asked(rows[0]))
+    return (head, tail) if found else ("", "")
+
+
+def _asked(row: Mapping[str, Any]) -> str:
+    return row["arguments"][0][0]
+
+
+def _problem(row: Mapping[str, Any], outcome: ProblemOutcome, head: str, tail: str) -> ShownProblem:
     chosen = _choose(outcome)
     (drawn,) = [[sample for sample in samples if not isinstance(sample, MissingSample)] for samples in row["resps"]]
     texts = texts_of(drawn[number] for number in chosen)
@@ -45,7 +60,7 @@ def _problem(row: Mapping[str, Any], outcome: ProblemOutcome) -> ShownProblem:
         id=outcome.id,
         family=outcome.family,
         problem=row["doc"]["problem"],
-        prompt=row["arguments"][0][0],
+        prompt=head + _asked(row) + tail,
         gold=row["doc"]["answer"],
         n=outcome.n,
         correct=outcome.correct,

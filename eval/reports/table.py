@@ -64,11 +64,11 @@ def _add_points(table: Table, parts: list[Mapping[str, Any]]) -> None:
 
 def _cell(point: Mapping[str, Any]) -> str:
     interval = "" if point["ci95"] is None else " [{:.0f}-{:.0f}]".format(*(100 * end for end in point["ci95"]))
-    return _percent(point["mean"]) + interval
+    # Five columns then fit into 80 characters.
+    return _percent(point["mean"]) + interval.replace(" [100-100]", "")
 
 
 def _percent(value: float | None) -> str:
-    # "100", not "100.0": five columns then fit into 80 characters.
     return "undefined" if value is None else f"{100 * value:.1f}".replace("100.0", "100")
 
 

@@ -93,8 +93,7 @@ class SamplingLM(LM):
         asked = collect(requests)
         for question in asked:
             question.check()
-            prompt = Prompt(self.encoder.encode(question.text), (), question.decoding.temperature)
-            self.engine.check([prompt], question.decoding.max_new_tokens)
+            self._check_length(question)
         texts: list[str] = []
         with ExitStack() as stack:
             if self.store is not None:
@@ -179,6 +178,13 @@ class SamplingLM(LM):
     def get_model_info(self) -> dict[str, Any]:
         """What lm-eval writes into `config` of its results."""
         return {"model_dtype": self.dtype, "sample_seed": self.seed}
+
+    def _check_length(self, question: Asked) -> None:
+        prompt = Prompt(self.encoder.encode(question.text), (), question.decoding.temperature)
+        try:
+            self.engine.check([prompt], question.decoding.max_new_tokens)
+        except ValueError as error:
+            raise ValueError(f"{question.task}: {error} (it begins {question.text[:60]!r})") from None
 
     def _sample(
         self, wave: Sequence[tuple[Asked, Sequence[Place]]], decoding: Decoding

@@ -124,6 +124,7 @@ def test_equal_spelling_is_equal_whatever_it_means() -> None:
     assert literal_verdict("no solution", "no  solution.") is True
     assert literal_verdict("12", "1 2") is None
     assert literal_verdict("2^{10}", "1024") is None
+    assert literal_verdict("1/3", "9" * 380) is False
 
 
 def test_rewards() -> None:
