@@ -10,7 +10,6 @@ import click
 from aepo_rllib.cli.errors import input_errors
 from aepo_rllib.cli.quiet import quiet_libraries
 
-
 SHOWN_PROMPT_CHARS = 400
 
 

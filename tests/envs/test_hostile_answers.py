@@ -256,3 +256,19 @@ def test_killed_workers_in_a_storm_cost_no_ordinary_answer_its_verdict() -> None
     assert Verdict.CORRECT not in during[: len(hostile)]
     assert during[len(hostile) :][: len(rows)] == expected
     assert after == expected
+
+
+@pytest.mark.parametrize("rule", ["math-percent", "math-numeric", "qwen2.5-math"])
+def test_the_other_rules_stand_the_storm_too(rule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No rule fails on an answer: what it cannot read or evaluate is wrong, or out of time."""
+    monkeypatch.chdir(tmp_path)
+    pairs = QUICK[::15]
+    problems = [Problem(id=str(i), text="", answer=gold, verifier=rule) for i, (gold, _) in enumerate(pairs)]
+    with Grader(workers=2, deadline_s=DEADLINE_S) as grader:
+        seen = Counter(
+            grade.verdict for grade in grader.grade_batch(problems, [rf"\boxed{{{answer}}}" for _, answer in pairs])
+        )
+    assert sum(seen.values()) == len(pairs)
+    assert seen[Verdict.CRASHED] == 0
+    assert seen[Verdict.TIMED_OUT] <= max(2, 2 * TIMED_OUT_SHARE * len(pairs))
+    assert not list(tmp_path.iterdir())
