@@ -41,7 +41,7 @@ def test_a_grader_that_cannot_judge_stops_the_run(ray_cluster):
     algo = config.evaluation(evaluation_interval=None).build_algo()
     try:
         runner = algo.env_runner
-        runner.encoder.decode = lambda token_ids: "\\boxed{\\frac{4}{3}}"  # not an integer, so math-verify is asked
+        runner.encoder.decode = lambda token_ids: "\\boxed{\\sqrt{2}}"  # not a plain number, so math-verify is asked
         with pytest.raises(UnjudgedError, match="max_unjudged_share=20%"):
             algo.train()
     finally:

@@ -6,6 +6,7 @@ learner's module.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
@@ -30,8 +31,9 @@ from aepo_rllib.rollout import (
     make_engine,
 )
 
-ENGINES_UNDER_TEST = ["transformers"]
-SMALL_WAVES: dict[str, dict[str, Any]] = {"transformers": {"max_rows": 5}}
+HAS_VLLM = importlib.util.find_spec("vllm") is not None
+ENGINES_UNDER_TEST = ["transformers", pytest.param("vllm", marks=pytest.mark.skipif(not HAS_VLLM, reason="no vLLM"))]
+SMALL_WAVES: dict[str, dict[str, Any]] = {"transformers": {"max_rows": 5}, "vllm": {"max_num_seqs": 5}}
 """Options that make an engine sample few completions at a time."""
 TOLERANCE = 1e-4
 EOS = 1
