@@ -80,11 +80,26 @@ def check_model(model: str) -> int | None:
         ModelError: as `load_tokenizer` and `load_model`.
     """
     load_tokenizer(model)
-    try:
-        config = AutoConfig.from_pretrained(resolve_model(model), trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"cannot read model {model!r}: {_first_line(error)}") from error
-    return getattr(config, "max_position_embeddings", None)
+    return context_length(model)
+
+
+def context_length(model: str) -> int | None:
+    """Most tokens that a model reads at a time, None where its configuration does not say.
+
+    Raises:
+        ModelError: the configuration cannot be read.
+    """
+    return getattr(_config(model), "max_position_embeddings", None)
+
+
+def state_names(model: str) -> set[str]:
+    """Names of all weights in a model's state dict, from its configuration alone.
+
+    Raises:
+        ModelError: the configuration cannot be read.
+    """
+    with torch.device("meta"):
+        return set(AutoModelForCausalLM.from_config(_config(model), trust_remote_code=False).state_dict())
 
 
 def as_tensors(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
@@ -105,6 +120,13 @@ def stop_ids(model: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
         configured = None
     ids = configured if isinstance(configured, list) else [configured]
     return sorted({int(token) for token in [*ids, tokenizer.eos_token_id] if token is not None})
+
+
+def _config(model: str) -> Any:
+    try:
+        return AutoConfig.from_pretrained(resolve_model(model), trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read model {model!r}: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:

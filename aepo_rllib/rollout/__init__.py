@@ -21,7 +21,10 @@ __all__ = [
     "make_engine",
 ]
 
-ENGINES = {"transformers": "aepo_rllib.rollout.transformers:TransformersEngine"}
+ENGINES = {
+    "transformers": "aepo_rllib.rollout.transformers:TransformersEngine",
+    "vllm": "aepo_rllib.rollout.vllm:VLLMEngine",
+}
 """Engine classes by name, imported when chosen."""
 
 

@@ -102,6 +102,9 @@ class RolloutEngine(abc.ABC):
     reproducible: bool = False
     """Whether equal keys give equal completions, whatever else is in the batch."""
 
+    one_per_process: bool = False
+    """Whether a second engine in the same process has to wait until the first is closed."""
+
     context_length: int | None = None
     """Most tokens of prompt and completion together; None where the model sets no limit."""
 

@@ -46,11 +46,40 @@ def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+class Engines:
+    """Engines of one kind. Some allow one at a time in a process; opening the next then closes the one before."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._open: dict[str, RolloutEngine] = {}
+
+    def shared(self) -> RolloutEngine:
+        """An engine of the embedded model that nobody changes."""
+        if "shared" not in self._open:
+            self._open["shared"] = self.make("embedded")
+        return self._open["shared"]
+
+    def make(self, model: str, **options: Any) -> RolloutEngine:
+        """A fresh engine; the test closes it."""
+        if engine_class(self.name).one_per_process:
+            self.close()
+        return make_engine(self.name, model, **options)
+
+    def close(self) -> None:
+        while self._open:
+            self._open.popitem()[1].close()
+
+
 @pytest.fixture(scope="module")
-def engine(name: str) -> Iterator[RolloutEngine]:
-    engine = make_engine(name, "embedded")
-    yield engine
-    engine.close()
+def engines(name: str) -> Iterator[Engines]:
+    engines = Engines(name)
+    yield engines
+    engines.close()
+
+
+@pytest.fixture
+def engine(engines: Engines) -> RolloutEngine:
+    return engines.shared()
 
 
 @pytest.fixture(scope="module")
@@ -212,9 +241,9 @@ def test_entropy_and_variance_are_exact_and_those_of_the_policy(
 
 @pytest.mark.parametrize("model", [ABSOLUTE_POSITIONS, SLIDING_WINDOW])
 def test_padding_and_caches_are_right_for_other_architectures(
-    name: str, model: str, tiny_models: dict[str, str]
+    engines: Engines, model: str, tiny_models: dict[str, str]
 ) -> None:
-    engine = make_engine(name, tiny_models[model])
+    engine = engines.make(tiny_models[model])
     prompts = prompts_of([list(range(2, 14)), [5, 6, 7], [9]], samples=8)
     pairs = paired(prompts, sample(engine, prompts, max_new_tokens=20))
     recomputed = engine.log_probs([(prompt.token_ids, completion.token_ids.tolist()) for prompt, completion in pairs])
@@ -309,13 +338,12 @@ def test_order_does_not_matter(reproducible: RolloutEngine, prompt_ids: list) ->
 
 
 def test_the_number_of_completions_sampled_at_a_time_does_not_matter(
-    reproducible: RolloutEngine, name: str, prompt_ids: list
+    reproducible: RolloutEngine, engines: Engines, prompt_ids: list
 ) -> None:
-    small = make_engine(name, "embedded", **SMALL_WAVES[name])
     prompts = prompts_of(prompt_ids, samples=7)
-    for left, right in zip(
-        chain.from_iterable(sample(reproducible, prompts)), chain.from_iterable(sample(small, prompts)), strict=True
-    ):
+    many = sample(reproducible, prompts)
+    small = engines.make("embedded", **SMALL_WAVES[engines.name])
+    for left, right in zip(chain.from_iterable(many), chain.from_iterable(sample(small, prompts)), strict=True):
         assert_same(left, right)
     small.close()
 
@@ -421,14 +449,20 @@ def perturbed_model(scale: float = 0.05) -> Any:
     return model
 
 
-def test_new_weights_change_the_law_and_nothing_of_the_old_remains(name: str, prompt_ids: list, tmp_path: Any) -> None:
+def test_new_weights_change_the_law_and_nothing_of_the_old_remains(
+    engines: Engines, prompt_ids: list, tmp_path: Any
+) -> None:
     model = perturbed_model()
     model.save_pretrained(tmp_path)
-    fresh = make_engine(name, str(tmp_path))
-    updated = make_engine(name, "embedded")
     prompts = prompts_of(prompt_ids)
-    old = sample(updated, prompts)  # also fills whatever the engine may cache
-    sequences = [(prompt.token_ids, completion.token_ids.tolist()) for prompt, completion in paired(prompts, old)]
+    old_pairs = paired(prompts, sample(engines.shared(), prompts))
+    sequences = [(prompt.token_ids, completion.token_ids.tolist()) for prompt, completion in old_pairs]
+    fresh = engines.make(str(tmp_path))
+    expected_logp, expected_pairs = fresh.log_probs(sequences), paired(prompts, sample(fresh, prompts))
+    fresh.close()
+
+    updated = engines.make("embedded")
+    sample(updated, prompts)  # fills whatever the engine may cache
     old_logp = updated.log_probs(sequences)
     assert updated.weights_version == 0
 
@@ -437,21 +471,20 @@ def test_new_weights_change_the_law_and_nothing_of_the_old_remains(name: str, pr
     assert updated.weights_version == 7
     new_logp = updated.log_probs(sequences)
     assert max(np.abs(new - before).max() for new, before in zip(new_logp, old_logp, strict=True)) > 0.1
-    for new, expected in zip(new_logp, fresh.log_probs(sequences), strict=True):
+    for new, expected in zip(new_logp, expected_logp, strict=True):
         np.testing.assert_allclose(new, expected, atol=1e-5)
     new_pairs = paired(prompts, sample(updated, prompts))
-    for (_, left), (_, right) in zip(new_pairs, paired(prompts, sample(fresh, prompts)), strict=True):
+    for (_, left), (_, right) in zip(new_pairs, expected_pairs, strict=True):
         if updated.reproducible:
             assert_same(left, right)
     logp_of_new = updated.log_probs([(prompt.token_ids, c.token_ids.tolist()) for prompt, c in new_pairs])
     for (_, completion), logp in zip(new_pairs, logp_of_new, strict=True):
         assert np.abs(completion.policy_logp - logp).max() < TOLERANCE
-    fresh.close()
     updated.close()
 
 
-def test_weights_in_place_are_copied_not_shared(name: str, prompt_ids: list) -> None:
-    engine, model = make_engine(name, "embedded"), perturbed_model()
+def test_weights_in_place_are_copied_not_shared(engines: Engines, prompt_ids: list) -> None:
+    engine, model = engines.make("embedded"), perturbed_model()
     engine.update_weights(model.state_dict().items(), version=1)
     sequences = [(prompt_ids[0], [5, 6])]
     (before,) = engine.log_probs(sequences)
@@ -463,8 +496,8 @@ def test_weights_in_place_are_copied_not_shared(name: str, prompt_ids: list) -> 
     engine.close()
 
 
-def test_weights_may_come_as_arrays(name: str, prompt_ids: list) -> None:
-    engine, model = make_engine(name, "embedded"), perturbed_model()
+def test_weights_may_come_as_arrays(engines: Engines, prompt_ids: list) -> None:
+    engine, model = engines.make("embedded"), perturbed_model()
     engine.update_weights(((name, tensor.numpy()) for name, tensor in model.state_dict().items()), version=1)
     ids = torch.tensor([[*prompt_ids[0], 5]])
     with torch.no_grad():
@@ -474,8 +507,8 @@ def test_weights_may_come_as_arrays(name: str, prompt_ids: list) -> None:
 
 
 @pytest.mark.parametrize("change", ["missing", "unknown"])
-def test_incomplete_or_unknown_weights_are_refused(name: str, change: str) -> None:
-    engine = make_engine(name, "embedded")
+def test_incomplete_or_unknown_weights_are_refused(engines: Engines, change: str) -> None:
+    engine = engines.make("embedded")
     state = dict(load_model("embedded").state_dict())
     if change == "missing":
         del state["model.norm.weight"]
@@ -520,5 +553,5 @@ def test_sleep_and_wake_change_nothing(engine: RolloutEngine, prompt_ids: list) 
 
 
 def test_unknown_engines_are_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="unknown rollout engine 'fast'; choose one of transformers"):
+    with pytest.raises(ValueError, match="unknown rollout engine 'fast'; choose one of transformers, vllm"):
         engine_class("fast")

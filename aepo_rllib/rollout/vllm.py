@@ -1,0 +1,231 @@
+"""`VLLMEngine`: vLLM's offline engine behind the interface, in the process that asks.
+
+Log-probs come in vLLM's "raw" mode: those of the policy at T = 1, whatever temperature and filters a completion was
+drawn with, which is what the objective's ratio needs. vLLM shows no logits, so there is no exact entropy, and no
+log-prob under the tempered law.
+
+Install it with `pip install aepo-rllib[vllm]` for CUDA; docs/vllm.md says how to get a build for the CPU.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from aepo_rllib.hf import ModelError, as_tensors, context_length, resolve_model, state_names
+from aepo_rllib.rollout.engine import NO_FILTERS, Completion, FinishReason, Prompt, RolloutEngine, SamplingFilters
+
+ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine in this process: weights reach it without being copied around
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # threads are Ray's to give, see OMP_NUM_THREADS
+}
+"""Set before vLLM is imported, unless the user has set them."""
+DTYPES = ("float32", "bfloat16", "float16")
+WORKER_EXTENSION = "aepo_rllib.rollout.vllm_worker.WeightUpdates"
+
+
+class VLLMEngine(RolloutEngine):
+    """Samples with vLLM.
+
+    Every completion is a request with a seed of its own, taken from its key, so that neither the batch nor its order
+    matters; prefix caching shares the prompt among them. (vLLM itself fans `n` out into single requests.)
+
+    Args:
+        model: Hugging Face folder or id.
+        dtype: "float32", "bfloat16" or "float16".
+        max_model_len: Most tokens of prompt and completion together; default the model's context.
+        max_num_seqs: Most completions at a time.
+        gpu_memory_utilization: Share of the GPU's memory that vLLM takes. Below 0.5 beside a learner.
+        tensor_parallel_size: GPUs that share the model.
+        enforce_eager: Without CUDA graphs: slower, but starts at once. Always so on the CPU.
+        seeded: Without, vLLM's own generator draws, `n` goes to it natively, and nothing is reproducible.
+
+    Raises:
+        aepo_rllib.hf.ModelError: the model cannot be read.
+        ImportError: vLLM is not installed.
+        ValueError: a dtype that vLLM does not know.
+    """
+
+    one_per_process = True
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        dtype: str = "float32",
+        max_model_len: int | None = None,
+        max_num_seqs: int = 256,
+        gpu_memory_utilization: float = 0.8,
+        tensor_parallel_size: int = 1,
+        enforce_eager: bool = False,
+        seeded: bool = True,
+    ) -> None:
+        if dtype not in DTYPES:
+            raise ValueError(f"vLLM computes in {', '.join(DTYPES)}, not in {dtype}")
+        self.context_length = min(filter(None, (context_length(model), max_model_len)), default=None)
+        self.seeded = self.reproducible = seeded
+        self._names = state_names(model)
+        vllm = _import_vllm()
+        on_cpu = vllm.platforms.current_platform.is_cpu()
+        self._can_sleep = not on_cpu
+        try:
+            self._llm = vllm.LLM(
+                model=resolve_model(model),
+                dtype=dtype,
+                max_model_len=self.context_length,
+                max_num_seqs=max_num_seqs,
+                # Prompts are never split: on the CPU a seeded request whose prompt was ends the engine (0.32).
+                enable_chunked_prefill=not on_cpu,
+                max_num_batched_tokens=max(self.context_length or 0, 8192) if on_cpu else None,
+                gpu_memory_utilization=gpu_memory_utilization,
+                tensor_parallel_size=tensor_parallel_size,
+                enforce_eager=enforce_eager or on_cpu,
+                enable_sleep_mode=self._can_sleep,
+                enable_prefix_caching=True,
+                logprobs_mode="raw_logprobs",
+                skip_tokenizer_init=True,
+                load_format="safetensors",
+                trust_remote_code=False,
+                worker_extension_cls=WORKER_EXTENSION,
+            )
+        except (OSError, ValueError) as error:
+            raise ModelError(f"vLLM cannot run model {model!r}: {str(error).strip().splitlines()[0]}") from error
+
+    @classmethod
+    def from_pretrained(cls, model: str, *, dtype: str = "float32", device: str = "cpu", **options: Any) -> VLLMEngine:
+        """See `RolloutEngine.from_pretrained`. vLLM takes the device that its build is for."""
+        return cls(model, dtype=dtype, **options)
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_new_tokens: int,
+        stop_ids: Sequence[int],
+        filters: SamplingFilters = NO_FILTERS,
+    ) -> list[list[Completion]]:
+        """See `RolloutEngine.generate`."""
+        self.check(prompts, max_new_tokens)
+        from vllm import SamplingParams
+
+        inputs, params = [], []
+        for prompt in prompts:
+            shared = {
+                "temperature": prompt.temperature,
+                "top_p": filters.top_p,
+                "top_k": filters.top_k,
+                "min_p": filters.min_p,
+                "max_tokens": max_new_tokens,
+                "stop_token_ids": list(stop_ids),
+                "ignore_eos": True,  # only stop_ids end a completion
+                "logprobs": 0,  # of the chosen token
+                "detokenize": False,
+            }
+            if self.seeded:
+                requests = [SamplingParams(**shared, seed=_seed(key)) for key in prompt.keys]
+            else:
+                requests = [SamplingParams(**shared, n=len(prompt.keys))] if prompt.keys else []
+            inputs += [{"prompt_token_ids": list(prompt.token_ids)}] * len(requests)
+            params += requests
+        outputs = self._llm.generate(inputs, params, use_tqdm=False) if inputs else []
+        drawn = (sample for output in outputs for sample in output.outputs)
+        return [
+            [_completion(next(drawn), exact_law=prompt.temperature == 1 and not filters) for _ in prompt.keys]
+            for prompt in prompts
+        ]
+
+    def update_weights(self, weights: Iterable[tuple[str, torch.Tensor]], *, version: int) -> None:
+        """See `RolloutEngine.update_weights`; cached prefixes of the old weights are dropped.
+
+        Raises:
+            ValueError: weights are missing or unknown; the old ones stay.
+            RuntimeError: vLLM would not drop its cache.
+        """
+        state = as_tensors(dict(weights))
+        if state.keys() != self._names:
+            missing, unknown = sorted(self._names - state.keys()), sorted(state.keys() - self._names)
+            raise ValueError(f"an update needs all weights of the model: missing {missing}, unknown {unknown}")
+        self._llm.collective_rpc("replace_weights", args=(list(state.items()),))
+        if not self._llm.reset_prefix_cache():
+            raise RuntimeError("vLLM did not drop the cached prefixes of the old weights")
+        self.weights_version = version
+
+    def log_probs(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[np.ndarray]:
+        """See `RolloutEngine.log_probs`. vLLM draws one token more, so a sequence must leave room for it."""
+        from vllm import SamplingParams
+
+        params = SamplingParams(max_tokens=1, temperature=1.0, prompt_logprobs=0, detokenize=False)
+        inputs = [{"prompt_token_ids": [*prompt, *completion]} for prompt, completion in sequences]
+        outputs = self._llm.generate(inputs, params, use_tqdm=False) if inputs else []
+        return [
+            np.array(
+                [
+                    entry[token].logprob
+                    for entry, token in zip(output.prompt_logprobs[len(prompt) :], completion, strict=True)
+                ],
+                dtype=np.float32,
+            )
+            for (prompt, completion), output in zip(sequences, outputs, strict=True)
+        ]
+
+    def sleep(self) -> None:
+        """Give the GPU's memory back: weights go to the host, the cache is dropped."""
+        if self._can_sleep:
+            self._llm.sleep(level=1)
+
+    def wake(self) -> None:
+        """Undo `sleep`."""
+        if self._can_sleep:
+            self._llm.wake_up()
+
+    def close(self) -> None:
+        """Release everything."""
+        if hasattr(self, "_llm"):
+            from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
+
+            self._llm.llm_engine.engine_core.shutdown()
+            del self._llm
+            cleanup_dist_env_and_memory()
+
+
+def _import_vllm() -> Any:
+    """vLLM with its environment set, and its platform chosen."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        import vllm
+        import vllm.platforms
+    except ImportError as error:
+        raise ImportError(
+            f"engine 'vllm' needs vLLM, which cannot be imported ({error}); pip install 'aepo-rllib[vllm]', or see "
+            "docs/vllm.md for the CPU"
+        ) from error
+    return vllm
+
+
+def _seed(key: tuple[int, ...]) -> int:
+    """A request's seed: 63 bits of a digest of the key."""
+    digest = hashlib.sha256(repr(tuple(map(int, key))).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def _completion(sample: Any, *, exact_law: bool) -> Completion:
+    """vLLM's output as ours. At T = 1 without filters the law of the draw is the policy."""
+    logp = np.array(
+        [entry[token].logprob for entry, token in zip(sample.logprobs, sample.token_ids, strict=True)],
+        dtype=np.float32,
+    )
+    return Completion(
+        token_ids=np.array(sample.token_ids, dtype=np.int64),
+        policy_logp=np.minimum(logp, 0.0),
+        finish_reason=FinishReason.EOS if sample.finish_reason == "stop" else FinishReason.LENGTH,
+        behavior_logp=np.minimum(logp, 0.0) if exact_law else None,
+    )
