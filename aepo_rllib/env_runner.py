@@ -39,7 +39,18 @@ from aepo_rllib.envs.text_env import ACTION_SPACE, OBSERVATION_SPACE, PROBLEM_IN
 from aepo_rllib.hf import load_tokenizer, stop_ids
 from aepo_rllib.prompting import PromptEncoder
 from aepo_rllib.rl_module import CausalLMModule
-from aepo_rllib.rollout import Completion, FinishReason, Prompt, RolloutRequest, Stream, make_engine
+from aepo_rllib.rollout import (
+    Completion,
+    FinishReason,
+    Prompt,
+    RolloutEngine,
+    RolloutRequest,
+    Stream,
+    acquire_engine,
+    engine_class,
+    release_engine,
+)
+from aepo_rllib.weight_probe import Sequences
 
 SLOT, SAMPLE = "slot", "sample"
 """Keys of an episode's first info: which group of the batch it belongs to, and its place in the group."""
@@ -55,6 +66,8 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         self._envs: dict[int, gymnasium.vector.VectorEnv] = {}
         self._evaluation_cursor = 0
         self._seconds = _no_seconds()
+        self._engine: RolloutEngine | None = None
+        self._waiting_weights: tuple[dict[str, Any], int] | None = None
         self.make_env()
         self.make_module()
 
@@ -68,17 +81,36 @@ class TextEnvRunner(EnvRunner, Checkpointable):
 
     @override(EnvRunner)
     def make_module(self) -> None:
-        """Build tokenizer and rollout engine."""
-        config = self.config
-        # Beside remote runners the local one only waits; it has no GPU of its own.
-        samples = bool(self.worker_index) or not config.num_env_runners
-        device = "cuda" if samples and config.num_gpus_per_env_runner > 0 and torch.cuda.is_available() else "cpu"
-        tokenizer = load_tokenizer(config.model_path)
-        self.encoder = PromptEncoder(tokenizer, get_template(config.env_config.get("template", "plain")))
-        self.engine = make_engine(
-            config.engine, config.model_path, dtype=config.dtype, device=device, **config.engine_options
-        )
-        self.stop_ids = stop_ids(config.model_path, tokenizer)
+        """Load the tokenizer; the engine comes with the first use."""
+        tokenizer = load_tokenizer(self.config.model_path)
+        self.encoder = PromptEncoder(tokenizer, get_template(self.config.env_config.get("template", "plain")))
+        self.stop_ids = stop_ids(self.config.model_path, tokenizer)
+
+    @property
+    def engine(self) -> RolloutEngine:
+        """The rollout engine, built when it is first needed: beside remote runners the local one may only wait."""
+        if self._engine is None:
+            config = self.config
+            on_gpu = config.num_gpus_per_env_runner > 0 and torch.cuda.is_available()
+            self._engine = acquire_engine(
+                engine_class(config.engine),
+                config.model_path,
+                dtype=config.dtype,
+                device="cuda" if on_gpu else "cpu",
+                **config.engine_options,
+            )
+            if self._waiting_weights is not None:
+                weights, version = self._waiting_weights
+                self._engine.update_weights(weights.items(), version=version)
+                self._waiting_weights = None
+        return self._engine
+
+    @property
+    def weights_version(self) -> int:
+        """Version of the weights that the next sample is drawn from."""
+        if self._waiting_weights is not None:
+            return self._waiting_weights[1]
+        return 0 if self._engine is None else self._engine.weights_version
 
     def rollout(self, request: RolloutRequest) -> list[SingleAgentEpisode]:
         """Sample and grade the request's groups: episodes slot by slot, sample by sample.
@@ -171,6 +203,10 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         if isinstance(self.env, MathTextVectorEnv):
             self.env.grader.probe()
 
+    def log_probs(self, sequences: Sequences) -> list[np.ndarray]:
+        """log pi of given completions, from the engine."""
+        return self.engine.log_probs(sequences)
+
     def take_seconds(self) -> dict[str, float]:
         """Seconds spent in the rollout engine and in the environment since the last call."""
         seconds, self._seconds = self._seconds, _no_seconds()
@@ -189,9 +225,9 @@ class TextEnvRunner(EnvRunner, Checkpointable):
 
     @override(EnvRunner)
     def assert_healthy(self) -> None:
-        """Raise unless environment and engine exist."""
+        """Raise unless environment and tokenizer exist."""
         assert self.env is not None
-        assert self.engine is not None
+        assert self.encoder is not None
 
     @override(Checkpointable)
     def get_state(
@@ -202,7 +238,7 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         **kwargs: Any,
     ) -> dict[str, Any]:
         """The weights' version. Nothing else is state: every completion's randomness comes from its key."""
-        return {WEIGHTS_SEQ_NO: self.engine.weights_version}
+        return {WEIGHTS_SEQ_NO: self.weights_version}
 
     @override(Checkpointable)
     def set_state(self, state: dict[str, Any] | ray.ObjectRef) -> None:
@@ -215,8 +251,11 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         if isinstance(module_state, ray.ObjectRef):
             module_state = ray.get(module_state)
         weights = CausalLMModule.hf_state(module_state[DEFAULT_MODULE_ID])
-        version = state.get(WEIGHTS_SEQ_NO, self.engine.weights_version + 1)
-        self.engine.update_weights(weights.items(), version=version)
+        version = state.get(WEIGHTS_SEQ_NO, self.weights_version + 1)
+        if self._engine is None:
+            self._waiting_weights = dict(weights), version
+        else:
+            self._engine.update_weights(weights.items(), version=version)
 
     @override(Checkpointable)
     def get_ctor_args_and_kwargs(self) -> tuple[tuple, dict[str, Any]]:
@@ -228,7 +267,9 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         """Close environments and engine."""
         for env in self._envs.values():
             env.close()
-        self.engine.close()
+        if self._engine is not None:
+            release_engine(self._engine)
+            self._engine = None
 
     def _vector_env(self, num_envs: int) -> gymnasium.vector.VectorEnv:
         """A vector environment of this size, kept for the next request of it."""

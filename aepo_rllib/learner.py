@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.learner import Learner
@@ -13,8 +14,10 @@ from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.utils.annotations import override
 
 from aepo_rllib import metrics
+from aepo_rllib.batching import Row, columns_of
 from aepo_rllib.columns import Columns
 from aepo_rllib.objectives import composed_loss, kl_k3, weighted_sum
+from aepo_rllib.weight_probe import Sequences
 
 
 class CausalLMLearner(TorchLearner):
@@ -58,6 +61,18 @@ class CausalLMLearner(TorchLearner):
         gradients = {ref: parameter.grad for ref, parameter in self._params.items() if parameter.grad is not None}
         self.apply_gradients(self.postprocess_gradients(gradients))
         return fwd_out, {DEFAULT_MODULE_ID: torch.stack(losses).sum()}, {}
+
+    @torch.no_grad()
+    def log_probs(self, sequences: Sequences) -> list[np.ndarray]:
+        """log pi of given completions under the present weights: an array (completion tokens,) for each."""
+        rows = [
+            Row(prompt, np.array(completion), np.zeros(len(completion), np.float32), 0.0, 0, 1.0)
+            for prompt, completion in sequences
+        ]
+        module = self.module[DEFAULT_MODULE_ID]
+        batch = {name: torch.from_numpy(column).to(self.device) for name, column in columns_of(rows).items()}
+        logp_NT = module.unwrapped().forward_train(batch)[Columns.POLICY_LOGP].float().cpu().numpy()
+        return [logp_T[: len(completion)] for logp_T, (_, completion) in zip(logp_NT, sequences, strict=True)]
 
     @contextlib.contextmanager
     def _alone(self, alone: bool) -> Iterator[None]:
@@ -103,7 +118,9 @@ class CausalLMLearner(TorchLearner):
         key = (DEFAULT_MODULE_ID, metrics.RATIO_MAX_DEVIATION)
         self.metrics.log_value(key, columns.pop("deviation").max(), reduce="max", window=1)
         sums = {name: column.sum() for name, column in columns.items()}
-        sums[metrics.KL_OLD_TO_NEW] = sums.pop("kl") / sums.pop("tokens").clamp_min(1)
+        tokens = sums.pop("tokens").clamp_min(1)
+        sums[metrics.KL_OLD_TO_NEW] = sums.pop("kl") / tokens
+        sums[metrics.LOGP_GAP] = sums.pop("gap") / tokens
         self.metrics.log_dict(sums, key=DEFAULT_MODULE_ID, window=1)
 
     @override(TorchLearner)
@@ -127,11 +144,13 @@ class _Movement(NamedTuple):
 
     Attributes:
         deviation: Largest |ratio - 1|.
+        gap: |log ratio|, summed over tokens.
         kl: k3 estimate of KL(old || new), summed over tokens.
         tokens: Their number.
     """
 
     deviation: torch.Tensor
+    gap: torch.Tensor
     kl: torch.Tensor
     tokens: torch.Tensor
 
@@ -139,7 +158,8 @@ class _Movement(NamedTuple):
 def _movement(logp_NT: torch.Tensor, old_logp_NT: torch.Tensor, mask_NT: torch.Tensor) -> _Movement:
     log_ratio_NT = torch.where(mask_NT, logp_NT - old_logp_NT, torch.zeros_like(logp_NT))
     kl_NT = kl_k3(torch.zeros_like(log_ratio_NT), log_ratio_NT)
-    return _Movement((log_ratio_NT.exp() - 1).abs().max(), kl_NT.sum(), mask_NT.sum())
+    deviation = (log_ratio_NT.exp() - 1).abs().max()
+    return _Movement(deviation, log_ratio_NT.abs().sum(), kl_NT.sum(), mask_NT.sum())
 
 
 def _split(batch: Mapping[str, torch.Tensor], size: int | None) -> list[dict[str, torch.Tensor]]:

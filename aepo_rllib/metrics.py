@@ -43,9 +43,14 @@ TEMPERATURE = "temperature"
 # Names of the learner.
 RATIO_MAX_DEVIATION = "ratio_max_deviation"
 KL_OLD_TO_NEW = "kl_old_to_new"
+LOGP_GAP = "logp_gap"
 SURPRISAL = "surprisal"
 GRADIENT_FINITE = "gradient_finite"
 FIRST_RATIO_MAX_DEVIATION = "first_ratio_max_deviation"
+MISMATCH_GAP = "mismatch_logp_gap"
+MISMATCH_KL = "mismatch_kl"
+PROBE_MEAN_GAP = "probe_mean_gap"
+PROBE_LARGEST_GAP = "probe_largest_gap"
 
 # Names inside "throughput".
 COMPLETIONS_PER_SECOND = "completions_per_second"
@@ -161,11 +166,16 @@ DOCUMENTED: list[Documented] = [
     Documented(f"{CONTROL}/{HOT_SHARE}", "0-1", "share of the last 50 steps with a temperature above 1", "0.2-0.9 once the target is reached", "the dial only cools: it is settling, or at its stop"),
     Documented(f"{CONTROL}/{STUCK}", "0 or 1", "whether the temperature stays at one bound while the entropy stays off its target (a warning says what to change)", "0", "the dial has room"),
     Documented(f"{UPDATE}/{FIRST_RATIO_MAX_DEVIATION}", "1", "largest |pi/pi_old - 1| over tokens in the first optimizer step of a batch", "below 1e-3 in float32", "the learner reproduces the engine exactly, or no row carried gradient"),
+    Documented(f"{UPDATE}/{MISMATCH_GAP}", "nats/token", "mean |log pi_learner - log pi_engine| of the sampled tokens, in the first optimizer step of a batch: the mismatch of training and inference", "below 1e-4 in float32, below 0.05 in 16 bit", "no row carried gradient"),
+    Documented(f"{UPDATE}/{MISMATCH_KL}", "nats/token", "k3 estimate of KL(pi_engine || pi_learner) over the same tokens", "below 1e-6 in float32, below 1e-2 in 16 bit", "no row carried gradient"),
+    Documented(f"{UPDATE}/{PROBE_MEAN_GAP}", "nats/token", "mean |log pi_engine - log pi_learner| on the probe after the weight update, worst env runner; only where a probe is asked (`probe_rows`)", "below 1e-4 in float32", "the engine computes just as the learner"),
+    Documented(f"{UPDATE}/{PROBE_LARGEST_GAP}", "nats", "largest |log pi_engine - log pi_learner| of a probe token, worst env runner", "below 1e-3 in float32", "likewise"),
     Documented(f"{UPDATE}/{SURPRISAL}", "nats/token", "minus the T = 1 log-prob of the main rows during the update, aggregated as the loss is, mean of the optimizer steps; only with `skip_flat_rows=False`", "close to main/sampled_surprisal", "deterministic policy"),
     Documented(f"{UPDATE}/{TRAINED_ROWS}", "rows", "completions that went through the learner's forward pass", "a fair share of the batch", "no gradient at all in this step"),
     Documented(f"{LEARNER}/{loss_of('main')}", "nats", "the GRPO term, aggregated as configured", "near 0 at first, as advantages have mean 0", "no row carried gradient"),
     Documented(f"{LEARNER}/{loss_of('tempered')}", "nats", "alpha times the REINFORCE term", "positive: minus a log-prob", "no positives, composition='replace', or GRPO (then absent)"),
     Documented(f"{LEARNER}/{RATIO_MAX_DEVIATION}", "1", "largest |pi/pi_old - 1| over trained tokens", "below a few units", "one optimizer step per batch"),
+    Documented(f"{LEARNER}/{LOGP_GAP}", "nats/token", "mean |log pi - log pi_old| over trained tokens", "below 0.1", "one optimizer step per batch"),
     Documented(f"{LEARNER}/{KL_OLD_TO_NEW}", "nats/token", "k3 estimate of KL(old || new) over trained tokens", "below 0.01", "one optimizer step per batch"),
     Documented(f"{LEARNER}/gradients_default_optimizer_global_norm", "1", "norm of the gradient before clipping", "stable", "no row carried gradient"),
     Documented(f"{LEARNER}/default_optimizer_learning_rate", "1", "learning rate", "as configured", "nothing is learned"),

@@ -56,6 +56,7 @@ CHECKPOINT_COPIES = 5
     metavar="N",
     help="Ray actors that learn; 0 learns in this process.  [default: 0]",
 )
+@click.option("--engine", metavar="NAME", help="Rollout engine: transformers or vllm.  [default: transformers]")
 @click.option("--seed", type=int, metavar="N", help="Seed of problems and completions.  [default: 0]")
 @click.option(
     "--output",
@@ -153,6 +154,7 @@ def _values(options: dict[str, Any]) -> dict[str, Any]:
         "batch_size",
         "group_size",
         "num_env_runners",
+        "engine",
         "num_learners",
         "seed",
         "target_entropy",

@@ -63,7 +63,7 @@ class AEPOConfig(GRPOConfig):
         self.temperature_low, self.temperature_high = 0.8, 1.2
         self.heat_at_target = False
         self.temperature = 1.0
-        self.entropy_source = metrics.EXACT_ENTROPY
+        self.entropy_source: str | None = None
         self.entropy_window = 1
         self.entropy_lag = 0
         self.initial_entropy: float | None = None
@@ -84,7 +84,7 @@ class AEPOConfig(GRPOConfig):
         temperature_high: float = NotProvided,
         heat_at_target: bool = NotProvided,
         temperature: float = NotProvided,
-        entropy_source: str = NotProvided,
+        entropy_source: str | None = NotProvided,
         entropy_window: int = NotProvided,
         entropy_lag: int = NotProvided,
         initial_entropy: float | None = NotProvided,
@@ -107,7 +107,8 @@ class AEPOConfig(GRPOConfig):
             heat_at_target: Whether the switch heats when entropy equals its target (the authors' code does).
             temperature: Of the tempered stream, for controller="constant".
             entropy_source: "exact_entropy" or "sampled_surprisal" of this batch's T = 1 completions, or
-                "update_surprisal", that of the previous batch while it was learned from (the authors' code).
+                "update_surprisal", that of the previous batch while it was learned from (the authors' code). None is
+                the exact entropy, and the sampled surprisal where the engine sees no logits.
             entropy_window: The controller reads the mean of this many batches' entropies.
             entropy_lag: 0 reads up to this batch's entropy, 1 up to the previous batch's.
             initial_entropy: What is read where no batch has been measured yet; None for a first step at T = 1.
@@ -194,9 +195,16 @@ class AEPOConfig(GRPOConfig):
         """How many of a batch's prompts are sampled again."""
         return math.ceil(self.tempered_share * self.batch_size)
 
+    def measured_entropy(self) -> str:
+        """The entropy source in effect: without a choice the exact entropy, where the engine sees logits."""
+        exact = engine_class(self.engine).exact_entropy
+        return self.entropy_source or (metrics.EXACT_ENTROPY if exact else metrics.SAMPLED_SURPRISAL)
+
     def _validate_entropy_source(self) -> None:
         if not (isinstance(self.entropy_window, int) and self.entropy_window >= 1):
             raise ValueError(f"entropy_window={self.entropy_window!r} must be a whole number of at least 1")
+        if self.entropy_source is None:
+            return
         if self.entropy_source == metrics.EXACT_ENTROPY and not engine_class(self.engine).exact_entropy:
             raise ValueError(
                 f"entropy_source={self.entropy_source!r} needs logits, which engine={self.engine!r} does not give; "
@@ -211,7 +219,7 @@ class AEPOConfig(GRPOConfig):
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "controller": ("switch", "proportional", "constant"),
-    "entropy_source": (metrics.EXACT_ENTROPY, metrics.SAMPLED_SURPRISAL, metrics.UPDATE_SURPRISAL),
+    "entropy_source": (None, metrics.EXACT_ENTROPY, metrics.SAMPLED_SURPRISAL, metrics.UPDATE_SURPRISAL),
     "entropy_lag": (0, 1),
     "positive_rule": tuple(WEIGHT_RULES),
     "composition": ("add", "replace"),
@@ -267,7 +275,7 @@ class AEPO(GRPO):
         """What the controller is shown: the mean entropy of the latest batches in nats per token, None before any."""
         config = self.config
         lagging = config.entropy_source == metrics.UPDATE_SURPRISAL
-        measured = self.update_surprisal if lagging else main.entropy(config.entropy_source)
+        measured = self.update_surprisal if lagging else main.entropy(config.measured_entropy())
         latest = self.entropies if measured is None else [*self.entropies, measured]
         self.latest_entropies = latest[-config.entropy_window - config.entropy_lag :]
         shown = self.latest_entropies[: len(self.latest_entropies) - config.entropy_lag][-config.entropy_window :]

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.core.learner.training_data import TrainingData
@@ -33,6 +34,7 @@ from aepo_rllib.groups import Groups, problem_of
 from aepo_rllib.problem_order import problems_of_step
 from aepo_rllib.rl_module import CausalLMModule
 from aepo_rllib.rollout import RolloutRequest, Stream, engine_class
+from aepo_rllib.weight_probe import Sequences, check_gaps, choose_probe, measure_gap
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +70,8 @@ class TextRL(Algorithm):
         self.update_surprisal: float | None = None
         """Surprisal per token of the last batch's main rows during its update, aggregated as their loss is; None
         before the first update and where flat rows are skipped: the rest would be no mean over all rows."""
+        self.probe: Sequences = []
+        """What is asked of engines and learner after every weight update; chosen from the first batch."""
         self.updating = False
         """True from a batch's first optimizer step until its training step is counted: the weights are of no step."""
         self.on_episodes: Callable[[Stream, Groups], None] | None = None
@@ -160,6 +164,8 @@ class TextRL(Algorithm):
         """
         config = self.config
         learners = max(config.num_learners, 1)
+        if not self.probe and config.probe_count():
+            self.probe = choose_probe([row for group in streams[0] for row in group], config.probe_count())
         steps = deal(
             streams,
             updates=config.updates_per_batch,
@@ -180,7 +186,7 @@ class TextRL(Algorithm):
                     raise
                 surprisals.append(figures[metrics.SURPRISAL])
                 if update == 0:
-                    self._check_first_ratio(figures[metrics.RATIO_MAX_DEVIATION])
+                    self._check_first_ratio(figures)
         rows = sum(len(rows) for shares in steps for rows in shares)
         self.log(metrics.UPDATE, {metrics.TRAINED_ROWS: rows})
         if not config.skip_flat_rows:
@@ -191,7 +197,7 @@ class TextRL(Algorithm):
         """One optimizer step on the rows of every learner.
 
         Returns:
-            Surprisal and largest ratio deviation of this very step. (What RLlib's metrics show of a learner is the mean
+            Surprisal and movement of the policy of this very step. (What RLlib's metrics show of a learner is the mean
             over all optimizer steps of the batch.)
         """
         batches = [_train_batch(rows) for rows in shares]
@@ -199,23 +205,28 @@ class TextRL(Algorithm):
         sampled = self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0)
         results = self.learner_group.update(training_data=data, timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: sampled})
         self.metrics.aggregate(results, key=LEARNER_RESULTS)
-        surprisals, deviations, finite = (
-            [float(result[DEFAULT_MODULE_ID][name].peek()) for result in results]
-            for name in (metrics.SURPRISAL, metrics.RATIO_MAX_DEVIATION, metrics.GRADIENT_FINITE)
-        )
-        if not all(finite):
+        figures = {
+            name: np.array([float(result[DEFAULT_MODULE_ID][name].peek()) for result in results])
+            for name in _STEP_FIGURES
+        }
+        if not figures[metrics.GRADIENT_FINITE].all():
             ids = sorted({row.problem_id for rows in shares for row in rows})
             raise NonFiniteError(
                 f"an update of training step {self.train_steps + 1} was refused before the optimizer, because its "
                 f"gradient is not finite; its problems: {', '.join(ids[:IDS_SHOWN])}{' ...' * (len(ids) > IDS_SHOWN)}"
             )
-        return {
-            metrics.SURPRISAL: sum(surprisals) / len(surprisals),
-            metrics.RATIO_MAX_DEVIATION: max(deviations),
-        }
+        return {name: float(over_learners(figures[name])) for name, over_learners in _STEP_FIGURES.items()}
 
-    def _check_first_ratio(self, deviation: float) -> None:
-        self.log(metrics.UPDATE, {metrics.FIRST_RATIO_MAX_DEVIATION: deviation})
+    def _check_first_ratio(self, figures: dict[str, float]) -> None:
+        deviation = figures[metrics.RATIO_MAX_DEVIATION]
+        self.log(
+            metrics.UPDATE,
+            {
+                metrics.FIRST_RATIO_MAX_DEVIATION: deviation,
+                metrics.MISMATCH_GAP: figures[metrics.LOGP_GAP],
+                metrics.MISMATCH_KL: figures[metrics.KL_OLD_TO_NEW],
+            },
+        )
         allowed = self.config.allowed_ratio_deviation()
         if not deviation <= allowed:
             raise RatioError(
@@ -228,6 +239,22 @@ class TextRL(Algorithm):
         """Bring the learner's weights to the env runners."""
         with self._timed(metrics.SYNC_SECONDS):
             self._send_weights(self.env_runner_group)
+            if self.probe:
+                self._ask_probe()
+
+    def _ask_probe(self) -> None:
+        """Compare the engines' log-probs of the probe with the learner's.
+
+        Raises:
+            ProbeError: an engine samples from other weights.
+        """
+        probe = self.probe
+        (first, *_) = self.learner_group.foreach_learner(lambda learner: learner.log_probs(probe))
+        learner = first.get() if hasattr(first, "get") else first
+        gaps = [measure_gap(learner, engine) for engine in self._each_sampler(lambda runner: runner.log_probs(probe))]
+        largest, mean = max(gap.largest for gap in gaps), max(gap.mean for gap in gaps)
+        self.log(metrics.UPDATE, {metrics.PROBE_LARGEST_GAP: largest, metrics.PROBE_MEAN_GAP: mean})
+        check_gaps(gaps, allowed=self.config.allowed_ratio_deviation(), step=self.train_steps + 1)
 
     def _send_weights(self, env_runner_group: EnvRunnerGroup) -> None:
         env_runner_group.sync_weights(
@@ -270,12 +297,13 @@ class TextRL(Algorithm):
         yield
         self.metrics.log_value((metrics.THROUGHPUT, name), time.perf_counter() - started, reduce="sum")
 
-    def _each_sampler(self, method: str) -> list[Any]:
-        """Call a method of every env runner that samples: the remote ones, or else the local one."""
+    def _each_sampler(self, ask: str | Callable[[Any], Any]) -> list[Any]:
+        """Call a method or function of every env runner that samples: the remote ones, or else the local one."""
         group = self.env_runner_group
         if group.num_remote_env_runners():
-            return group.foreach_env_runner(method, local_env_runner=False)
-        return [getattr(group.local_env_runner, method)()]
+            return group.foreach_env_runner(ask, local_env_runner=False)
+        runner = group.local_env_runner
+        return [getattr(runner, ask)() if isinstance(ask, str) else ask(runner)]
 
     @property
     def run_seed(self) -> int:
@@ -353,6 +381,16 @@ class TextRL(Algorithm):
                 "template": self.config.env_config.get("template", "plain"),
             },
         )
+
+
+_STEP_FIGURES: dict[str, Callable[[np.ndarray], Any]] = {
+    metrics.SURPRISAL: np.mean,
+    metrics.RATIO_MAX_DEVIATION: np.max,
+    metrics.LOGP_GAP: np.mean,
+    metrics.KL_OLD_TO_NEW: np.mean,
+    metrics.GRADIENT_FINITE: np.min,
+}
+"""What is read of one optimizer step, and how it is joined over learners."""
 
 
 def _check_rewards(groups: Groups) -> None:

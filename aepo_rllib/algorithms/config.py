@@ -24,6 +24,7 @@ from aepo_rllib.objectives import AGGREGATIONS, Component
 from aepo_rllib.rl_module import CausalLMModule
 from aepo_rllib.rollout import SamplingFilters
 from aepo_rllib.rollout import engine_class as find_engine_class
+from aepo_rllib.weight_probe import PROBE_ROWS
 
 
 class TextRLConfig(AlgorithmConfig):
@@ -38,6 +39,7 @@ class TextRLConfig(AlgorithmConfig):
         # Sampling.
         self.engine = "transformers"
         self.engine_options: dict[str, Any] = {}
+        self.probe_rows: int | None = None
         self.max_new_tokens = 64
         self.top_p, self.top_k, self.min_p = 1.0, 0, 0.0
         self.ignore_filters_in_ratio = False
@@ -127,6 +129,7 @@ class TextRLConfig(AlgorithmConfig):
         *,
         engine: str = NotProvided,
         engine_options: dict[str, Any] = NotProvided,
+        probe_rows: int | None = NotProvided,
         max_new_tokens: int = NotProvided,
         top_p: float = NotProvided,
         top_k: int = NotProvided,
@@ -139,6 +142,9 @@ class TextRLConfig(AlgorithmConfig):
         Args:
             engine: Name of the rollout engine.
             engine_options: Its own options.
+            probe_rows: So many completions are asked of engines and learner after every weight update; where their
+                log-probs differ by more than `ratio_tolerance`, the run stops. None asks 4 of an engine that has a
+                model implementation of its own (vLLM), else 0: the first ratio of a batch tells as much.
             max_new_tokens: Longest completion in tokens, EOS included.
             top_p, top_k, min_p: Filters of the sampling law. The ratio is taken against the unfiltered policy, so
                 they are refused, unless
@@ -151,6 +157,7 @@ class TextRLConfig(AlgorithmConfig):
         return self._set(
             engine=engine,
             engine_options=engine_options,
+            probe_rows=probe_rows,
             max_new_tokens=max_new_tokens,
             top_p=top_p,
             top_k=top_k,
@@ -210,6 +217,12 @@ class TextRLConfig(AlgorithmConfig):
             adam_betas=adam_betas,
             ratio_tolerance=ratio_tolerance,
         )
+
+    def probe_count(self) -> int:
+        """The number behind `probe_rows`."""
+        if self.probe_rows is not None:
+            return self.probe_rows
+        return PROBE_ROWS if find_engine_class(self.engine).own_model else 0
 
     def allowed_ratio_deviation(self) -> float:
         """The bound behind `ratio_tolerance`."""

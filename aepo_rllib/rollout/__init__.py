@@ -7,6 +7,7 @@ from typing import Any
 
 from aepo_rllib.rollout.engine import Completion, FinishReason, Prompt, RolloutEngine, SamplingFilters
 from aepo_rllib.rollout.request import RolloutRequest, Stream
+from aepo_rllib.rollout.shared import acquire_engine, release_engine
 
 __all__ = [
     "ENGINES",
@@ -17,8 +18,10 @@ __all__ = [
     "RolloutRequest",
     "SamplingFilters",
     "Stream",
+    "acquire_engine",
     "engine_class",
     "make_engine",
+    "release_engine",
 ]
 
 ENGINES = {

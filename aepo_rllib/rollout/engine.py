@@ -102,6 +102,9 @@ class RolloutEngine(abc.ABC):
     reproducible: bool = False
     """Whether equal keys give equal completions, whatever else is in the batch."""
 
+    own_model: bool = False
+    """Whether it computes with an implementation of the model other than the learner's."""
+
     one_per_process: bool = False
     """Whether a second engine in the same process has to wait until the first is closed."""
 

@@ -54,7 +54,7 @@ class VLLMEngine(RolloutEngine):
         ValueError: a dtype that vLLM does not know.
     """
 
-    one_per_process = True
+    own_model = one_per_process = True
 
     def __init__(
         self,
