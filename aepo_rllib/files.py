@@ -33,7 +33,7 @@ def claimed(folder: Path) -> Iterator[None]:
 
 def write_atomically(file: Path, text: str) -> None:
     """Replace a file as a whole, or not at all."""
-    temporary = file.with_name(f".{file.name}.tmp")
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     with temporary.open("w", encoding="utf-8") as handle:
         handle.write(text)
         handle.flush()

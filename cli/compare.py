@@ -48,7 +48,7 @@ def compare_command(folders: tuple[Path, ...], output: Path | None, **options: A
 
     with input_errors():
         comparisons = compare(read_evaluations(folders), **options)
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     for comparison in comparisons:
         console.print(comparison_table(comparison))
     if output is not None:

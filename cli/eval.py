@@ -137,7 +137,7 @@ def eval_command(model_or_run: str, **options: Any) -> None:
     from aepo_rllib.eval.checks import check_sampling, check_suites
     from aepo_rllib.eval.target import find_target
 
-    notes = Console(stderr=True, highlight=False)
+    notes = Console(stderr=True, highlight=False, markup=False)
     with input_errors():
         target = find_target(model_or_run)
         check_suites(options["suites"])
@@ -155,7 +155,11 @@ def eval_command(model_or_run: str, **options: Any) -> None:
         notes.print(f"{target.model}, prompt template {template or 'of each suite'}; samples in {output}", style="dim")
         from aepo_rllib.eval.run import evaluate_model
 
-        summary = evaluate_model(target.model, output=output, **options | {"template": template})
+        try:
+            summary = evaluate_model(target.model, output=output, **options | {"template": template})
+        except KeyboardInterrupt:
+            notes.print(f"stopped; what was sampled is kept in {output}, and the same command goes on from there")
+            raise SystemExit(130) from None
     show(summary, output)
 
 
@@ -193,11 +197,11 @@ def show(summary: dict[str, Any], output: Path) -> None:
 
     from aepo_rllib.eval.reports.table import group_table, suite_table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     for suite, scores in summary["suites"].items():
         console.print(suite_table(suite, scores))
         first = summary["evaluation"]["first_prompts"].get(suite, "")
-        console.print(f"first prompt: {first[:SHOWN_PROMPT_CHARS]!r}", style="dim", markup=False)
+        console.print(f"first prompt: {first[:SHOWN_PROMPT_CHARS]!r}", style="dim")
     for group, scores in summary["groups"].items():
         console.print(group_table(group, scores, summary["suites"]))
     click.echo(f"reports: {output}")

@@ -14,19 +14,28 @@ from aepo_rllib.cli.quiet import quiet_libraries
 
 @click.command("regrade")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--grader", metavar="NAME", help="How answers are judged.  [default: as before]")
+@click.option("--grader", metavar="NAME", help="How answers are judged.  [default: as last time]")
 @click.option("--n", type=click.IntRange(min=1), metavar="N", help="Samples per problem.  [default: as before]")
 @click.option("--k", "ks", type=Ks(), help="Values of k, none above n.  [default: powers of two up to n]")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Folder for the reports.  [default: they replace those in DIR]",
+)
 def regrade_command(folder: Path, **options: Any) -> None:
     """Judge the stored samples of an evaluation again.
 
-    DIR is the output folder of `aepo eval`. Its reports are written anew; nothing is sampled, and the model is not
-    needed. An evaluation that was interrupted will do: where a problem has fewer than k samples, pass@k is undefined.
+    DIR is the output folder of `aepo eval`, or a run folder with one in it. Its reports are written anew; nothing is
+    sampled, and the model is not needed, only the problems. An evaluation that was interrupted will do: where a problem
+    has fewer than k samples, pass@k is undefined.
 
     \b
     Examples:
       aepo regrade eval-embedded
-      aepo regrade runs/aepo/eval --grader qwen2.5-math
+      aepo regrade runs/aepo --grader qwen2.5-math -o lenient
+      aepo compare runs/aepo lenient
     """
     from aepo_rllib.envs.grading import get_verifier
 
@@ -34,7 +43,9 @@ def regrade_command(folder: Path, **options: Any) -> None:
         if options["grader"]:
             get_verifier(options["grader"])
         quiet_libraries()
+        from aepo_rllib.eval.plan import PLAN, report_folder
         from aepo_rllib.eval.run import regrade
 
+        folder = report_folder(folder, PLAN)
         summary = regrade(folder, **options)
-    show(summary, folder)
+    show(summary, options["output"] or folder)

@@ -60,7 +60,7 @@ def _show(names: tuple[str, ...]) -> None:
         judged = "" if suite.members else str(suite.data.get("verifier", "each problem's own"))
         origin = "macro average of " + ", ".join(suite.members) if suite.members else suite.origin()
         table.add_row(name, suite.version, str(suite.problems or ""), judged, origin)
-    Console(highlight=False).print(table)
+    Console(highlight=False, markup=False).print(table)
 
 
 def _check(name: str) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from aepo_rllib.envs.grading.literals import as_integer, tidy
+from aepo_rllib.envs.grading.literals import as_rational, tidy
 
 DRAWS = 256
 """Random orders of the samples; their error in the mean over problems stays below the spread over problems."""
@@ -20,7 +20,7 @@ def spelling(answer: str) -> str:
 
     Equality of formulas is not looked for, as in other harnesses, so that the vote needs no knowledge of the answer.
     """
-    value = as_integer(answer)
+    value = as_rational(answer)
     return tidy(answer) if value is None else str(value)
 
 
@@ -54,12 +54,11 @@ def maj_at_k(answers: Sequence[str], correct: Sequence[bool], ks: Sequence[int],
 
 def _labels(answers: Sequence[str], correct: Sequence[bool]) -> tuple[np.ndarray, np.ndarray]:
     """The number of each sample's answer, -1 for none; and which answers are correct."""
-    numbers: dict[str, int] = {}
-    spellings = [spelling(answer) for answer in answers]
-    labels_S = np.array([numbers.setdefault(text, len(numbers)) if text else -1 for text in spellings], dtype=int)
-    correct_A = np.zeros(len(numbers), dtype=bool)
-    correct_A[labels_S[(labels_S >= 0) & np.asarray(correct, dtype=bool)]] = True
-    return labels_S, correct_A
+    # The verdict is part of a vote: where a percent sign matters, two spellings of one number may differ in it.
+    votes = [(spelling(answer), bool(right)) for answer, right in zip(answers, correct, strict=True)]
+    numbers: dict[tuple[str, bool], int] = {}
+    labels_S = np.array([numbers.setdefault(vote, len(numbers)) if vote[0] else -1 for vote in votes], dtype=int)
+    return labels_S, np.array([right for _, right in numbers], dtype=bool)
 
 
 def _share(labels_DS: np.ndarray, correct_A: np.ndarray) -> float:

@@ -144,7 +144,8 @@ def macro_average(
     se_K = np.sqrt(np.sum([curve.se**2 for curve in curves], axis=0)) / len(curves)
     draws = [bootstrap_means(table, resamples, seed + place) for place, table in enumerate(tables_SPK)]
     low_K, high_K = np.quantile(np.mean(draws, axis=0), [0.025, 0.975], axis=0)
-    return PassAtKCurve(tuple(ks), mean_K, se_K, low_K, high_K)
+    known_K = ~np.isnan(se_K)  # not with a suite of one problem, whose spread nobody knows
+    return PassAtKCurve(tuple(ks), mean_K, se_K, np.where(known_K, low_K, np.nan), np.where(known_K, high_K, np.nan))
 
 
 def bootstrap_means(values_PK: np.ndarray, resamples: int, seed: int) -> np.ndarray:

@@ -22,6 +22,7 @@ class Plan:
     Attributes:
         identity: What the samples depend on besides prompt and decoding (`SamplingLM.identity`).
         first_prompts: By suite, what the model reads first, special tokens included.
+        problems: By suite, a digest of its problems and their known answers.
     """
 
     model: str
@@ -37,6 +38,7 @@ class Plan:
     grader: str | None
     identity: Mapping[str, Any] = field(default_factory=dict)
     first_prompts: Mapping[str, str] = field(default_factory=dict)
+    problems: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> Plan:
@@ -55,15 +57,22 @@ class Plan:
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"{file} cannot be read ({error})") from error
 
-    def write(self, folder: Path, *, overwrite: bool = False) -> None:
+    def check(self, folder: Path, *, overwrite: bool = False) -> None:
+        """Refuse a folder with something else in it.
+
+        Raises:
+            ValueError: the folder holds another evaluation, or other files.
+        """
+        held = [] if overwrite or not folder.is_dir() else [entry.name for entry in folder.iterdir()]
+        if any(name != SAMPLES_FOLDER and not name.startswith(".") for name in held):
+            self._check_same(folder)
+
+    def write(self, folder: Path) -> None:
         """Begin or continue an evaluation in a folder.
 
         Raises:
-            ValueError: the folder holds another one, or something else.
             OSError: it cannot be written.
         """
-        if not overwrite and folder.is_dir() and any(entry.name != SAMPLES_FOLDER for entry in folder.iterdir()):
-            self._check_same(folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / PLAN, json.dumps(self.as_json(), indent=2, ensure_ascii=False) + "\n")
 
@@ -73,7 +82,7 @@ class Plan:
             self,
             grader=grader or self.grader,
             n=n or self.n,
-            ks=tuple(ks) if ks else (self.ks if n is None else None),
+            ks=tuple(sorted(set(ks))) if ks else (self.ks if n is None else None),
         )
 
     def metadata(self) -> dict[str, Any]:
@@ -96,9 +105,16 @@ class Plan:
             raise ValueError(f"{folder} already holds something else; {hint}")
         mine, there = self.as_json(), Plan.read(folder).as_json()
         names = [entry.name for entry in fields(self) if entry.name not in FREE]
+        mine["suites"], there["suites"] = sorted(mine["suites"]), sorted(there["suites"])
         differing = [_difference(name, there[name], mine[name]) for name in names if there[name] != mine[name]]
         if differing:
             raise ValueError(f"{folder} holds another evaluation: {'; '.join(differing)}; {hint}")
+
+
+def report_folder(folder: Path, *files: str) -> Path:
+    """The folder itself or the `eval` folder in it, whichever holds these files; the folder itself if none does."""
+    places = (folder, folder / "eval")
+    return next((place for place in places if all((place / name).is_file() for name in files)), folder)
 
 
 def _difference(name: str, there: Any, here: Any) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,12 +18,16 @@ from lm_eval.evaluator import evaluate
 from lm_eval.tasks import TaskManager
 
 from aepo_rllib.eval.checks import check_sampling, check_suites
+from aepo_rllib.eval.data import docs_digest
 from aepo_rllib.eval.plan import SAMPLES_FOLDER, Plan
-from aepo_rllib.eval.reports.files import write_reports
+from aepo_rllib.eval.reports.files import remove_reports, write_reports
 from aepo_rllib.eval.reports.summary import summarize
+from aepo_rllib.eval.sampling.decoding import Decoding
 from aepo_rllib.eval.sampling.models import SamplingLM
+from aepo_rllib.eval.sampling.requests import Asked
 from aepo_rllib.eval.sampling.stored import StoredLM
 from aepo_rllib.eval.suites import TASKS_FOLDER
+from aepo_rllib.files import claimed
 
 
 def evaluate_model(
@@ -83,9 +88,9 @@ def evaluate_model(
     check_sampling(n, ks, temperature)
     plan = Plan(
         model=model,
-        suites=tuple(suites),
+        suites=tuple(dict.fromkeys(suites)),
         n=n,
-        ks=tuple(ks) if ks else None,
+        ks=tuple(sorted(set(ks))) if ks else None,
         temperature=temperature,
         top_p=top_p,
         max_new_tokens=max_new_tokens,
@@ -102,39 +107,64 @@ def evaluate_model(
             seed=seed,
             template=template or "plain",
             store=str(folder / SAMPLES_FOLDER),
+            by_reference=True,
             engine=engine,
             dtype=dtype,
             device=device,
             max_rows=max_rows,
         )
-        plan = replace(plan, identity=lm.identity(), first_prompts=_first_prompts(lm, tasks))
-        plan.write(folder, overwrite=overwrite)
+        lm.check(_questions(tasks, plan))
+        plan = replace(plan, identity=lm.identity(), first_prompts=_first_prompts(lm, tasks), problems=_digests(tasks))
+        plan.check(folder, overwrite=overwrite)
+        folder.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(claimed(folder))
+        plan.check(folder, overwrite=overwrite)  # again: another process may have been faster
+        if overwrite:
+            remove_reports(folder)
+        plan.write(folder)
         return _run(lm, plan, tasks, folder, keep=output is not None)
 
 
 def regrade(
-    folder: str | Path, *, grader: str | None = None, n: int | None = None, ks: Sequence[int] | None = None
+    folder: str | Path,
+    *,
+    grader: str | None = None,
+    n: int | None = None,
+    ks: Sequence[int] | None = None,
+    output: str | Path | None = None,
 ) -> dict[str, Any]:
     """Grade the stored samples of an evaluation again, and write its reports anew. Nothing is sampled.
+
+    The problems are read again, from where the suite has them; the model is not needed.
 
     Args:
         folder: Output folder of `evaluate_model`. An interrupted one will do: a problem with fewer than k samples
             leaves pass@k undefined.
-        grader: Name of a verifier; default the one it was graded with.
+        grader: Name of a verifier; default the one it was graded with last.
         n: Samples per problem to look at; default as many as were asked for.
         ks: Values of k; default the powers of two up to n.
+        output: Folder for the reports; default they replace those in `folder`.
 
     Returns:
         As `evaluate_model`.
 
     Raises:
-        ValueError: no evaluation in that folder, an unknown grader, or k above n.
+        ValueError: no evaluation in that folder, an unknown grader, k above n, problems that have changed since, or a
+            folder that another process writes into.
     """
     folder = Path(folder)
     plan = Plan.read(folder).regraded(grader, n, ks)
     check_sampling(plan.n, plan.ks, plan.temperature)
+    tasks = load_tasks(plan)
+    if changed := [suite for suite, digest in _digests(tasks).items() if plan.problems.get(suite, digest) != digest]:
+        raise ValueError(f"the problems of {', '.join(changed)} have changed since they were sampled")
     lm = StoredLM(folder / SAMPLES_FOLDER, plan.identity)
-    return _run(lm, plan, load_tasks(plan), folder, keep=True)
+    target = folder if output is None else Path(output)
+    target.mkdir(parents=True, exist_ok=True)
+    with claimed(target):
+        if target == folder:
+            plan.write(folder)
+        return _run(lm, plan, tasks, target, keep=True)
 
 
 def load_tasks(plan: Plan) -> dict[str, Any]:
@@ -151,7 +181,7 @@ def load_tasks(plan: Plan) -> dict[str, Any]:
     loaded: dict[str, Any] = {}
     for name in plan.suites:  # one by one: lm-eval refuses groups that share a suite
         for kind, entries in manager.load([name]).items():
-            loaded[kind] = entries | loaded.get(kind, {})
+            loaded[kind] = loaded.get(kind, {}) | entries
     for task in loaded["tasks"].values():
         task.set_config("generation_kwargs", plan.generation(), update=True)
     return loaded
@@ -175,6 +205,20 @@ def _run(lm: LM, plan: Plan, tasks: dict[str, Any], folder: Path, *, keep: bool)
     if keep:
         write_reports(folder, results, summary)
     return summary
+
+
+def _questions(tasks: dict[str, Any], plan: Plan) -> list[Asked]:
+    """One sample of every problem, for a look at their lengths."""
+    asked = []
+    for name, task in tasks["tasks"].items():
+        decoding = Decoding.from_kwargs(task.config.generation_kwargs)
+        asked += [Asked(name, task.doc_to_text(doc), decoding, ()) for doc in islice(task.test_docs(), plan.limit)]
+    return asked
+
+
+def _digests(tasks: dict[str, Any]) -> dict[str, str]:
+    """By suite: what its problems, their known answers and their ways to judge are; graders may change."""
+    return {name: docs_digest(task.test_docs()) for name, task in tasks["tasks"].items()}
 
 
 def _first_prompts(lm: SamplingLM, tasks: dict[str, Any]) -> dict[str, str]:

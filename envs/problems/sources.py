@@ -58,7 +58,9 @@ def load_problems(
     Raises:
         ProblemError: nothing there, no rows, or a malformed row; the message names file, line and reason.
     """
-    return _load(source, split, tuple(sorted((fields or {}).items())), seed, drop_repeats)
+    path = None if is_procedural(source) else find_file(source)
+    stamp = None if path is None else (str(path.resolve()), path.stat().st_mtime_ns)
+    return _load(source, split, tuple(sorted((fields or {}).items())), seed, drop_repeats, stamp)
 
 
 def is_procedural(source: str) -> bool:
@@ -67,7 +69,15 @@ def is_procedural(source: str) -> bool:
 
 
 @lru_cache(maxsize=8)
-def _load(source: str, split: str, fields: tuple[tuple[str, str], ...], seed: int, drop_repeats: bool) -> ProblemSet:
+def _load(
+    source: str,
+    split: str,
+    fields: tuple[tuple[str, str], ...],
+    seed: int,
+    drop_repeats: bool,
+    stamp: tuple[str, int] | None,
+) -> ProblemSet:
+    """The set; `stamp` (path and time of the file) only tells a changed file from the one that was read before."""
     if is_procedural(source):
         families = None if source == "arithmetic" else {source: 1}
         return arithmetic_problems(split, families=families, seed=seed)

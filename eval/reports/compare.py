@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from aepo_rllib.eval.passk import RESAMPLES, PassAtKCurve, bootstrap_means, curve_over_problems, pass_at_k_table
+from aepo_rllib.eval.plan import report_folder
 
 PROBLEMS, SUMMARY = "problems.jsonl", "passk.json"
+TIE = 1e-12
 SAME = ("temperature", "top_p", "max_gen_toks")
 """Settings whose difference is worth a word: they move scores."""
 
@@ -143,16 +145,19 @@ def short_names(folders: Sequence[Path]) -> list[str]:
 def crossover(ks: Sequence[int], differences_K: np.ndarray) -> float | None:
     """The k beyond which the difference has the other sign than at the smallest k, or None.
 
-    None too where a difference is undefined, or the sign changes more than once.
+    None too where a difference is undefined, or the sign changes more than once. Ties at either end do not count: at
+    large k both sides may solve everything.
     """
-    signs_K = np.sign(differences_K)
-    if np.isnan(signs_K).any() or signs_K[0] == 0:
+    signs_K = np.where(np.abs(differences_K) < TIE, 0, np.sign(differences_K))
+    differing = np.flatnonzero(signs_K)
+    if np.isnan(differences_K).any() or not len(differing):
         return None
-    changed = np.flatnonzero(signs_K == -signs_K[0])
-    if not len(changed) or (signs_K[changed[0] :] != -signs_K[0]).any():
+    first_sign = signs_K[differing[0]]
+    others = [int(place) for place in differing if signs_K[place] != first_sign]
+    if not others or any(signs_K[place] == first_sign for place in differing if place > others[0]):
         return None
-    after = int(changed[0])
-    before = int(np.flatnonzero(signs_K[:after] == signs_K[0])[-1])
+    after = others[0]
+    before = max(int(place) for place in differing if place < after)
     weight = differences_K[before] / (differences_K[before] - differences_K[after])
     return float(2 ** ((1 - weight) * math.log2(ks[before]) + weight * math.log2(ks[after])))
 
@@ -167,7 +172,8 @@ def _compare_suite(
         _check_same_problems(suite, first, other)
         notes += _differing_settings(suite, first, other)
     smallest = min(n for evaluation in evaluations for n, _ in evaluation.counts[suite].values())
-    shared = [k for k in map(int, first.summary["suites"][suite]["k"]) if k <= smallest]
+    reported = [set(map(int, evaluation.summary["suites"][suite]["k"])) for evaluation in evaluations]
+    shared = [k for k in set.intersection(*reported) if k <= smallest]
     wanted = sorted(ks or shared)
     if not wanted or max(wanted) > smallest or min(wanted) < 1:
         raise ValueError(f"{suite}: every k must be in 1..{smallest}, the fewest samples of a problem; got {wanted}")
@@ -208,6 +214,9 @@ def _check_same_problems(suite: str, first: Evaluation, other: Evaluation) -> No
             f"{suite}: {first.name} and {other.name} hold different problems: {len(differing)} are in one only, "
             f"such as {min(differing)}"
         )
+    digests = [evaluation.summary["evaluation"].get("problems", {}).get(suite) for evaluation in (first, other)]
+    if digests[0] != digests[1]:
+        raise ValueError(f"{suite}: problems of {first.name} and {other.name} have the same ids but other contents")
 
 
 def _differing_settings(suite: str, first: Evaluation, other: Evaluation) -> list[str]:
@@ -222,10 +231,10 @@ def _differing_settings(suite: str, first: Evaluation, other: Evaluation) -> lis
 
 
 def _report_folder(folder: Path) -> Path:
-    for place in (folder, folder / "eval"):
-        if (place / SUMMARY).is_file() and (place / PROBLEMS).is_file():
-            return place
-    raise ValueError(f"{folder} holds no evaluation: no {SUMMARY} and {PROBLEMS} in it; see aepo eval")
+    place = report_folder(folder, SUMMARY, PROBLEMS)
+    if not (place / SUMMARY).is_file() or not (place / PROBLEMS).is_file():
+        raise ValueError(f"{folder} holds no evaluation: no {SUMMARY} and {PROBLEMS} in it; see aepo eval")
+    return place
 
 
 def _read(folder: Path, name: str) -> Evaluation:

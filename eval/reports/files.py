@@ -19,6 +19,12 @@ from aepo_rllib.files import write_atomically
 RESULTS, SUMMARY, PROBLEMS, CURVES, PAGE = "results.json", "passk.json", "problems.jsonl", "passk", "samples.html"
 
 
+def remove_reports(folder: Path) -> None:
+    """Remove what an older evaluation has left, so that nobody takes it for this one's. Samples stay."""
+    for name in (RESULTS, SUMMARY, PROBLEMS, f"{CURVES}.png", f"{CURVES}.svg", PAGE):
+        (folder / name).unlink(missing_ok=True)
+
+
 def write_reports(folder: Path, results: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
     """Write every report file, replacing older ones.
 
@@ -38,7 +44,10 @@ def write_reports(folder: Path, results: Mapping[str, Any], summary: Mapping[str
     """
     folder.mkdir(parents=True, exist_ok=True)
     stock = {key: value for key, value in results.items() if key != "samples"}
-    _write_json(folder / RESULTS, stock)
+    # An undefined score is left out: lm-eval's own readers expect numbers.
+    scores = {name: _defined(part) for name, part in stock["results"].items()}
+    groups = {name: _defined(part) for name, part in stock.get("groups", {}).items()}
+    _write_json(folder / RESULTS, stock | {"results": scores} | ({"groups": groups} if groups else {}))
     _write_json(folder / SUMMARY, summary)
     outcomes = read_outcomes(results)
     lines = [
@@ -73,6 +82,12 @@ def _line(suite: str, asked: int, outcome: ProblemOutcome) -> dict[str, Any]:
 def _write_json(file: Path, value: Any) -> None:
     text = json.dumps(_finite(value), indent=2, ensure_ascii=False, default=handle_non_serializable, allow_nan=False)
     write_atomically(file, text + "\n")
+
+
+def _defined(scores: Mapping[str, Any]) -> dict[str, Any]:
+    undefined = {key for key, value in scores.items() if isinstance(value, float) and math.isnan(value)}
+    lost = undefined | {key.replace(",", "_stderr,", 1) for key in undefined}
+    return {key: value for key, value in scores.items() if key not in lost}
 
 
 def _finite(value: Any) -> Any:

@@ -22,8 +22,8 @@ from lm_eval.api.registry import register_model
 from aepo_rllib.envs.prompts import get_template
 from aepo_rllib.eval.sampling.decoding import Decoding
 from aepo_rllib.eval.sampling.progress import sample_progress
-from aepo_rllib.eval.sampling.requests import Asked, collect, waves
-from aepo_rllib.eval.sampling.samples import SampledText
+from aepo_rllib.eval.sampling.requests import Asked, collect, waves, without
+from aepo_rllib.eval.sampling.samples import SampledText, StoredSample
 from aepo_rllib.eval.sampling.store import MemorySamples, Place, SampleFile, Samples
 from aepo_rllib.files import claimed
 from aepo_rllib.fingerprint import model_fingerprint
@@ -42,6 +42,8 @@ class SamplingLM(LM):
         template: Name of a prompt template: its *frame* (ChatML, or the model's chat template) is put around what the
             task asks. The template's text is the task's own affair.
         store: Folder of a sample store; without one samples live as long as the call.
+        by_reference: Return `StoredSample`s, which name a place in the store, instead of texts. Only for tasks whose
+            filters know them, as ours do: a thousand samples of five hundred problems then need little memory.
         engine: Name of a rollout engine.
         dtype: Of the weights.
         device: Where to sample; lm-eval's --device. The CPU where that device is missing, as in lm-eval's `hf`.
@@ -64,6 +66,7 @@ class SamplingLM(LM):
         seed: int = 0,
         template: str = "plain",
         store: str | None = None,
+        by_reference: bool = False,
         engine: str | None = None,
         dtype: str = "float32",
         device: str | None = None,
@@ -79,21 +82,22 @@ class SamplingLM(LM):
         self.template = get_template(template)
         self.encoder = PromptEncoder(self.tokenizer, self.template)
         self.store = None if store is None else Path(store)
-        self.engine = make_engine(self.engine_name, resolve_model(pretrained), dtype=dtype, device=_present(device))
+        self.by_reference = by_reference
+        fingerprint = model_fingerprint(pretrained)
+        self.engine = make_engine(self.engine_name, resolve_model(pretrained), dtype=dtype, device=_device(device))
+        if model_fingerprint(pretrained) != fingerprint:
+            raise ValueError(f"the files of model {pretrained!r} changed while they were loaded; try again")
+        self.fingerprint = fingerprint
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Sample a text for every request; neighbours that are one and the same request are its n samples.
-
-        With a store the results are `StoredSample`s, which name a place on the disk; `texts_of` reads them.
 
         Raises:
             ValueError: greedy decoding with n > 1, an unknown generation argument, or a prompt too long for the model.
             aepo_rllib.eval.sampling.store.StoreError: the store is damaged.
         """
         asked = collect(requests)
-        for question in asked:
-            question.check()
-            self._check_length(question)
+        self.check(asked)
         texts: list[str] = []
         with ExitStack() as stack:
             if self.store is not None:
@@ -103,13 +107,23 @@ class SamplingLM(LM):
             for decoding, run in groupby(asked, key=lambda question: question.decoding):
                 questions = list(run)
                 samples = self.samples(decoding)
-                missing = [question.without(samples) for question in questions]
+                missing = list(without(questions, samples))
                 progress(sum(len(question.places) for question in questions) - sum(len(q.places) for q in missing))
                 for wave in waves(missing, self.max_rows):
                     samples.add(self._sample(wave, decoding))
                     progress(sum(len(places) for _, places in wave))
-                texts += [_present_sample(samples, place) for question in questions for place in question.places]
+                texts += [self._found(samples, place) for question in questions for place in question.places]
         return texts
+
+    def check(self, asked: Sequence[Asked]) -> None:
+        """Refuse what could not be sampled.
+
+        Raises:
+            ValueError: see `generate_until`.
+        """
+        for question in asked:
+            question.check()
+            self._check_length(question)
 
     def samples(self, decoding: Decoding) -> Samples:
         """Where the samples of a decoding are kept."""
@@ -121,14 +135,13 @@ class SamplingLM(LM):
         Raises:
             ValueError: nothing tells this model's weights from others.
         """
-        fingerprint = model_fingerprint(self.pretrained)
-        if not fingerprint:
+        if not self.fingerprint:
             raise ValueError(
                 f"model {self.pretrained!r} has no safetensors to know it by, so its samples cannot be stored; "
                 "evaluate it without a store"
             )
         return {
-            "model": fingerprint,
+            "model": self.fingerprint,
             "engine": self.engine_name,
             "dtype": self.dtype,
             "frame": self.template.frame,
@@ -200,6 +213,11 @@ class SamplingLM(LM):
             for place, completion in zip(places, group, strict=True):
                 yield place, self._text(completion, decoding)
 
+    def _found(self, samples: Samples, place: Place) -> str:
+        sample = samples.get(place)
+        assert sample is not None, place
+        return sample.load() if isinstance(sample, StoredSample) and not self.by_reference else sample
+
     def _key(self, place: Place) -> tuple[int, ...]:
         """The random key of a sample: it depends on seed, prompt and number alone."""
         return (self.seed, int(Stream.EVALUATION), int(place.prompt, 16), place.sample)
@@ -218,13 +236,7 @@ class SamplingVLLM(SamplingLM):
     ENGINE = "vllm"
 
 
-def _present_sample(samples: Samples, place: Place) -> str:
-    sample = samples.get(place)
-    assert sample is not None, place
-    return sample
-
-
-def _present(device: str | None) -> str:
+def _device(device: str | None) -> str:
     """lm-eval asks for CUDA where its user says nothing."""
     if device is None or (device.startswith("cuda") and not torch.cuda.is_available()):
         return "cpu"

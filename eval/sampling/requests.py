@@ -12,7 +12,7 @@ from lm_eval.api.instance import Instance
 from aepo_rllib.eval.sampling.decoding import Decoding
 from aepo_rllib.eval.sampling.store import Place, Samples, prompt_key
 
-BLOCK = 128
+BLOCK = 16
 """Most samples of one prompt that are drawn together."""
 
 
@@ -31,10 +31,6 @@ class Asked:
     text: str
     decoding: Decoding
     places: tuple[Place, ...]
-
-    def without(self, samples: Samples) -> Asked:
-        """The same for those places only that are still empty."""
-        return replace(self, places=tuple(place for place in self.places if samples.get(place) is None))
 
     def check(self) -> None:
         """Refuse several greedy samples (ValueError): they would be equal."""
@@ -59,25 +55,29 @@ def collect(requests: Sequence[Instance]) -> list[Asked]:
     return asked
 
 
-def waves(asked: Sequence[Asked], max_rows: int) -> Iterator[list[tuple[Asked, Sequence[Place]]]]:
-    """Deal samples into waves of at most `max_rows`, a block of every prompt before the next block of any.
+def without(asked: Sequence[Asked], samples: Samples) -> Iterator[Asked]:
+    """The same for those places only that are still empty, each once: suites may share a problem."""
+    seen: set[Place] = set()
+    for question in asked:
+        places = tuple(place for place in question.places if place not in seen and samples.get(place) is None)
+        seen.update(places)
+        yield replace(question, places=places)
 
-    At any moment all prompts have about equally many samples. The waves follow one another through a fixed order, each
-    as full as it can be, so that what is left after some of them is dealt into the very same waves as before: a run
-    that was killed goes on to the same samples, down to the rounding of batched products.
+
+def waves(asked: Sequence[Asked], max_rows: int) -> Iterator[list[tuple[Asked, Sequence[Place]]]]:
+    """Deal samples into waves of `max_rows`, a block of every prompt before the next block of any.
+
+    At any moment all prompts have about equally many samples. The waves follow one another through a fixed order, and
+    all but the last are full, so that what is left after some of them is dealt into the very same waves as before: a
+    run that was killed goes on to the same samples, down to the rounding of batched products.
     """
     block = min(BLOCK, max_rows)
-    last = max((place.sample // block for question in asked for place in question.places), default=-1)
-    for number in range(last + 1):
-        wave: list[tuple[Asked, Sequence[Place]]] = []
-        rows = 0
-        for question in asked:
-            places = [place for place in question.places if place.sample // block == number]
-            if rows + len(places) > max_rows:
-                yield wave
-                wave, rows = [], 0
-            if places:
-                wave.append((question, places))
-                rows += len(places)
-        if wave:
-            yield wave
+    order = sorted(
+        ((place.sample // block, number, place) for number, question in enumerate(asked) for place in question.places),
+        key=lambda row: row[:2],
+    )
+    for first in range(0, len(order), max_rows):
+        wave: dict[int, list[Place]] = {}
+        for _, number, place in order[first : first + max_rows]:
+            wave.setdefault(number, []).append(place)
+        yield [(asked[number], places) for number, places in wave.items()]

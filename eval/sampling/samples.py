@@ -50,6 +50,18 @@ class StoredSample(str):
         sample.file, sample.offset, sample.tokens, sample.truncated = file, offset, tokens, truncated
         return sample
 
+    def __getnewargs_ex__(self) -> tuple[tuple[Path, int], dict[str, int]]:
+        return (self.file, self.offset), {"tokens": self.tokens, "truncated": self.truncated}
+
+    def load(self) -> SampledText:
+        """The completion itself.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        (text,) = texts_of([self])
+        return SampledText(text, tokens=self.tokens, truncated=self.truncated)
+
 
 class MissingSample(str):
     """The empty place of a sample that was never drawn; it takes no part in any score."""

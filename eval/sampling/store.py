@@ -133,9 +133,12 @@ class SampleFile:
                         wave = {}
                     else:
                         sample = StoredSample(self.path, offset, truncated=record["truncated"], tokens=record["tokens"])
+                        _check_text(record["text"])
                         wave[Place(record["prompt"], record["sample"])] = sample
                 except (ValueError, KeyError, TypeError) as error:
-                    raise StoreError(f"{self.path}:{number}: no sample ({error}); the file is damaged") from error
+                    raise StoreError(
+                        f"{self.path}:{number}: no sample ({error}); the file is damaged, delete it to sample anew"
+                    ) from error
                 offset += len(line)
                 whole = whole if wave else offset
         return whole if self._index else 0
@@ -175,3 +178,8 @@ def _check_law(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
 def _check_wave(announced: int, found: int) -> None:
     if announced != found:
         raise ValueError(f"a wave of {announced} samples with {found} in it")
+
+
+def _check_text(text: Any) -> None:
+    if not isinstance(text, str):
+        raise TypeError("its text is none")

@@ -17,16 +17,26 @@ def _one_thread() -> None:
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Folders of random models, 32 tokens each: learned positions and dropout, and a window of 4 tokens."""
+    return _random_models(tmp_path_factory, head_dim=8)
+
+
+@pytest.fixture(scope="session")
+def engine_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The same with the smallest heads that every engine can do."""
+    return _random_models(tmp_path_factory, head_dim=32)
+
+
+def _random_models(tmp_path_factory: pytest.TempPathFactory, *, head_dim: int) -> dict[str, str]:
     shape = {"vocab_size": 32, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 0}
     configs = {
-        ABSOLUTE_POSITIONS: GPT2Config(n_positions=64, n_embd=64, n_layer=2, n_head=2, **shape),
+        ABSOLUTE_POSITIONS: GPT2Config(n_positions=64, n_embd=2 * head_dim, n_layer=2, n_head=2, **shape),
         SLIDING_WINDOW: MistralConfig(
-            hidden_size=64,
-            intermediate_size=64,
+            hidden_size=2 * head_dim,
+            intermediate_size=32,
             num_hidden_layers=2,
             num_attention_heads=2,
             num_key_value_heads=1,
-            head_dim=32,  # the least that all engines can do
+            head_dim=head_dim,
             sliding_window=4,
             max_position_embeddings=64,
             **shape,

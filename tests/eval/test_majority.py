@@ -51,4 +51,11 @@ def test_k_above_n_is_undefined_and_below_one_refused():
 def test_votes_are_spellings_without_ornament():
     for same in (("7", "07", "7.", "$7$", r"\$7", "+7"), (r"\frac{1}{2}", r"$\frac{1}{2}$."), ("10,000", "10000")):
         assert len(set(map(spelling, same))) == 1
-    assert spelling("0.5") != spelling(r"\frac{1}{2}")
+    assert spelling("0.5") == spelling(r"\frac{1}{2}") != spelling("0.51")
+    assert spelling(r"\sqrt{4}") != spelling("2")
+
+
+def test_a_number_that_is_right_in_one_spelling_only_does_not_share_its_verdict():
+    """Where a percent sign has a meaning 62.5 is not 62.5 %."""
+    answers = [r"62.5\%", "62.5", "62.5", "62.5", "0.7", "0.7"]
+    assert maj_at_k(answers, [True, *[False] * 5], [6])[0] == 0

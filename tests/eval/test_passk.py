@@ -5,7 +5,7 @@ from math import comb, sqrt
 import numpy as np
 import pytest
 
-from aepo_rllib.eval.passk import pass_at_k, pass_at_k_curve, powers_of_two
+from aepo_rllib.eval.passk import macro_average, pass_at_k, pass_at_k_curve, pass_at_k_table, powers_of_two
 
 
 def exact(n, c, k):
@@ -100,3 +100,29 @@ def test_curve_refuses_no_problems_and_k_above_n():
         pass_at_k_curve(4, [], [1])
     with pytest.raises(ValueError, match="pass@8"):
         pass_at_k_curve(4, [1, 2], [8])
+
+
+def test_macro_average_counts_every_suite_the_same():
+    few, many = pass_at_k_table(4, [0, 4], [1, 2]), pass_at_k_table(4, [4] * 40 + [1] * 10, [1, 2])
+    macro = macro_average([few, many], [1, 2])
+    np.testing.assert_allclose(macro.mean, [(few.mean(0) + many.mean(0)) / 2][0])
+    se = [np.std(table, axis=0, ddof=1) / sqrt(len(table)) for table in (few, many)]
+    np.testing.assert_allclose(macro.se, np.sqrt(se[0] ** 2 + se[1] ** 2) / 2)
+    assert (macro.low <= macro.mean).all()
+    assert (macro.mean <= macro.high).all()
+
+
+def test_a_suite_of_one_problem_leaves_the_macro_intervals_undefined():
+    macro = macro_average([np.array([[0.3]]), np.full((50, 1), 0.5)], [1])
+    assert macro.mean[0] == 0.4
+    assert np.isnan([macro.se[0], macro.low[0], macro.high[0]]).all()
+
+
+def test_a_problem_with_fewer_than_k_samples_is_nan_and_so_is_the_mean():
+    table = pass_at_k_table([8, 4], [2, 1], [4, 8])
+    assert table[0].tolist() == [pass_at_k(8, 2, 4), 1.0]
+    assert table[1][0] == 1.0
+    assert np.isnan(table[1][1])
+    curve = pass_at_k_curve([8, 4], [2, 1], [4, 8])
+    assert not np.isnan(curve.mean[0])
+    assert np.isnan([curve.mean[1], curve.se[1], curve.low[1], curve.high[1]]).all()

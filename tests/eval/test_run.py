@@ -1,12 +1,16 @@
 import json
+import os
 import shutil
 
 import pytest
+from lm_eval.utils import make_table
 from rich.console import Console
 
 from aepo_rllib.envs import load_problems
+from aepo_rllib.eval.reports.compare import compare, read_evaluations
 from aepo_rllib.eval.reports.table import suite_table
 from aepo_rllib.eval.run import evaluate_model, regrade
+from aepo_rllib.files import claimed
 from aepo_rllib.hf import resolve_model
 
 SUITE = "aepo_arithmetic"
@@ -134,3 +138,75 @@ def texts(file):
 
 def scores_of(summary):
     return {name: summary[name] for name in ("suites", "groups")}
+
+
+def test_a_refused_evaluation_changes_nothing(tmp_path):
+    evaluate_model(n=2, limit=2, output=tmp_path / "a")
+    before = {file.name: file.read_bytes() for file in (tmp_path / "a").iterdir() if file.is_file()}
+    with claimed(tmp_path / "a"), pytest.raises(ValueError, match="in use by process"):
+        evaluate_model(n=4, limit=2, output=tmp_path / "a", temperature=0.5, overwrite=True)
+    with claimed(tmp_path / "a"), pytest.raises(ValueError, match="in use by process"):
+        regrade(tmp_path / "a", n=1)
+    after = {file.name: file.read_bytes() for file in (tmp_path / "a").iterdir() if file.is_file()}
+    assert after | {".lock": b""} == before | {".lock": b""}
+    with pytest.raises(ValueError, match="context is 512"):
+        evaluate_model(n=2, limit=2, max_new_tokens=600, output=tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+    evaluate_model(n=2, limit=2, max_new_tokens=8, output=tmp_path / "b")
+
+
+def test_overwriting_removes_the_reports_of_the_other_evaluation_first(tmp_path, monkeypatch):
+    evaluate_model(n=2, limit=2, output=tmp_path)
+    monkeypatch.setattr("aepo_rllib.eval.run.evaluate", lambda **_: (_ for _ in ()).throw(RuntimeError("killed")))
+    with pytest.raises(RuntimeError, match="killed"):
+        evaluate_model(n=2, limit=2, temperature=0.5, output=tmp_path, overwrite=True)
+    assert sorted(file.name for file in tmp_path.iterdir() if file.name[0] != ".") == ["evaluation.json", "samples"]
+
+
+def test_other_problems_under_the_same_ids_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("AEPO_DATA_DIR", str(tmp_path))
+    file = tmp_path / "aime24.jsonl"
+
+    def evaluate_with(answer, output):
+        file.write_text(json.dumps({"id": "a", "problem": "Add 1 2.", "answer": answer}) + "\n")
+        os.utime(file, ns=(0, evaluate_with.calls))
+        evaluate_with.calls += 1
+        return evaluate_model(suites=["aepo_aime24"], n=2, max_new_tokens=16, template="plain", output=output)
+
+    evaluate_with.calls = 0
+    evaluate_with("3", tmp_path / "one")
+    with pytest.raises(ValueError, match="problems"):
+        evaluate_with("4", tmp_path / "one")
+    evaluate_with("4", tmp_path / "two")
+    with pytest.raises(ValueError, match=r"problems of aepo_aime24 have changed"):
+        regrade(tmp_path / "one")
+    with pytest.raises(ValueError, match="same ids but other contents"):
+        compare(read_evaluations([tmp_path / "one", tmp_path / "two"]))
+
+
+def test_lm_evals_own_table_reads_the_results_of_an_interrupted_evaluation(tmp_path):
+    evaluate_model(n=2, limit=2, output=tmp_path / "a")
+    regrade(tmp_path / "a", n=4)
+    results = json.loads((tmp_path / "a" / "results.json").read_text())
+    assert "pass@4,graded" not in results["results"][SUITE]
+    assert "pass@2" in make_table(results)
+
+
+def test_regrading_remembers_its_grader_and_writes_where_it_is_told(tmp_path):
+    evaluate_model(n=2, limit=2, output=tmp_path / "a")
+    regrade(tmp_path / "a", grader="math-numeric", output=tmp_path / "b")
+    assert json.loads((tmp_path / "a" / "evaluation.json").read_text())["grader"] is None
+    regrade(tmp_path / "a", grader="math-numeric")
+    assert regrade(tmp_path / "a")["evaluation"]["grader"] == "math-numeric"
+    assert compare(read_evaluations([tmp_path / "a", tmp_path / "b"]))[0].problems == 2
+
+
+def test_names_are_shown_as_they_are(tmp_path):
+    """Square brackets in a family or folder are no markup."""
+    summary = evaluate_model(n=1, limit=2)
+    scores = summary["suites"][SUITE]
+    scores["families"] = {"[/b] algebra": scores | {"families": {}}, "[red]": scores | {"families": {}}}
+    console = Console(width=100, record=True, markup=False, file=open(os.devnull, "w"))  # noqa: SIM115 - only recorded
+    console.print(suite_table("suite[/bold]", scores))
+    text = console.export_text()
+    assert all(name in text for name in ("suite[/bold]", "[/b] algebra", "[red]"))

@@ -1,5 +1,7 @@
 import json
 import os
+import pickle
+import shutil
 import subprocess
 import sys
 
@@ -7,11 +9,13 @@ import pytest
 from lm_eval.api.instance import Instance
 
 from aepo_rllib.eval.sampling.models import SamplingLM
-from aepo_rllib.eval.sampling.requests import BLOCK, collect, waves
+from aepo_rllib.eval.sampling.requests import BLOCK, collect, waves, without
 from aepo_rllib.eval.sampling.samples import MissingSample, SampledText, StoredSample, texts_of
 from aepo_rllib.eval.sampling.store import MemorySamples, Place, SampleFile, StoreError, prompt_key
 from aepo_rllib.eval.sampling.stored import StoredLM
 from aepo_rllib.files import claimed
+from aepo_rllib.hf import resolve_model
+from aepo_rllib.rollout import make_engine
 
 LAW = {"model": "abc", "temperature": 1.0, "stop": [1, 2]}
 HOSTILE = ["", "\n\n", "\u2028\x00\x1f", "\ud800 alone", 'quote " and \\ back', "x" * 50_000, "{}\n{}", "ünïcödé 漢字"]
@@ -146,11 +150,11 @@ def test_what_is_left_after_some_waves_is_dealt_as_before(n, max_rows, extended)
 
     asked = collect(requests(n, prompts=("a", "b", "c")))
     before = [place for question in asked for place in question.places[:extended]]
-    start = [question.without(Held(before)) for question in asked]
+    start = list(without(asked, Held(before)))
     dealt = [[place for _, places in wave for place in places] for wave in waves(start, max_rows)]
     for done in range(len(dealt) + 1):
         held = Held([*before, *(place for wave in dealt[:done] for place in wave)])
-        left = waves([question.without(held) for question in asked], max_rows)
+        left = waves(list(without(asked, held)), max_rows)
         assert [[place for _, places in wave for place in places] for wave in left] == dealt[done:]
 
 
@@ -253,3 +257,42 @@ def test_a_stored_model_says_what_was_said_and_nothing_else(tmp_path):
     assert [isinstance(sample, MissingSample) for sample in more] == ([False] * 4 + [True] * 2) * 2
     other = stored.generate_until(requests(2, prompts=("Add 5 6.",)))
     assert all(isinstance(sample, MissingSample) for sample in other)
+
+
+def test_two_suites_that_share_a_problem_sample_it_once(tmp_path):
+    lm = SamplingLM("embedded", seed=3, store=str(tmp_path), max_rows=8)
+    first, second = requests(6, task="one"), requests(6, prompts=("Add 3 4.", "Add 5 6."), task="two")
+    texts = lm.generate_until([*first, *second])
+    assert texts[6:12] == texts[12:18]
+    (file,) = tmp_path.glob("*.jsonl")
+    waves_there = [json.loads(line)["wave"] for line in file.read_text().split("\n") if '"wave"' in line]
+    assert waves_there == [8, 8, 2]
+
+
+def test_texts_come_back_from_a_store_unless_references_are_wanted(tmp_path):
+    """lm-eval's own filters and logs read what a model returns."""
+    plain = SamplingLM("embedded", seed=3, store=str(tmp_path)).generate_until(requests(3))
+    assert not any(isinstance(text, StoredSample) for text in plain)
+    references = SamplingLM("embedded", seed=3, store=str(tmp_path), by_reference=True).generate_until(requests(3))
+    assert all(isinstance(sample, StoredSample) for sample in references)
+    assert list(texts_of(pickle.loads(pickle.dumps(references)))) == plain
+    assert [text.tokens for text in plain] == [sample.tokens for sample in references]
+
+
+def test_weights_that_change_while_they_are_loaded_are_refused(tmp_path, monkeypatch):
+    """Or their samples would be kept under the name of others."""
+    model = tmp_path / "model"
+    shutil.copytree(resolve_model("embedded"), model)
+    lm = SamplingLM(str(model), store=str(tmp_path / "store"))
+    before = lm.identity()
+    (model / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes()[:-4] + b"\0\0\0\1")
+    assert lm.identity() == before  # of the weights in memory
+    assert SamplingLM(str(model)).identity() != before
+
+    def replacing(*args, **kwargs):
+        (model / "config.json").write_text((model / "config.json").read_text() + "\n")
+        return make_engine(*args, **kwargs)
+
+    monkeypatch.setattr("aepo_rllib.eval.sampling.models.make_engine", replacing)
+    with pytest.raises(ValueError, match="changed while they were loaded"):
+        SamplingLM(str(model))

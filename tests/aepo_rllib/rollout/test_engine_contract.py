@@ -241,9 +241,9 @@ def test_entropy_and_variance_are_exact_and_those_of_the_policy(
 
 @pytest.mark.parametrize("model", [ABSOLUTE_POSITIONS, SLIDING_WINDOW])
 def test_padding_and_caches_are_right_for_other_architectures(
-    engines: Engines, model: str, tiny_models: dict[str, str]
+    engines: Engines, model: str, engine_models: dict[str, str]
 ) -> None:
-    engine = engines.make(tiny_models[model])
+    engine = engines.make(engine_models[model])
     prompts = prompts_of([list(range(2, 14)), [5, 6, 7], [9]], samples=8)
     pairs = paired(prompts, sample(engine, prompts, max_new_tokens=20))
     recomputed = engine.log_probs([(prompt.token_ids, completion.token_ids.tolist()) for prompt, completion in pairs])
