@@ -83,11 +83,11 @@ class SamplingLM(LM):
         self.encoder = PromptEncoder(self.tokenizer, self.template)
         self.store = None if store is None else Path(store)
         self.by_reference = by_reference
-        fingerprint = model_fingerprint(pretrained)
+        before = model_fingerprint(pretrained)  # nothing yet for a hub model that has to be downloaded first
         self.engine = make_engine(self.engine_name, resolve_model(pretrained), dtype=dtype, device=_device(device))
-        if model_fingerprint(pretrained) != fingerprint:
+        self.fingerprint = model_fingerprint(pretrained)
+        if before and self.fingerprint != before:
             raise ValueError(f"the files of model {pretrained!r} changed while they were loaded; try again")
-        self.fingerprint = fingerprint
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Sample a text for every request; neighbours that are one and the same request are its n samples.

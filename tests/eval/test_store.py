@@ -279,6 +279,12 @@ def test_texts_come_back_from_a_store_unless_references_are_wanted(tmp_path):
     assert [text.tokens for text in plain] == [sample.tokens for sample in references]
 
 
+def test_a_hub_model_is_known_once_it_is_downloaded(monkeypatch):
+    commits = iter(["", "org/model@1a2b"])
+    monkeypatch.setattr("aepo_rllib.eval.sampling.models.model_fingerprint", lambda _: next(commits))
+    assert SamplingLM("embedded").identity()["model"] == "org/model@1a2b"
+
+
 def test_weights_that_change_while_they_are_loaded_are_refused(tmp_path, monkeypatch):
     """Or their samples would be kept under the name of others."""
     model = tmp_path / "model"
