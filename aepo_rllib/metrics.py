@@ -75,6 +75,7 @@ LEARNER_METRICS = (
     loss_of("tempered"),
     RATIO_MAX_DEVIATION,
     KL_OLD_TO_NEW,
+    LOGP_GAP,
     "gradients_default_optimizer_global_norm",
     "default_optimizer_learning_rate",
 )
