@@ -14,6 +14,7 @@ from rich.console import Group
 from aepo_rllib.eval.passk import PassAtKCurve
 from aepo_rllib.eval.reports.compare import Comparison, Crossover, Difference
 from aepo_rllib.eval.reports.plot import COLOURS, style_k_axis
+from aepo_rllib.eval.reports.summary import curve_json
 from aepo_rllib.eval.reports.table import plain_table, titled
 from aepo_rllib.files import write_atomically
 
@@ -67,23 +68,15 @@ def _as_json(comparison: Comparison) -> dict[str, Any]:
     return {
         "problems": comparison.problems,
         "notes": list(comparison.notes),
-        "curves": {name: _curve_json(curve) for name, curve in comparison.curves.items()},
+        "curves": {name: curve_json(curve) for name, curve in comparison.curves.items()},
         "differences": {
             difference.name: {
-                "k": _curve_json(difference.curve),
+                "k": curve_json(difference.curve),
                 "share_above": dict(zip(map(str, difference.curve.ks), difference.above.tolist(), strict=True)),
                 "crossover": _crossover_json(difference.crossover),
             }
             for difference in comparison.differences
         },
-    }
-
-
-def _curve_json(curve: PassAtKCurve) -> dict[str, Any]:
-    rows = zip(curve.ks, curve.mean, curve.se, curve.low, curve.high, strict=True)
-    return {
-        str(k): {"mean": float(mean), "se": _number(se), "ci95": None if math.isnan(low) else [float(low), float(high)]}
-        for k, mean, se, low, high in rows
     }
 
 
@@ -95,10 +88,6 @@ def _crossover_json(crossover: Crossover | None) -> dict[str, Any] | None:
         "ci95": None if math.isnan(crossover.low) else [crossover.low, crossover.high],
         "share": crossover.share,
     }
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
 
 
 def _plot(comparisons: Sequence[Comparison], file: Path) -> None:

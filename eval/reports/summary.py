@@ -69,7 +69,7 @@ def _scores(outcomes: Sequence[ProblemOutcome], n: int, ks: Sequence[int], seed:
         "problems": len(outcomes),
         "missing": n * len(outcomes) - drawn,
         "avg@n": _number(float(np.mean(average))),
-        "k": _points(curve_over_problems(table_PK, ks, seed=seed)),
+        "k": curve_json(curve_over_problems(table_PK, ks, seed=seed)),
         "maj": {str(k): _number(value) for k, value in zip(ks, np.mean(votes_PK, axis=0), strict=True)},
         "no_answer": _rate(outcomes, drawn, Verdict.NO_ANSWER),
         "truncated": sum(truncated) / drawn if drawn and len(truncated) == len(outcomes) else None,
@@ -90,13 +90,14 @@ def _group(
         "suites": list(names),
         "problems": sum(map(len, outcomes)),
         "avg@n": _number(float(np.mean([_nan(suites[name]["avg@n"]) for name in names]))),
-        "k": _points(macro_average([table_of(rows, numbers) for rows in outcomes], numbers, seed=seed)),
+        "k": curve_json(macro_average([table_of(rows, numbers) for rows in outcomes], numbers, seed=seed)),
         "maj": {k: _number(value) for k, value in zip(ks, np.mean(maj_SK, axis=0), strict=True)},
         **{rate: _mean(suites[name][rate] for name in names) for rate in ("no_answer", "truncated", "timed_out")},
     }
 
 
-def _points(curve: PassAtKCurve) -> dict[str, Any]:
+def curve_json(curve: PassAtKCurve) -> dict[str, Any]:
+    """A curve for JSON, by k: undefined numbers are None."""
     rows = zip(curve.ks, curve.mean, curve.se, curve.low, curve.high, strict=True)
     return {
         str(k): {
