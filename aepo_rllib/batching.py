@@ -25,11 +25,12 @@ class Row:
     Attributes:
         prompt_ids: Prompt tokens.
         completion_ids: Completion tokens, EOS included.
-        policy_logp: Log-prob under the policy that sampled, at T = 1.
+        policy_logp: Log-prob under the policy that sampled, at T = 1, by the engine.
         advantage: One number for all tokens.
         component: Index of the loss component it belongs to.
         weight: Multiplies the row's summed token losses; set when the row is dealt to an optimizer step.
         problem_id: Of the problem it answers, for messages.
+        old_logp: The same log-prob by the learner, where it was asked.
     """
 
     prompt_ids: Sequence[int]
@@ -39,6 +40,7 @@ class Row:
     component: int
     weight: float = 0.0
     problem_id: str = "?"
+    old_logp: np.ndarray | None = None
 
 
 RowGroups = list[list[Row]]
@@ -128,6 +130,7 @@ def columns_of(rows: Sequence[Row]) -> dict[str, np.ndarray]:
         Columns.COMPLETION_IDS: np.zeros((len(rows), length), dtype=np.int64),
         Columns.COMPLETION_MASK: np.zeros((len(rows), length), dtype=bool),
         Columns.POLICY_LOGP: np.zeros((len(rows), length), dtype=np.float32),
+        Columns.OLD_LOGP: np.zeros((len(rows), length), dtype=np.float32),
         Columns.PROMPT_INDEX: np.array([index_of[tuple(row.prompt_ids)] for row in rows]),
         Columns.ADVANTAGE: np.array([row.advantage for row in rows], dtype=np.float32),
         Columns.WEIGHT: np.array([row.weight for row in rows], dtype=np.float32),
@@ -139,4 +142,6 @@ def columns_of(rows: Sequence[Row]) -> dict[str, np.ndarray]:
         batch[Columns.COMPLETION_IDS][index, : len(row.completion_ids)] = row.completion_ids
         batch[Columns.COMPLETION_MASK][index, : len(row.completion_ids)] = True
         batch[Columns.POLICY_LOGP][index, : len(row.completion_ids)] = row.policy_logp
+        old_logp = row.policy_logp if row.old_logp is None else row.old_logp
+        batch[Columns.OLD_LOGP][index, : len(row.completion_ids)] = old_logp
     return batch

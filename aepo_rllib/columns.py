@@ -13,7 +13,7 @@ class Columns:
     COMPLETION_IDS = "completion_ids"
     """Completion token ids, EOS included, (N, T)."""
     POLICY_LOGP = "policy_logp"
-    """Log-prob under the policy that sampled, at T = 1 and without filters: the ratio's denominator, (N, T)."""
+    """Log-prob under the policy that sampled, at T = 1 and without filters, by the engine that sampled, (N, T)."""
     BEHAVIOR_LOGP = "behavior_logp"
     """Log-prob under the law that was sampled from (tempered, filtered), (N, T)."""
     ENTROPY = "policy_entropy"
@@ -29,6 +29,9 @@ class Columns:
     """True on real completion tokens, (N, T)."""
     PROMPT_INDEX = "prompt_index"
     """Rows with the same index share their prompt, (N,)."""
+    OLD_LOGP = "old_logp"
+    """Log-prob under the same weights, by the learner where it was asked, else by the engine: the ratio's denominator,
+    (N, T)."""
     ADVANTAGE = "advantage"
     """One advantage per completion, (N,)."""
     WEIGHT = "loss_weight"

@@ -207,6 +207,16 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         """log pi of given completions, from the engine."""
         return self.engine.log_probs(sequences)
 
+    def sleep(self) -> None:
+        """Have the engine give its memory back; a runner that has none yet has nothing to give."""
+        if self._engine is not None:
+            self._engine.sleep()
+
+    def wake(self) -> None:
+        """Undo `sleep`."""
+        if self._engine is not None:
+            self._engine.wake()
+
     def take_seconds(self) -> dict[str, float]:
         """Seconds spent in the rollout engine and in the environment since the last call."""
         seconds, self._seconds = self._seconds, _no_seconds()

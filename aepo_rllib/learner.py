@@ -16,7 +16,7 @@ from ray.rllib.utils.annotations import override
 from aepo_rllib import metrics
 from aepo_rllib.batching import Row, columns_of
 from aepo_rllib.columns import Columns
-from aepo_rllib.objectives import composed_loss, kl_k3, weighted_sum
+from aepo_rllib.objectives import composed_loss, kl_k3, truncated_importance, weighted_sum
 from aepo_rllib.weight_probe import Sequences
 
 
@@ -65,14 +65,23 @@ class CausalLMLearner(TorchLearner):
     @torch.no_grad()
     def log_probs(self, sequences: Sequences) -> list[np.ndarray]:
         """log pi of given completions under the present weights: an array (completion tokens,) for each."""
+        module = self.module[DEFAULT_MODULE_ID].unwrapped()
         rows = [
             Row(prompt, np.array(completion), np.zeros(len(completion), np.float32), 0.0, 0, 1.0)
             for prompt, completion in sequences
         ]
-        module = self.module[DEFAULT_MODULE_ID]
-        batch = {name: torch.from_numpy(column).to(self.device) for name, column in columns_of(rows).items()}
-        logp_NT = module.unwrapped().forward_train(batch)[Columns.POLICY_LOGP].float().cpu().numpy()
-        return [logp_T[: len(completion)] for logp_T, (_, completion) in zip(logp_NT, sequences, strict=True)]
+        size = self.config.rows_per_backward or max(len(rows), 1)
+        result = []
+        for part in (rows[start : start + size] for start in range(0, len(rows), size)):
+            batch = {name: torch.from_numpy(column).to(self.device) for name, column in columns_of(part).items()}
+            logp_NT = module.forward_train(batch)[Columns.POLICY_LOGP].float().cpu().numpy()
+            result += [logp_T[: len(row.completion_ids)] for logp_T, row in zip(logp_NT, part, strict=True)]
+        return result
+
+    @property
+    def index(self) -> int:
+        """This learner's place in its group."""
+        return self._learner_index
 
     @contextlib.contextmanager
     def _alone(self, alone: bool) -> Iterator[None]:
@@ -89,8 +98,12 @@ class CausalLMLearner(TorchLearner):
     ) -> torch.Tensor:
         """The sum of the config's components over these rows."""
         components = config.loss_components()
-        logp_NT, old_logp_NT = fwd_out[Columns.POLICY_LOGP], batch[Columns.POLICY_LOGP]
+        logp_NT, old_logp_NT = fwd_out[Columns.POLICY_LOGP], batch[Columns.OLD_LOGP]
+        sampled_logp_NT = batch[Columns.POLICY_LOGP]
         mask_NT, weight_N = batch[Columns.COMPLETION_MASK], batch[Columns.WEIGHT]
+        importance_NT = None
+        if config.importance_cap is not None:  # rows that keep the engine's log-probs have importance 1
+            importance_NT = truncated_importance(old_logp_NT, sampled_logp_NT, config.importance_cap)
         loss, terms = composed_loss(
             list(components.values()),
             batch[Columns.COMPONENT],
@@ -99,8 +112,9 @@ class CausalLMLearner(TorchLearner):
             batch[Columns.ADVANTAGE],
             mask_NT,
             weight_N,
+            importance_NT,
         )
-        moved = _movement(logp_NT.detach(), old_logp_NT, mask_NT & (weight_N > 0).unsqueeze(-1))
+        moved = _movement(logp_NT.detach(), sampled_logp_NT, mask_NT & (weight_N > 0).unsqueeze(-1))
         main_weight_N = weight_N * (batch[Columns.COMPONENT] == 0)
         self._figures.append(
             {
@@ -115,8 +129,9 @@ class CausalLMLearner(TorchLearner):
         """Log this step's figures, of all its passes."""
         columns = {name: torch.stack([part[name] for part in self._figures]) for name in self._figures[0]}
         # Over learners the largest one, not the mean that RLlib takes.
-        key = (DEFAULT_MODULE_ID, metrics.RATIO_MAX_DEVIATION)
-        self.metrics.log_value(key, columns.pop("deviation").max(), reduce="max", window=1)
+        for name, figure in ((metrics.RATIO_MAX_DEVIATION, "deviation"), (metrics.LARGEST_LOGP_GAP, "largest_gap")):
+            largest = columns.pop(figure).max()
+            self.metrics.log_value((DEFAULT_MODULE_ID, name), largest, reduce="max", window=1)
         sums = {name: column.sum() for name, column in columns.items()}
         tokens = sums.pop("tokens").clamp_min(1)
         sums[metrics.KL_OLD_TO_NEW] = sums.pop("kl") / tokens
@@ -144,12 +159,14 @@ class _Movement(NamedTuple):
 
     Attributes:
         deviation: Largest |ratio - 1|.
+        largest_gap: Largest |log ratio|.
         gap: |log ratio|, summed over tokens.
         kl: k3 estimate of KL(old || new), summed over tokens.
         tokens: Their number.
     """
 
     deviation: torch.Tensor
+    largest_gap: torch.Tensor
     gap: torch.Tensor
     kl: torch.Tensor
     tokens: torch.Tensor
@@ -159,7 +176,8 @@ def _movement(logp_NT: torch.Tensor, old_logp_NT: torch.Tensor, mask_NT: torch.T
     log_ratio_NT = torch.where(mask_NT, logp_NT - old_logp_NT, torch.zeros_like(logp_NT))
     kl_NT = kl_k3(torch.zeros_like(log_ratio_NT), log_ratio_NT)
     deviation = (log_ratio_NT.exp() - 1).abs().max()
-    return _Movement(deviation, log_ratio_NT.abs().sum(), kl_NT.sum(), mask_NT.sum())
+    gap_NT = log_ratio_NT.abs()
+    return _Movement(deviation, gap_NT.max(), gap_NT.sum(), kl_NT.sum(), mask_NT.sum())
 
 
 def _split(batch: Mapping[str, torch.Tensor], size: int | None) -> list[dict[str, torch.Tensor]]:

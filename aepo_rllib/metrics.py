@@ -44,11 +44,14 @@ TEMPERATURE = "temperature"
 RATIO_MAX_DEVIATION = "ratio_max_deviation"
 KL_OLD_TO_NEW = "kl_old_to_new"
 LOGP_GAP = "logp_gap"
+LARGEST_LOGP_GAP = "largest_logp_gap"
 SURPRISAL = "surprisal"
 GRADIENT_FINITE = "gradient_finite"
 FIRST_RATIO_MAX_DEVIATION = "first_ratio_max_deviation"
 MISMATCH_GAP = "mismatch_logp_gap"
+MISMATCH_LARGEST_GAP = "mismatch_largest_logp_gap"
 MISMATCH_KL = "mismatch_kl"
+CAPPED_SHARE = "importance_capped_share"
 PROBE_MEAN_GAP = "probe_mean_gap"
 PROBE_LARGEST_GAP = "probe_largest_gap"
 
@@ -168,7 +171,9 @@ DOCUMENTED: list[Documented] = [
     Documented(f"{CONTROL}/{STUCK}", "0 or 1", "whether the temperature stays at one bound while the entropy stays off its target (a warning says what to change)", "0", "the dial has room"),
     Documented(f"{UPDATE}/{FIRST_RATIO_MAX_DEVIATION}", "1", "largest |pi/pi_old - 1| over tokens in the first optimizer step of a batch", "below 1e-3 in float32", "the learner reproduces the engine exactly, or no row carried gradient"),
     Documented(f"{UPDATE}/{MISMATCH_GAP}", "nats/token", "mean |log pi_learner - log pi_engine| of the sampled tokens, in the first optimizer step of a batch: the mismatch of training and inference", "below 1e-4 in float32, below 0.05 in 16 bit", "no row carried gradient"),
+    Documented(f"{UPDATE}/{MISMATCH_LARGEST_GAP}", "nats", "largest such difference of a token", "below 1e-3 in float32, below 0.5 in 16 bit", "no row carried gradient"),
     Documented(f"{UPDATE}/{MISMATCH_KL}", "nats/token", "k3 estimate of KL(pi_engine || pi_learner) over the same tokens", "below 1e-6 in float32, below 1e-2 in 16 bit", "no row carried gradient"),
+    Documented(f"{UPDATE}/{CAPPED_SHARE}", "0-1", "share of the main rows' tokens whose importance weight was cut to `importance_cap`; only with a cap", "below 0.01", "the cap touches nothing"),
     Documented(f"{UPDATE}/{PROBE_MEAN_GAP}", "nats/token", "mean |log pi_engine - log pi_learner| on the probe after the weight update, worst env runner; only where a probe is asked (`probe_rows`)", "below 1e-4 in float32", "the engine computes just as the learner"),
     Documented(f"{UPDATE}/{PROBE_LARGEST_GAP}", "nats", "largest |log pi_engine - log pi_learner| of a probe token, worst env runner", "below 1e-3 in float32", "likewise"),
     Documented(f"{UPDATE}/{SURPRISAL}", "nats/token", "minus the T = 1 log-prob of the main rows during the update, aggregated as the loss is, mean of the optimizer steps; only with `skip_flat_rows=False`", "close to main/sampled_surprisal", "deterministic policy"),
@@ -190,6 +195,10 @@ DOCUMENTED: list[Documented] = [
 ]  # fmt: skip
 
 
+BAR = r"\|"
+"""A vertical bar inside a cell of a Markdown table."""
+
+
 def as_markdown() -> str:
     """The text of docs/metrics.md."""
     lines = [
@@ -202,7 +211,7 @@ def as_markdown() -> str:
         "",
         "| metric | unit | meaning | healthy | 0 means |",
         "| --- | --- | --- | --- | --- |",
-        *(f"| `{m.key}` | {m.unit} | {m.meaning} | {m.healthy} | {m.zero} |" for m in DOCUMENTED),
+        *(f"| {' | '.join(cell.replace('|', BAR) for cell in (f'`{m.key}`', *m[1:]))} |" for m in DOCUMENTED),
     ]
     return "\n".join(lines) + "\n"
 

@@ -4,7 +4,7 @@ A surrogate maps per-token log-probs to per-token *losses*; it knows neither mas
 row weights (`row_weights`), applied once by `weighted_sum`. A method's loss is a sum of components, each a
 surrogate over its own rows with its own count:
 
-    loss = sum_c coefficient_c * sum_{rows i of c} weight_i * sum_t mask_it * surrogate_c(i, t)
+    loss = sum_c coefficient_c * sum_{rows i of c} weight_i * sum_t mask_it * importance_it * surrogate_c(i, t)
 """
 
 from __future__ import annotations
@@ -62,6 +62,16 @@ def reinforce(logp_BT: torch.Tensor, old_logp_BT: torch.Tensor, advantage_B: tor
     return -advantage_B.unsqueeze(-1) * logp_BT
 
 
+def truncated_importance(old_logp_BT: torch.Tensor, sampled_logp_BT: torch.Tensor, cap: float) -> torch.Tensor:
+    """min(pi_old / mu, cap) per token: corrects for an engine whose law mu is not quite the learner's pi_old.
+
+    Truncated importance sampling (Ionides 2008; per token for rollout engines: Yao et al. 2025). The same weights give
+    different log-probs in an engine with kernels and precision of its own; without a cap the weighted gradient would be
+    that of samples from pi_old, and the cap bounds its variance. 1 where both log-probs are the same. No gradient.
+    """
+    return (old_logp_BT - sampled_logp_BT).exp().clamp_max(cap).detach()
+
+
 def row_weights(
     lengths: Sequence[int], *, aggregation: str, max_length: int | None = None, micro_batch_size: int | None = None
 ) -> list[float]:
@@ -116,10 +126,12 @@ def composed_loss(
     advantage_B: torch.Tensor,
     mask_BT: torch.Tensor,
     weight_B: torch.Tensor,
+    importance_BT: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """The whole loss and the value of each component, coefficient included.
 
-    `component_B` says which entry of `components` a row belongs to. Padding may hold anything, NaN included.
+    `component_B` says which entry of `components` a row belongs to; `importance_BT` multiplies the token losses.
+    Padding may hold anything, NaN included.
     """
     # Masked before the surrogates too: their own backward pass would make 0 * NaN of it.
     logp_BT = torch.where(mask_BT, logp_BT, torch.zeros_like(logp_BT))
@@ -127,6 +139,8 @@ def composed_loss(
     terms = []
     for index, component in enumerate(components):
         loss_BT = component.surrogate(logp_BT, old_logp_BT, advantage_B)
+        if importance_BT is not None:
+            loss_BT = importance_BT * loss_BT
         own_weight_B = torch.where(component_B == index, weight_B, torch.zeros_like(weight_B))
         terms.append(component.coefficient * weighted_sum(loss_BT, mask_BT, own_weight_B))
     return torch.stack(terms).sum(), terms

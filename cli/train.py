@@ -197,10 +197,12 @@ def _run(
 
 def _run_stoppers() -> tuple[type[Exception], ...]:
     """Errors by which a run ends itself; their message says it all."""
-    from aepo_rllib.algorithms.base import NonFiniteError, RatioError, UnjudgedError
+    from aepo_rllib.algorithms.base import RatioError, UnjudgedError
     from aepo_rllib.envs.grading import GraderBroken
+    from aepo_rllib.learning import NonFiniteError
+    from aepo_rllib.weight_probe import ProbeError
 
-    return GraderBroken, NonFiniteError, RatioError, UnjudgedError
+    return GraderBroken, NonFiniteError, ProbeError, RatioError, UnjudgedError
 
 
 def _restore(algo: TextRL, checkpoint: Path | None, folder: RunFolder, console: Any) -> None:

@@ -1,4 +1,4 @@
-"""`TextRL`: what algorithms on text share — asking for completions, learning from them, keeping state.
+"""`TextRL`: what algorithms on text share — asking for completions, learning from them, sending weights back.
 
 Concrete algorithms read like the paper's box because everything else is here.
 """
@@ -6,42 +6,35 @@ Concrete algorithms read like the paper's box because everything else is here.
 from __future__ import annotations
 
 import logging
-import tempfile
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
-from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
-from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from aepo_rllib import metrics
 from aepo_rllib.algorithms.config import TextRLConfig
-from aepo_rllib.batching import Row, RowGroups, columns_of, deal
-from aepo_rllib.checkpoint import appearing_folder, verify
+from aepo_rllib.algorithms.saved import SavedAlgorithm
+from aepo_rllib.batching import Row, RowGroups, deal
 from aepo_rllib.collection import collect
 from aepo_rllib.env_runner import SAMPLE, SLOT
-from aepo_rllib.export import HF_FOLDER, write_huggingface
 from aepo_rllib.groups import Groups, problem_of
+from aepo_rllib.learning import NonFiniteError, log_probs, take_step
 from aepo_rllib.problem_order import problems_of_step
-from aepo_rllib.rl_module import CausalLMModule
 from aepo_rllib.rollout import RolloutRequest, Stream, engine_class
 from aepo_rllib.weight_probe import Sequences, check_gaps, choose_probe, measure_gap
 
 logger = logging.getLogger(__name__)
 
 BASE_ENTROPY_COMPLETIONS = 512
-STATE_KEY = "text_rl"
-IDS_SHOWN = 8
-_STATE = ("train_steps", "base_entropy", "update_surprisal")
 
 
 class UnjudgedError(RuntimeError):
@@ -52,14 +45,10 @@ class RatioError(RuntimeError):
     """The engine and the learner disagree about the log-probs of freshly sampled tokens."""
 
 
-class NonFiniteError(RuntimeError):
-    """A gradient is NaN or infinite; the optimizer step was refused and the weights are as they were."""
-
-
-class TextRL(Algorithm):
+class TextRL(SavedAlgorithm):
     """Base of the algorithms; subclasses write `training_step`."""
 
-    config: TextRLConfig
+    STATE = ("train_steps", "base_entropy", "update_surprisal")
 
     @override(Algorithm)
     def setup(self, config: TextRLConfig) -> None:
@@ -155,6 +144,25 @@ class TextRL(Algorithm):
 
     # --- Learning ---
 
+    def with_old_logp(self, groups: RowGroups) -> RowGroups:
+        """Main rows whose ratio is taken against the learner's own log-probs, for `importance_cap`.
+
+        The engine's log-probs stay: what the two differ by is the importance weight. Without a cap rows stay as they
+        are, and their importance is 1.
+        """
+        cap = self.config.importance_cap
+        if cap is None:
+            return groups
+        self._let_engines_sleep()
+        rows = [row for group in groups for row in group if row.advantage or not self.config.skip_flat_rows]
+        with self._timed(metrics.LEARNING_SECONDS):
+            sequences = [(list(row.prompt_ids), row.completion_ids.tolist()) for row in rows]
+            old_logp = log_probs(self.learner_group, sequences)
+        scored = {id(row): replace(row, old_logp=logp) for row, logp in zip(rows, old_logp, strict=True)}
+        capped = [logp - row.policy_logp > math.log(cap) for row, logp in zip(rows, old_logp, strict=True)]
+        self.log(metrics.UPDATE, {metrics.CAPPED_SHARE: float(np.concatenate(capped).mean()) if capped else 0.0})
+        return [[scored.get(id(row), row) for row in group] for group in groups]
+
     def learn(self, streams: Sequence[RowGroups]) -> None:
         """Take this batch's optimizer steps; one row group list per loss component.
 
@@ -163,59 +171,41 @@ class TextRL(Algorithm):
             NonFiniteError: a gradient is NaN or infinite; names the problems.
         """
         config = self.config
-        learners = max(config.num_learners, 1)
         if not self.probe and config.probe_count():
             self.probe = choose_probe([row for group in streams[0] for row in group], config.probe_count())
         steps = deal(
             streams,
             updates=config.updates_per_batch,
-            learners=learners,
+            learners=max(config.num_learners, 1),
             aggregation=config.aggregation,
             max_length=config.max_new_tokens,
             micro_batch_size=config.micro_batch_size,
             skip_flat_rows=config.skip_flat_rows,
         ) * (config.num_epochs or 1)
+        self._let_engines_sleep()
         surprisals = []
         with self._timed(metrics.LEARNING_SECONDS):
             for update, shares in enumerate(steps):
-                self.updating = True
-                try:
-                    figures = self._update(shares)
-                except NonFiniteError:
-                    self.updating = update > 0  # before the first one has succeeded, no weight has moved
-                    raise
+                figures = self._take_step(shares, first=update == 0)
                 surprisals.append(figures[metrics.SURPRISAL])
-                if update == 0:
-                    self._check_first_ratio(figures)
         rows = sum(len(rows) for shares in steps for rows in shares)
         self.log(metrics.UPDATE, {metrics.TRAINED_ROWS: rows})
         if not config.skip_flat_rows:
             self.update_surprisal = sum(surprisals) / len(surprisals)
             self.log(metrics.UPDATE, {metrics.SURPRISAL: self.update_surprisal})
 
-    def _update(self, shares: list[list[Row]]) -> dict[str, float]:
-        """One optimizer step on the rows of every learner.
-
-        Returns:
-            Surprisal and movement of the policy of this very step. (What RLlib's metrics show of a learner is the mean
-            over all optimizer steps of the batch.)
-        """
-        batches = [_train_batch(rows) for rows in shares]
-        data = TrainingData(batches=batches) if self.config.num_learners else TrainingData(batch=batches[0])
-        sampled = self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0)
-        results = self.learner_group.update(training_data=data, timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: sampled})
-        self.metrics.aggregate(results, key=LEARNER_RESULTS)
-        figures = {
-            name: np.array([float(result[DEFAULT_MODULE_ID][name].peek()) for result in results])
-            for name in _STEP_FIGURES
-        }
-        if not figures[metrics.GRADIENT_FINITE].all():
-            ids = sorted({row.problem_id for rows in shares for row in rows})
-            raise NonFiniteError(
-                f"an update of training step {self.train_steps + 1} was refused before the optimizer, because its "
-                f"gradient is not finite; its problems: {', '.join(ids[:IDS_SHOWN])}{' ...' * (len(ids) > IDS_SHOWN)}"
-            )
-        return {name: float(over_learners(figures[name])) for name, over_learners in _STEP_FIGURES.items()}
+    def _take_step(self, shares: list[list[Row]], *, first: bool) -> dict[str, float]:
+        self.updating = True
+        env_steps = self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0)
+        try:
+            taken = take_step(self.learner_group, shares, env_steps=env_steps, step=self.train_steps + 1)
+        except NonFiniteError:
+            self.updating = not first  # before the first one has succeeded, no weight has moved
+            raise
+        self.metrics.aggregate(taken.results, key=LEARNER_RESULTS)
+        if first:
+            self._check_first_ratio(taken.figures)
+        return taken.figures
 
     def _check_first_ratio(self, figures: dict[str, float]) -> None:
         deviation = figures[metrics.RATIO_MAX_DEVIATION]
@@ -223,6 +213,7 @@ class TextRL(Algorithm):
             metrics.UPDATE,
             {
                 metrics.FIRST_RATIO_MAX_DEVIATION: deviation,
+                metrics.MISMATCH_LARGEST_GAP: figures[metrics.LARGEST_LOGP_GAP],
                 metrics.MISMATCH_GAP: figures[metrics.LOGP_GAP],
                 metrics.MISMATCH_KL: figures[metrics.KL_OLD_TO_NEW],
             },
@@ -235,22 +226,29 @@ class TextRL(Algorithm):
                 "learner's weights"
             )
 
+    # --- Weights ---
+
     def sync_weights(self) -> None:
-        """Bring the learner's weights to the env runners."""
+        """Bring the learner's weights to the env runners.
+
+        Raises:
+            ProbeError: an engine kept old ones.
+        """
         with self._timed(metrics.SYNC_SECONDS):
+            if self.config.sleep_while_learning:
+                self._each_sampler("wake")
             self._send_weights(self.env_runner_group)
             if self.probe:
                 self._ask_probe()
 
-    def _ask_probe(self) -> None:
-        """Compare the engines' log-probs of the probe with the learner's.
+    def _let_engines_sleep(self) -> None:
+        if self.config.sleep_while_learning:
+            self._each_sampler("sleep")
 
-        Raises:
-            ProbeError: an engine samples from other weights.
-        """
+    def _ask_probe(self) -> None:
+        """Compare the engines' log-probs of the probe with the learner's."""
         probe = self.probe
-        (first, *_) = self.learner_group.foreach_learner(lambda learner: learner.log_probs(probe))
-        learner = first.get() if hasattr(first, "get") else first
+        learner = log_probs(self.learner_group, probe)
         gaps = [measure_gap(learner, engine) for engine in self._each_sampler(lambda runner: runner.log_probs(probe))]
         if not gaps:  # all runners are down; those that come back are sent the weights, and the first ratio tells
             return
@@ -318,82 +316,6 @@ class TextRL(Algorithm):
             self._problem_count_cached = self._each_sampler("problem_count")[0]
         return self._problem_count_cached
 
-    # --- State ---
-
-    @override(Algorithm)
-    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """RLlib's state and ours."""
-        return {**super().get_state(*args, **kwargs), STATE_KEY: self.own_state()}
-
-    @override(Algorithm)
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Restore RLlib's state and ours."""
-        super().set_state(state)
-        if STATE_KEY in state:
-            self.set_own_state(state[STATE_KEY])
-
-    def own_state(self) -> dict[str, Any]:
-        """What a resumed run needs besides weights and optimizer. Sampling needs nothing: it is keyed by step."""
-        return {name: getattr(self, name) for name in _STATE}
-
-    def set_own_state(self, state: dict[str, Any]) -> None:
-        """Undo `own_state`."""
-        for name in _STATE:
-            setattr(self, name, state[name])
-
-    @override(Algorithm)
-    def restore_from_path(self, path: str | Path, *args: Any, **kwargs: Any) -> None:
-        """As RLlib's, which trusts what it finds, and leaves remote runners with the weights they started from.
-
-        Raises:
-            CheckpointError: the checkpoint is not what was written.
-        """
-        if _is_local(path):
-            verify(Path(path))
-        super().restore_from_path(path, *args, **kwargs)
-        self.sync_weights()
-
-    @override(Algorithm)
-    def save_to_path(self, path: str | Path | None = None, **kwargs: Any) -> str:
-        """As RLlib's, with a Hugging Face directory inside; a local checkpoint appears whole or not at all.
-
-        A remote one (a URI) is RLlib's alone.
-        """
-        path = path or tempfile.mkdtemp(prefix="aepo-checkpoint-")
-        if not _is_local(path):
-            return super().save_to_path(path, **kwargs)
-        with appearing_folder(Path(path)) as folder:
-            super().save_to_path(folder, **kwargs)
-            self.export_huggingface(folder / HF_FOLDER)
-        return str(path)
-
-    def export_huggingface(self, folder: str | Path) -> None:
-        """Write the current weights and the tokenizer as a Hugging Face model directory."""
-        state = self.learner_group.get_state(components=f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}")
-        module_state = state[COMPONENT_LEARNER][COMPONENT_RL_MODULE][DEFAULT_MODULE_ID]
-        write_huggingface(
-            self.config.model_path,
-            CausalLMModule.hf_state(module_state),
-            Path(folder),
-            dtype=self.config.dtype,
-            info={
-                "algorithm": type(self).__name__,
-                "step": self.train_steps,
-                "base_entropy": self.base_entropy,
-                "template": self.config.env_config.get("template", "plain"),
-            },
-        )
-
-
-_STEP_FIGURES: dict[str, Callable[[np.ndarray], Any]] = {
-    metrics.SURPRISAL: np.mean,
-    metrics.RATIO_MAX_DEVIATION: np.max,
-    metrics.LOGP_GAP: np.mean,
-    metrics.KL_OLD_TO_NEW: np.mean,
-    metrics.GRADIENT_FINITE: np.min,
-}
-"""What is read of one optimizer step, and how it is joined over learners."""
-
 
 def _check_rewards(groups: Groups) -> None:
     """Rewards weigh log-probs, and one that is no number would turn all weights into none.
@@ -408,11 +330,3 @@ def _check_rewards(groups: Groups) -> None:
                 f"the environment gave reward {reward} for problem {problem_of(episode)}; rewards must lie between 0 "
                 "and 1"
             )
-
-
-def _is_local(path: str | Path) -> bool:
-    return "://" not in str(path)
-
-
-def _train_batch(rows: list) -> MultiAgentBatch:
-    return MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns_of(rows))}, env_steps=max(len(rows), 1))

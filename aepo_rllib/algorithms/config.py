@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.annotations import override
 from typing_extensions import Self
 
 from aepo_rllib.algorithms.checks import check_arguments, check_known_key, check_types
+from aepo_rllib.algorithms.config_checks import (
+    check_batches,
+    check_model_and_length,
+    check_objective,
+    check_problems,
+    check_resources,
+)
 from aepo_rllib.env_runner import TextEnvRunner
-from aepo_rllib.envs.problems import ProblemError, ProblemSet, is_procedural, load_problems
-from aepo_rllib.envs.prompts import get_template
-from aepo_rllib.envs.text_env import ACTION_SPACE, ENV_ID, OBSERVATION_SPACE, MathTextEnv
-from aepo_rllib.hf import DTYPES, EMBEDDED, check_model
+from aepo_rllib.envs.problems import ProblemSet, load_problems
+from aepo_rllib.envs.text_env import ACTION_SPACE, ENV_ID, OBSERVATION_SPACE
+from aepo_rllib.hf import DTYPES, EMBEDDED
 from aepo_rllib.learner import CausalLMLearner
-from aepo_rllib.objectives import AGGREGATIONS, Component
+from aepo_rllib.objectives import Component
 from aepo_rllib.rl_module import CausalLMModule
 from aepo_rllib.rollout import SamplingFilters
 from aepo_rllib.rollout import engine_class as find_engine_class
@@ -43,6 +47,7 @@ class TextRLConfig(AlgorithmConfig):
         self.max_new_tokens = 64
         self.top_p, self.top_k, self.min_p = 1.0, 0, 0.0
         self.ignore_filters_in_ratio = False
+        self.sleep_while_learning = False
         self.torch_threads = 1
         # Batches.
         self.batch_size = 16
@@ -53,6 +58,7 @@ class TextRLConfig(AlgorithmConfig):
         self.skip_flat_rows = True
         self.rows_per_backward: int | None = None
         self.ratio_tolerance: float | None = None
+        self.importance_cap: float | None = None
         # Optimizer.
         self.lr = 6e-4
         self.weight_decay = 0.0
@@ -135,6 +141,7 @@ class TextRLConfig(AlgorithmConfig):
         top_k: int = NotProvided,
         min_p: float = NotProvided,
         ignore_filters_in_ratio: bool = NotProvided,
+        sleep_while_learning: bool = NotProvided,
         torch_threads: int = NotProvided,
     ) -> Self:
         """Sets how completions are sampled.
@@ -149,6 +156,7 @@ class TextRLConfig(AlgorithmConfig):
             top_p, top_k, min_p: Filters of the sampling law. The ratio is taken against the unfiltered policy, so
                 they are refused, unless
             ignore_filters_in_ratio: accepts the mismatch (the authors' code does, with top_p 0.99).
+            sleep_while_learning: Engines give their memory back while the learner works; for one GPU that both share.
             torch_threads: Torch threads of every process; parallelism comes from env runners and learners.
 
         Returns:
@@ -163,6 +171,7 @@ class TextRLConfig(AlgorithmConfig):
             top_k=top_k,
             min_p=min_p,
             ignore_filters_in_ratio=ignore_filters_in_ratio,
+            sleep_while_learning=sleep_while_learning,
             torch_threads=torch_threads,
         )
 
@@ -180,6 +189,7 @@ class TextRLConfig(AlgorithmConfig):
         weight_decay: float = NotProvided,
         adam_betas: tuple[float, float] = NotProvided,
         ratio_tolerance: float | None = NotProvided,
+        importance_cap: float | None = NotProvided,
         **kwargs: Any,
     ) -> Self:
         """Sets the training related configuration.
@@ -199,6 +209,10 @@ class TextRLConfig(AlgorithmConfig):
             ratio_tolerance: The run stops when |pi/pi_old - 1| exceeds it in the first optimizer step of a batch,
                 where it has to be 0: the engine would be sampling from other weights. By default 0.01, and 0.5 where
                 the engine computes in 16 bits.
+            importance_cap: Truncated importance sampling: the token losses of main rows are multiplied by
+                min(pi_learner / pi_engine, cap), both with the weights that sampled, and their ratio is taken against
+                the learner's. For engines whose log-probs differ from the learner's (vLLM in 16 bits); 2 is usual. It
+                costs a forward pass of the learner per batch. Tempered rows are never corrected. None: off.
             kwargs: RLlib's own, such as `lr`, `grad_clip`, and `num_epochs` (passes over a batch).
 
         Returns:
@@ -216,6 +230,7 @@ class TextRLConfig(AlgorithmConfig):
             weight_decay=weight_decay,
             adam_betas=adam_betas,
             ratio_tolerance=ratio_tolerance,
+            importance_cap=importance_cap,
         )
 
     def probe_count(self) -> int:
@@ -296,20 +311,15 @@ class TextRLConfig(AlgorithmConfig):
         super().validate()
         check_types(self)
         self._make_paths_absolute()
-        self._validate_numbers()
-        self._validate_filters()
+        check_batches(self)
+        check_objective(self)
         check_arguments("engine_options", self.engine_options, find_engine_class(self.engine).__init__)
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype={self.dtype!r} is unknown; choose one of {', '.join(DTYPES)}")
         if self.env == ENV_ID:
-            self._validate_problems()
-        self._validate_resources()
-        context = check_model(self.model_path)
-        if context is not None and self.max_new_tokens >= context:
-            raise ValueError(
-                f"max_new_tokens={self.max_new_tokens} leaves no room for a prompt in the context of model "
-                f"{self.model_path!r}, {context} tokens; lower it"
-            )
+            check_problems(self)
+        check_resources(self)
+        check_model_and_length(self)
 
     def _make_paths_absolute(self) -> None:
         """Ray's processes, and Tune's trials above all, run in other folders than the user."""
@@ -320,78 +330,6 @@ class TextRLConfig(AlgorithmConfig):
             self.env_config = {**self.env_config, "problems": str(Path(problems).resolve())}
         if self.validation_problems and Path(self.validation_problems).is_file():
             self.validation_problems = str(Path(self.validation_problems).resolve())
-
-    def _validate_numbers(self) -> None:
-        for name in ("batch_size", "updates_per_batch", "max_new_tokens", "torch_threads"):
-            if not (isinstance(value := getattr(self, name), int) and value >= 1):
-                raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
-        if not (isinstance(self.group_size, int) and self.group_size >= 2):
-            raise ValueError(f"group_size={self.group_size!r} must be at least 2: one completion alone has no baseline")
-        if self.updates_per_batch > self.batch_size:
-            raise ValueError(
-                f"updates_per_batch={self.updates_per_batch} exceeds batch_size={self.batch_size}, but every "
-                "optimizer step needs a whole group; raise batch_size or lower updates_per_batch"
-            )
-        if self.num_learners > 1 and self.batch_size // self.updates_per_batch < self.num_learners:
-            raise ValueError(
-                f"num_learners={self.num_learners} exceeds the {self.batch_size // self.updates_per_batch} groups of "
-                "an optimizer step (batch_size / updates_per_batch); raise batch_size or lower num_learners"
-            )
-        if self.rows_per_backward is not None and not (
-            isinstance(self.rows_per_backward, int) and self.rows_per_backward >= 1
-        ):
-            raise ValueError(
-                f"rows_per_backward={self.rows_per_backward!r} must be a whole number of at least 1, or None"
-            )
-        if self.aggregation not in AGGREGATIONS:
-            raise ValueError(f"aggregation={self.aggregation!r} is unknown; choose one of {', '.join(AGGREGATIONS)}")
-        if (self.aggregation == "micro-batch-token-mean") != bool(self.micro_batch_size):
-            raise ValueError(
-                f"aggregation={self.aggregation!r} and micro_batch_size={self.micro_batch_size!r} clash: "
-                "'micro-batch-token-mean' needs micro_batch_size of at least 1, and nothing else does"
-            )
-
-    def _validate_filters(self) -> None:
-        filters = self.sampling_filters()
-        if filters and not self.ignore_filters_in_ratio:
-            raise ValueError(
-                f"{filters} changes the law that completions are drawn from, but the ratio is taken against the "
-                "unfiltered policy; switch the filters off, or set ignore_filters_in_ratio=True to accept it as the "
-                "authors' code does"
-            )
-
-    def _validate_problems(self) -> None:
-        check_arguments("env_config", self.env_config, MathTextEnv.__init__)
-        get_template(self.env_config.get("template", "plain"))
-        self.load_problems()
-        source = self.text_env_kwargs()["problems"]
-        if not self.evaluation_interval or self.in_evaluation:
-            return
-        if self.validation_problems is None and not is_procedural(source):
-            raise ProblemError(
-                f"evaluation_interval={self.evaluation_interval} needs validation problems, and {source!r} has none of "
-                "its own; set validation_problems, or evaluation_interval=None"
-            )
-        try:
-            self.load_problems(problems=self.validation_problems or source, split="validation")
-        except ProblemError as error:
-            raise ProblemError(f"validation problems: {error}; or set evaluation_interval=None") from error
-
-    def _validate_resources(self) -> None:
-        runners = self.num_env_runners * self.num_cpus_per_env_runner
-        evaluators = (self.evaluation_num_env_runners or 0) * self.num_cpus_per_env_runner
-        per_learner = self.num_cpus_per_learner if isinstance(self.num_cpus_per_learner, int | float) else 1
-        learners = self.num_learners * per_learner
-        needed = runners + evaluators + learners
-        if not ray.is_initialized() and os.environ.get("RAY_ADDRESS"):
-            return  # that cluster is checked once it is joined: RLlib validates again when it builds
-        available = ray.cluster_resources().get("CPU", 0) if ray.is_initialized() else len(os.sched_getaffinity(0))
-        if needed > available:
-            raise ValueError(
-                f"num_env_runners={self.num_env_runners}, evaluation_num_env_runners="
-                f"{self.evaluation_num_env_runners or 0} and num_learners={self.num_learners} need {needed:g} CPUs, "
-                f"but there are {available:g}; lower one of them"
-            )
 
     def _set(self, **values: Any) -> Self:
         for name, value in values.items():

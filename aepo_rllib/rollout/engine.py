@@ -114,6 +114,9 @@ class RolloutEngine(abc.ABC):
     weights_version: int = 0
     """Version of the weights in use, as given to `update_weights`."""
 
+    asleep: bool = False
+    """Whether its memory is given back."""
+
     @classmethod
     @abc.abstractmethod
     def from_pretrained(
@@ -151,8 +154,10 @@ class RolloutEngine(abc.ABC):
         """Refuse what `generate` could not complete; costs nothing.
 
         Raises:
+            RuntimeError: the engine is asleep.
             ValueError: as `generate`.
         """
+        self._check_awake()
         for prompt in prompts:
             if not prompt.token_ids:
                 raise ValueError("cannot complete an empty prompt")
@@ -183,10 +188,26 @@ class RolloutEngine(abc.ABC):
         """
 
     def sleep(self) -> None:
-        """Give memory back to whoever shares the device; `generate` needs `wake` first."""
+        """Give the device's memory to whoever shares it, and keep the weights. All else needs `wake` first."""
+        if not self.asleep:
+            self._sleep()
+            self.asleep = True
 
     def wake(self) -> None:
         """Undo `sleep`."""
+        if self.asleep:
+            self._wake()
+            self.asleep = False
+
+    def _sleep(self) -> None:
+        """What `sleep` does, once."""
+
+    def _wake(self) -> None:
+        """What `wake` does, once."""
+
+    def _check_awake(self) -> None:
+        if self.asleep:
+            raise RuntimeError(f"this {type(self).__name__} is asleep; wake it first")
 
     def close(self) -> None:
         """Release everything."""

@@ -67,18 +67,29 @@ class TransformersEngine(RolloutEngine):
 
     def update_weights(self, weights: Iterable[tuple[str, torch.Tensor]], *, version: int) -> None:
         """See `RolloutEngine.update_weights`."""
+        self._check_awake()
         self.model.load_state_dict(as_tensors(dict(weights)), strict=True)
         self.weights_version = version
 
     @torch.inference_mode()
     def log_probs(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[np.ndarray]:
         """See `RolloutEngine.log_probs`. One row at a time: plain, and free of padding."""
+        self._check_awake()
         result = []
         for prompt_ids, completion_ids in sequences:
             ids = torch.tensor([[*prompt_ids, *completion_ids]], device=self.model.device)
             logits = self.model(input_ids=ids[:, :-1]).logits[:, len(prompt_ids) - 1 :]
             result.append(token_statistics(logits, ids[:, len(prompt_ids) :]).logp[0].cpu().numpy())
         return result
+
+    def _sleep(self) -> None:
+        self._device = self.model.device
+        self.model.to("cpu")
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _wake(self) -> None:
+        self.model.to(self._device)
 
 
 class _Wave:

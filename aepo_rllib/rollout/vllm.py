@@ -149,6 +149,7 @@ class VLLMEngine(RolloutEngine):
             ValueError: weights are missing or unknown; the old ones stay.
             RuntimeError: vLLM would not drop its cache.
         """
+        self._check_awake()
         state = as_tensors(dict(weights))
         if state.keys() != self._names:
             missing, unknown = sorted(self._names - state.keys()), sorted(state.keys() - self._names)
@@ -160,6 +161,7 @@ class VLLMEngine(RolloutEngine):
 
     def log_probs(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[np.ndarray]:
         """See `RolloutEngine.log_probs`. vLLM draws one token more, so a sequence must leave room for it."""
+        self._check_awake()
         from vllm import SamplingParams
 
         params = SamplingParams(max_tokens=1, temperature=1.0, prompt_logprobs=0, detokenize=False)
@@ -176,13 +178,12 @@ class VLLMEngine(RolloutEngine):
             for (prompt, completion), output in zip(sequences, outputs, strict=True)
         ]
 
-    def sleep(self) -> None:
-        """Give the GPU's memory back: weights go to the host, the cache is dropped."""
+    def _sleep(self) -> None:
+        """The weights go to the host, the cache is dropped. On the CPU vLLM keeps its memory."""
         if self._can_sleep:
             self._llm.sleep(level=1)
 
-    def wake(self) -> None:
-        """Undo `sleep`."""
+    def _wake(self) -> None:
         if self._can_sleep:
             self._llm.wake_up()
 

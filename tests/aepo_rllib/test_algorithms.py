@@ -16,7 +16,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from aepo_rllib import AEPOAuthorsConfig, AEPOConfig, GRPOConfig, metrics
 from aepo_rllib.checkpoint import MANIFEST, CheckpointError, verify
 from aepo_rllib.control_monitor import ControlMonitor
+from aepo_rllib.envs.prompts import get_template
 from aepo_rllib.export import HF_FOLDER, INFO_FILE
+from aepo_rllib.hf import context_length, load_tokenizer
 from aepo_rllib.rollout import Prompt
 
 STEPS = 2
@@ -164,17 +166,17 @@ def test_the_authors_settings_run(ray_cluster):
         .evaluation(evaluation_interval=None)
     )
     algo = config.build_algo()
-    update, surprisals = algo._update, []
+    take_step, surprisals = algo._take_step, []
 
-    def watched(shares):
+    def watched(shares, *, first):
         """The surprisal of each optimizer step, from the engine's log-probs and the learner's weights before it."""
         sequences = [(row.prompt_ids, row.completion_ids) for row in shares[0]]
         algo.sync_weights()
         logps = algo.env_runner.engine.log_probs([(list(p), c.tolist()) for p, c in sequences])
         surprisals.append(-sum(row.weight * logp.sum() for row, logp in zip(shares[0], logps, strict=True)))
-        return update(shares)
+        return take_step(shares, first=first)
 
-    algo._update = watched
+    algo._take_step = watched
     try:
         first, second = algo.train(), algo.train()
     finally:
@@ -258,6 +260,10 @@ def test_a_step_without_any_positive_is_a_plain_grpo_step(ray_cluster):
         ({"top_p": 0.99}, "ignore_filters_in_ratio"),
         ({"engine": "sglang"}, "unknown rollout engine 'sglang'"),
         ({"num_env_runners": 64}, "need 64 CPUs, but there are"),
+        ({"num_env_runners": 1, "num_gpus_per_env_runner": 77}, "need 77 GPUs, but there are"),
+        ({"num_gpus_per_env_runner": 77, "num_gpus_per_learner": 50}, "need 77 GPUs, but there are"),
+        ({"importance_cap": 0.5}, "importance_cap=0.5 must be at least 1"),
+        ({"importance_cap": float("nan")}, "importance_cap=nan must be at least 1"),
         ({"num_learners": 9, "batch_size": 16}, "num_learners=9 exceeds the 8 groups"),
         ({"env_config": {"problems": "nowhere"}}, "no problems called 'nowhere'"),
         ({"env_config": {"template": "nope"}}, "unknown prompt template 'nope'"),
@@ -274,6 +280,23 @@ def test_a_step_without_any_positive_is_a_plain_grpo_step(ray_cluster):
 def test_validation_names_the_option_its_value_and_the_cure(settings, message):
     with pytest.raises(ValueError, match=message):
         AEPOConfig().update_from_dict(settings).validate()
+
+
+def test_prompts_that_are_too_long_are_found_before_anything_starts(tmp_path):
+    """The embedded model has a context of 256 tokens, and reads digits one by one."""
+    file = tmp_path / "mine.jsonl"
+    rows = [{"id": f"p{digits}", "problem": "1" * digits, "answer": "1"} for digits in (3, 100, 200, 220)]
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    config = GRPOConfig().problems(problems=str(file)).evaluation(evaluation_interval=None)
+    [longest, shorter] = [
+        len(load_tokenizer("embedded").encode(get_template("plain").render(row["problem"]))) for row in rows[:1:-1]
+    ]
+    context = context_length("embedded")
+    config.sampling(max_new_tokens=context - longest).validate()
+    with pytest.raises(ValueError, match=rf"1 of 4 problems leave no room .* prompt has {longest} tokens \(p220\)"):
+        config.sampling(max_new_tokens=context - longest + 1).validate()
+    with pytest.raises(ValueError, match="2 of 4 problems leave no room"):
+        config.sampling(max_new_tokens=context - shorter + 1).validate()
 
 
 def test_unknown_keys_are_refused_with_a_suggestion():

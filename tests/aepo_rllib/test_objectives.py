@@ -19,6 +19,7 @@ from aepo_rllib.objectives import (
     kl_k3,
     reinforce,
     row_weights,
+    truncated_importance,
     weighted_sum,
 )
 
@@ -49,6 +50,7 @@ def weights_of(mask_BT: torch.Tensor, aggregation: str, max_length: int | None =
     "case",
     [
         *golden_cases("verl", "loss_vanilla"),
+        *golden_cases("verl", "loss_rollout_is"),
         *golden_cases("trl", "loss"),
         *golden_cases("aepo_official", "policy_loss"),
     ],
@@ -63,6 +65,11 @@ def test_clipped_surrogate_and_aggregation_are_the_peers(case: dict[str, Any]) -
         aggregation, max_length = args.get("loss_agg_mode", "token-mean"), mask_BT.shape[1]
         low, high = args["clip_ratio_low"], args["clip_ratio_high"]
         dual_clip = args.get("clip_ratio_c", args.get("clip_ratio_dual"))
+    importance_BT = None
+    if "rollout_is_threshold" in args:
+        sampled_logp_BT, cap = tensor(case, "rollout_log_prob"), args["rollout_is_threshold"]
+        importance_BT = truncated_importance(tensor(case, "old_log_prob"), sampled_logp_BT, cap)
+        assert torch.equal(importance_BT * mask_BT, tensor(case, "rollout_is_weights"))
     surrogate = partial(clipped_surrogate, low=low, high=high, dual_clip=dual_clip)
     logp_BT = tensor(case, "log_prob").requires_grad_()
     loss, terms = composed_loss(
@@ -73,6 +80,7 @@ def test_clipped_surrogate_and_aggregation_are_the_peers(case: dict[str, Any]) -
         tensor(case, "advantages"),
         mask_BT,
         weights_of(mask_BT, aggregation, max_length),
+        importance_BT,
     )
     (gradient_BT,) = torch.autograd.grad(loss, logp_BT)
     torch.testing.assert_close(loss.detach(), tensor(case, "loss"), atol=tolerance, rtol=0)

@@ -1,0 +1,167 @@
+"""Checks of a whole config, made before Ray starts anything."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import ray
+import torch
+
+from aepo_rllib.algorithms.checks import check_arguments
+from aepo_rllib.envs.problems import ProblemError, is_procedural
+from aepo_rllib.envs.prompts import get_template
+from aepo_rllib.envs.text_env import ENV_ID, MathTextEnv
+from aepo_rllib.hf import check_model, load_tokenizer
+from aepo_rllib.objectives import AGGREGATIONS
+from aepo_rllib.prompting import PromptEncoder
+
+if TYPE_CHECKING:
+    from aepo_rllib.algorithms.config import TextRLConfig
+
+
+def check_batches(config: TextRLConfig) -> None:
+    """Refuse batches that cannot be split as asked.
+
+    Raises:
+        ValueError: names the option.
+    """
+    for name in ("batch_size", "updates_per_batch", "max_new_tokens", "torch_threads"):
+        _check_count(name, getattr(config, name))
+    if config.rows_per_backward is not None:
+        _check_count("rows_per_backward", config.rows_per_backward, ", or None")
+    if not (isinstance(config.group_size, int) and config.group_size >= 2):
+        raise ValueError(f"group_size={config.group_size!r} must be at least 2: one completion alone has no baseline")
+    if config.updates_per_batch > config.batch_size:
+        raise ValueError(
+            f"updates_per_batch={config.updates_per_batch} exceeds batch_size={config.batch_size}, but every "
+            "optimizer step needs a whole group; raise batch_size or lower updates_per_batch"
+        )
+    groups = config.batch_size // config.updates_per_batch
+    if config.num_learners > 1 and groups < config.num_learners:
+        raise ValueError(
+            f"num_learners={config.num_learners} exceeds the {groups} groups of an optimizer step (batch_size / "
+            "updates_per_batch); raise batch_size or lower num_learners"
+        )
+
+
+def check_objective(config: TextRLConfig) -> None:
+    """Refuse aggregations, filters and caps that clash.
+
+    Raises:
+        ValueError: names the options.
+    """
+    if config.aggregation not in AGGREGATIONS:
+        raise ValueError(f"aggregation={config.aggregation!r} is unknown; choose one of {', '.join(AGGREGATIONS)}")
+    if (config.aggregation == "micro-batch-token-mean") != bool(config.micro_batch_size):
+        raise ValueError(
+            f"aggregation={config.aggregation!r} and micro_batch_size={config.micro_batch_size!r} clash: "
+            "'micro-batch-token-mean' needs micro_batch_size of at least 1, and nothing else does"
+        )
+    if config.importance_cap is not None and not config.importance_cap >= 1:
+        raise ValueError(
+            f"importance_cap={config.importance_cap!r} must be at least 1, or None: below 1 it would cut tokens that "
+            "engine and learner agree on"
+        )
+    filters = config.sampling_filters()
+    if filters and not config.ignore_filters_in_ratio:
+        raise ValueError(
+            f"{filters} changes the law that completions are drawn from, but the ratio is taken against the "
+            "unfiltered policy; switch the filters off, or set ignore_filters_in_ratio=True to accept it as the "
+            "authors' code does"
+        )
+
+
+def check_model_and_length(config: TextRLConfig) -> None:
+    """Refuse a model that cannot be loaded, or prompts and completions that its context cannot hold.
+
+    Raises:
+        ValueError: names model, option or problem.
+    """
+    context = check_model(config.model_path)
+    if context is None:
+        return
+    if config.max_new_tokens >= context:
+        raise ValueError(
+            f"max_new_tokens={config.max_new_tokens} leaves no room for a prompt in the context of model "
+            f"{config.model_path!r}, {context} tokens; lower it"
+        )
+    if config.env == ENV_ID:
+        _check_prompts(config, context - config.max_new_tokens)
+
+
+def _check_prompts(config: TextRLConfig, room: int) -> None:
+    """Tokenize the few prompts that may be too long: a token is at least a byte."""
+    template = get_template(config.env_config.get("template", "plain"))
+    encoder = PromptEncoder(load_tokenizer(config.model_path), template)
+    frame = len(encoder.encode(""))
+    problems = config.load_problems()
+    texts = ((problem.id, template.render(problem.text)) for problem in problems)
+    lengths = {id_: len(encoder.encode(text)) for id_, text in texts if len(text.encode()) + frame > room}
+    long = {id_: length for id_, length in lengths.items() if length > room}
+    if long:
+        id_, longest = max(long.items(), key=lambda item: item[1])
+        raise ValueError(
+            f"{len(long)} of {len(problems)} problems leave no room for max_new_tokens={config.max_new_tokens} in the "
+            f"context of model {config.model_path!r}; the longest prompt has {longest} tokens "
+            f"({id_}); lower max_new_tokens, or leave long problems out"
+        )
+
+
+def check_problems(config: TextRLConfig) -> None:
+    """Refuse problems that cannot be read, and an evaluation without any.
+
+    Raises:
+        ProblemError: names source, file and line.
+        ValueError: an unknown argument of the environment, or an unknown template.
+    """
+    check_arguments("env_config", config.env_config, MathTextEnv.__init__)
+    get_template(config.env_config.get("template", "plain"))
+    config.load_problems()
+    source = config.text_env_kwargs()["problems"]
+    if not config.evaluation_interval or config.in_evaluation:
+        return
+    if config.validation_problems is None and not is_procedural(source):
+        raise ProblemError(
+            f"evaluation_interval={config.evaluation_interval} needs validation problems, and {source!r} has none of "
+            "its own; set validation_problems, or evaluation_interval=None"
+        )
+    try:
+        config.load_problems(problems=config.validation_problems or source, split="validation")
+    except ProblemError as error:
+        raise ProblemError(f"validation problems: {error}; or set evaluation_interval=None") from error
+
+
+def check_resources(config: TextRLConfig) -> None:
+    """Refuse a layout that Ray would wait for in silence.
+
+    A cluster that is yet to be joined is checked then: RLlib validates again when it builds.
+
+    Raises:
+        ValueError: names the options, what they need and what there is.
+    """
+    if not ray.is_initialized() and os.environ.get("RAY_ADDRESS"):
+        return
+    runners, learners = config.num_env_runners, config.num_learners
+    evaluators = config.evaluation_num_env_runners or 0
+    per_learner = config.num_cpus_per_learner if isinstance(config.num_cpus_per_learner, int | float) else 1
+    cpus = (runners + evaluators) * config.num_cpus_per_env_runner + learners * per_learner
+    gpus_per_learner = config.num_gpus_per_learner if isinstance(config.num_gpus_per_learner, int | float) else 0
+    gpus = (runners + evaluators) * config.num_gpus_per_env_runner + learners * gpus_per_learner
+    # What runs in the algorithm's own process shares its GPUs.
+    gpus += max(config.num_gpus_per_env_runner * (runners == 0), gpus_per_learner * (learners == 0))
+    for resource, needed, here in (
+        ("CPU", cpus, len(os.sched_getaffinity(0))),
+        ("GPU", gpus, torch.cuda.device_count()),
+    ):
+        available = ray.cluster_resources().get(resource, 0) if ray.is_initialized() else here
+        if needed > available:
+            raise ValueError(
+                f"num_env_runners={runners}, evaluation_num_env_runners={evaluators} and num_learners={learners} need "
+                f"{needed:g} {resource}s, but there are {available:g}; lower one of them"
+            )
+
+
+def _check_count(name: str, value: Any, otherwise: str = "") -> None:
+    if not (isinstance(value, int) and value >= 1):
+        raise ValueError(f"{name}={value!r} must be a whole number of at least 1{otherwise}")
