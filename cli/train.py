@@ -210,7 +210,7 @@ def _restore(algo: TextRL, checkpoint: Path | None, folder: RunFolder, console: 
     if checkpoint is None:
         console.print("no checkpoint yet: starting from step 1", highlight=False)
     else:
-        algo.restore_from_path(str(checkpoint.resolve()))
+        algo.restore_from_path(str(checkpoint.resolve()), verified=True)  # when it was chosen
         console.print(f"resuming after step {algo.train_steps}", highlight=False)
     folder.cut(METRICS, algo.train_steps)
     folder.cut(SAMPLES, algo.train_steps)

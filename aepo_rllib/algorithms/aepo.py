@@ -88,15 +88,8 @@ class AEPOConfig(GRPOConfig):
         entropy_window: int = NotProvided,
         entropy_lag: int = NotProvided,
         initial_entropy: float | None = NotProvided,
-        alpha: float = NotProvided,
-        tempered_share: float = NotProvided,
-        positive_rule: str = NotProvided,
-        composition: str = NotProvided,
-        replace_rows: int = NotProvided,
-        halve_when_cold: bool = NotProvided,
-        tempered_surrogate: str = NotProvided,
     ) -> Self:
-        """Sets the entropy dial.
+        """Sets the entropy dial: its target, its temperatures, and which entropy it reads.
 
         Args:
             target_entropy: Nats per token (0.43), a fraction of the base entropy ("0.5x"), or a schedule of either
@@ -112,6 +105,26 @@ class AEPOConfig(GRPOConfig):
             entropy_window: The controller reads the mean of this many batches' entropies.
             entropy_lag: 0 reads up to this batch's entropy, 1 up to the previous batch's.
             initial_entropy: What is read where no batch has been measured yet; None for a first step at T = 1.
+
+        Returns:
+            This updated AlgorithmConfig object.
+        """
+        return self._set(**_given(locals()))
+
+    def tempered_term(
+        self,
+        *,
+        alpha: float = NotProvided,
+        tempered_share: float = NotProvided,
+        positive_rule: str = NotProvided,
+        composition: str = NotProvided,
+        replace_rows: int = NotProvided,
+        halve_when_cold: bool = NotProvided,
+        tempered_surrogate: str = NotProvided,
+    ) -> Self:
+        """Sets what is sampled at the controller's temperature, and how it enters the loss.
+
+        Args:
             alpha: Weight of the tempered term.
             tempered_share: Share of the batch's prompts that is sampled again at T.
             positive_rule: Weight of a tempered completion: "reward" (R), or "advantage" (1 where the group advantage
@@ -126,7 +139,7 @@ class AEPOConfig(GRPOConfig):
         Returns:
             This updated AlgorithmConfig object.
         """
-        return self._set(**{name: value for name, value in locals().items() if name not in ("self", "__class__")})
+        return self._set(**_given(locals()))
 
     def temperature_controller(self) -> TemperatureController:
         """The configured controller."""
@@ -215,6 +228,11 @@ class AEPOConfig(GRPOConfig):
                 f"entropy_source={self.entropy_source!r} and skip_flat_rows={self.skip_flat_rows} clash: it is a mean "
                 "over all rows of an update; set skip_flat_rows=False"
             )
+
+
+def _given(arguments: dict[str, Any]) -> dict[str, Any]:
+    """A method's `locals()` without what Python puts there."""
+    return {name: value for name, value in arguments.items() if name not in ("self", "__class__")}
 
 
 _CHOICES: dict[str, tuple[Any, ...]] = {

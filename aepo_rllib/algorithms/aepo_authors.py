@@ -25,7 +25,7 @@ class AEPOAuthorsConfig(AEPOConfig):
 
     .. testcode::
 
-        config = AEPOAuthorsConfig().training(batch_size=16, group_size=8, lr=6e-4).entropy_control(replace_rows=8)
+        config = AEPOAuthorsConfig().training(batch_size=16, group_size=8, lr=6e-4).tempered_term(replace_rows=8)
         algo = config.build_algo()
     """
 
@@ -54,6 +54,8 @@ class AEPOAuthorsConfig(AEPOConfig):
             heat_at_target=True,
             entropy_source=metrics.UPDATE_SURPRISAL,
             initial_entropy=0.0,
+        )
+        self.tempered_term(
             tempered_share=0.25,
             positive_rule="advantage",
             composition="replace",

@@ -53,13 +53,18 @@ class SavedAlgorithm(Algorithm):
             setattr(self, name, state[name])
 
     @override(Algorithm)
-    def restore_from_path(self, path: str | Path, *args: Any, **kwargs: Any) -> None:
+    def restore_from_path(self, path: str | Path, *args: Any, verified: bool = False, **kwargs: Any) -> None:
         """As RLlib's, which trusts what it finds, and leaves remote runners with the weights they started from.
+
+        Args:
+            path: The checkpoint.
+            args, kwargs: RLlib's.
+            verified: It has just been verified; reading it all again can be spared.
 
         Raises:
             CheckpointError: the checkpoint is not what was written.
         """
-        if _is_local(path):
+        if _is_local(path) and not verified:
             verify(Path(path))
         super().restore_from_path(path, *args, **kwargs)
         self.sync_weights()

@@ -97,7 +97,7 @@ class VLLMEngine(RolloutEngine):
                 worker_extension_cls=WORKER_EXTENSION,
             )
         except (OSError, ValueError) as error:
-            raise ModelError(f"vLLM cannot run model {model!r}: {str(error).strip().splitlines()[0]}") from error
+            raise ModelError(f"vLLM cannot run model {model!r}: {_reason(error)}") from error
 
     @classmethod
     def from_pretrained(cls, model: str, *, dtype: str = "float32", device: str = "cpu", **options: Any) -> VLLMEngine:
@@ -210,6 +210,12 @@ def _import_vllm() -> Any:
             "docs/vllm.md for the CPU"
         ) from error
     return vllm
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong in a line; of pydantic's errors the first line says nothing."""
+    problems = error.errors() if hasattr(error, "errors") else []
+    return "; ".join(problem["msg"] for problem in problems) or str(error).strip().split("\n")[0]
 
 
 def _seed(key: tuple[int, ...]) -> int:

@@ -18,6 +18,7 @@ from aepo_rllib.checkpoint import MANIFEST, CheckpointError, verify
 from aepo_rllib.control_monitor import ControlMonitor
 from aepo_rllib.envs.prompts import get_template
 from aepo_rllib.export import HF_FOLDER, INFO_FILE
+from aepo_rllib.groups import problem_of
 from aepo_rllib.hf import context_length, load_tokenizer
 from aepo_rllib.rollout import Prompt
 
@@ -162,7 +163,7 @@ def test_the_authors_settings_run(ray_cluster):
         .debugging(seed=3)
         .training(batch_size=8, group_size=4, lr=6e-4)
         .sampling(max_new_tokens=64)
-        .entropy_control(replace_rows=4)
+        .tempered_term(replace_rows=4)
         .evaluation(evaluation_interval=None)
     )
     algo = config.build_algo()
@@ -283,7 +284,7 @@ def test_validation_names_the_option_its_value_and_the_cure(settings, message):
 
 
 def test_prompts_that_are_too_long_are_found_before_anything_starts(tmp_path):
-    """The embedded model has a context of 256 tokens, and reads digits one by one."""
+    """The embedded model reads digits one by one."""
     file = tmp_path / "mine.jsonl"
     rows = [{"id": f"p{digits}", "problem": "1" * digits, "answer": "1"} for digits in (3, 100, 200, 220)]
     file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
@@ -297,6 +298,39 @@ def test_prompts_that_are_too_long_are_found_before_anything_starts(tmp_path):
         config.sampling(max_new_tokens=context - longest + 1).validate()
     with pytest.raises(ValueError, match="2 of 4 problems leave no room"):
         config.sampling(max_new_tokens=context - shorter + 1).validate()
+
+
+def test_resuming_at_the_end_of_an_epoch_skips_and_repeats_no_problem(ray_cluster, tmp_path):
+    """48 problems, 16 a step: interrupted exactly where an epoch ends, and one step into the third."""
+    file = tmp_path / "sums.jsonl"
+    rows = [{"problem": f"Add {a} {b} 7.", "answer": a + b + 7} for a in range(2, 8) for b in range(2, 10)]
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    config = GRPOConfig().debugging(seed=7).problems(problems=str(file)).training(batch_size=16, group_size=2)
+    config = config.sampling(max_new_tokens=16).evaluation(evaluation_interval=None)
+
+    def run(steps, start=None):
+        """Problem ids of every step, the weights at the end, and a checkpoint of them."""
+        ids, algo = [], config.copy(copy_frozen=False).build_algo()
+        algo.on_episodes = lambda stream, groups: ids.append([problem_of(group[0]) for group in groups.episodes_PG])
+        try:
+            if start is not None:
+                algo.restore_from_path(start)
+            while algo.train_steps < steps:
+                algo.train()
+            return ids, weights(algo), algo.save_to_path(str(tmp_path / f"{steps}-{start is None}"))
+        finally:
+            algo.stop()
+
+    whole, whole_weights, _ = run(7)
+    first, _, checkpoint = run(3)
+    second, _, checkpoint = run(6, checkpoint)
+    third, last_weights, _ = run(7, checkpoint)
+    measured = 1  # the base entropy's problems come before step 1, and once
+    assert [*first, *second, *third] == whole
+    epoch = [identifier for step in whole[measured : measured + 3] for identifier in step]
+    assert len(epoch) == len(set(epoch)) == 48
+    for name, tensor in whole_weights.items():
+        np.testing.assert_array_equal(last_weights[name], tensor)
 
 
 def test_unknown_keys_are_refused_with_a_suggestion():

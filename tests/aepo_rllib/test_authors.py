@@ -65,8 +65,8 @@ def run_fit(case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[tuple
         AEPOAuthorsConfig()
         .sampling(max_new_tokens=64)
         .training(batch_size=args["n_prompts"], group_size=args["rollout_n"])
+        .tempered_term(replace_rows=args["reinforce_sample_num"])
         .entropy_control(
-            replace_rows=args["reinforce_sample_num"],
             target_entropy=args["entropy_base"],
             temperature_high=args["temperature_high"],
             temperature_low=args["temperature_low"],

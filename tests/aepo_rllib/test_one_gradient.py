@@ -94,14 +94,20 @@ def model(tiny_models: dict[str, str]) -> str:
     return tiny_models[ABSOLUTE_POSITIONS]
 
 
-@pytest.fixture(scope="module", params=TOLERANCE)
-def dtype(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(scope="module", params=[("float32", 0), ("float32", 1), ("float64", 0), ("float64", 2)], ids=str)
+def layout(request: pytest.FixtureRequest) -> tuple[str, int]:
+    """Precision and number of learners."""
     return request.param
 
 
-@pytest.fixture(scope="module", params=[0, 1, 2])
-def learners(request: pytest.FixtureRequest) -> int:
-    return request.param
+@pytest.fixture(scope="module")
+def dtype(layout: tuple[str, int]) -> str:
+    return layout[0]
+
+
+@pytest.fixture(scope="module")
+def learners(layout: tuple[str, int]) -> int:
+    return layout[1]
 
 
 @pytest.fixture(scope="module")

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 
+import numpy as np
 import pytest
+import torch
 from small_runs import small
+from transformers import AutoModelForCausalLM, Qwen2Config
 
-from aepo_rllib import AEPOConfig, GRPOConfig, metrics
+from aepo_rllib import GRPOConfig, metrics
 from aepo_rllib.eval.run import evaluate_model
+from aepo_rllib.hf import ModelError
+from aepo_rllib.rollout import Prompt, make_engine
+from aepo_rllib.rollout.transformers import TransformersEngine
 from aepo_rllib.weight_probe import ProbeError
 
 pytest.importorskip("vllm")
@@ -20,20 +29,50 @@ def vllm_run(config, **settings):
     return small(config, **settings).sampling(engine="vllm").training(lr=0.01)
 
 
-def test_three_steps_follow_the_learner(ray_cluster):
-    """Training, evaluation during it, and base entropy share the one engine of this process."""
-    algo = vllm_run(AEPOConfig()).evaluation(evaluation_interval=2).build_algo()
+def test_three_steps_of_the_command_line_follow_the_learner(tmp_path):
+    """Training, evaluation during it, and base entropy share the one engine of the process."""
+    options = ["--engine", "vllm", "--steps", "3", "--batch-size", "6", "--group-size", "4", "--output", tmp_path]
+    settings = ["lr=0.01", "importance_cap=2.0", "evaluation_interval=2", "evaluation_duration=24"]
+    command = [sys.executable, "-m", "aepo_rllib.cli.main", "train", *map(str, options)]
+    command += [word for setting in settings for word in ("--set", setting)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records] == [1, 2, 3]
+    for record in records:
+        assert record[f"{metrics.UPDATE}/{metrics.FIRST_RATIO_MAX_DEVIATION}"] < 1e-3
+        assert record[f"{metrics.UPDATE}/{metrics.PROBE_LARGEST_GAP}"] < 1e-3
+        assert record[f"{metrics.UPDATE}/{metrics.CAPPED_SHARE}"] == 0
+        assert f"{metrics.MAIN}/{metrics.EXACT_ENTROPY}" not in record
+        surprisal = record[f"{metrics.MAIN}/{metrics.SAMPLED_SURPRISAL}"]
+        assert record[f"{metrics.CONTROL}/{metrics.ENTROPY}"] == pytest.approx(surprisal)
+    assert ["evaluation/pass@1" in record for record in records] == [False, True, False]
+
+
+def test_two_workers_share_a_model(tmp_path):
+    """Tensor parallel: every worker takes its part of an update."""
+    shape = {"vocab_size": 64, "hidden_size": 128, "intermediate_size": 64, "num_hidden_layers": 1, "head_dim": 32}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": True}
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(Qwen2Config(**shape, **heads, max_position_embeddings=64))
+    model.save_pretrained(tmp_path)
+    engine = make_engine("vllm", str(tmp_path), tensor_parallel_size=2)
     try:
-        for step in range(3):
-            result = algo.train()
-            update = result[metrics.UPDATE]
-            assert update[metrics.FIRST_RATIO_MAX_DEVIATION] < 1e-3
-            assert update[metrics.PROBE_LARGEST_GAP] < 1e-3
-            assert metrics.EXACT_ENTROPY not in result[metrics.MAIN]
-            assert result[metrics.CONTROL][metrics.ENTROPY] == result[metrics.MAIN][metrics.SAMPLED_SURPRISAL]
-            assert step != 1 or "evaluation" in result
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(3.0)
+        engine.update_weights(model.state_dict().items(), version=1)
+        [group] = engine.generate([Prompt([5, 6, 7], [(0,), (1,)])], max_new_tokens=12, stop_ids=[])
+        expected = TransformersEngine(model).log_probs([([5, 6, 7], c.token_ids.tolist()) for c in group])
+        for completion, logp in zip(group, expected, strict=True):
+            np.testing.assert_allclose(completion.policy_logp, logp, atol=1e-4)
     finally:
-        algo.stop()
+        engine.close()
+
+
+def test_what_vllm_refuses_is_said_in_a_line():
+    with pytest.raises(ModelError, match=r"attention heads \(3\) must be divisible by tensor parallel size \(2\)"):
+        make_engine("vllm", "embedded", tensor_parallel_size=2)
 
 
 def test_an_output_head_that_an_update_forgets_stops_the_run(ray_cluster):
@@ -54,18 +93,24 @@ def test_an_output_head_that_an_update_forgets_stops_the_run(ray_cluster):
 
 
 def test_a_killed_runner_comes_back_with_the_current_weights(ray_cluster):
-    algo = vllm_run(GRPOConfig(), num_env_runners=1).training(lr=0.05).evaluation(evaluation_interval=None).build_algo()
+    """Two env runners are two engines; the batch is theirs together, and one of them dies."""
+
+    def pids_of(algo):
+        return algo.env_runner_group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
+
+    algo = vllm_run(GRPOConfig(), num_env_runners=2).training(lr=0.05).evaluation(evaluation_interval=None).build_algo()
     try:
         algo.train()
-        (pid,) = algo.env_runner_group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
-        os.kill(pid, signal.SIGKILL)
+        killed, spared = pids_of(algo)
+        os.kill(killed, signal.SIGKILL)
         pids, deadline = [], time.monotonic() + 180
-        while not pids and time.monotonic() < deadline:
+        while len(pids) < 2 and time.monotonic() < deadline:
             result = algo.train()  # with the starting weights the first ratio would be far off 1, and the run stop
             assert result[metrics.UPDATE][metrics.FIRST_RATIO_MAX_DEVIATION] < 1e-3
-            pids = algo.env_runner_group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
-        assert pids
-        assert pid not in pids
+            pids = pids_of(algo)
+        assert len(pids) == 2
+        assert spared in pids
+        assert killed not in pids
     finally:
         algo.stop()
 

@@ -547,6 +547,16 @@ def test_sleep_and_wake_change_nothing(engine: RolloutEngine, prompt_ids: list) 
     sequences = [(prompt_ids[0], [5, 6, 7])]
     (before,) = engine.log_probs(sequences)
     engine.sleep()
+    engine.sleep()
+    state = load_model("embedded").state_dict()
+    for ask in (
+        lambda: sample(engine, prompts_of(prompt_ids)),
+        lambda: engine.log_probs(sequences),
+        lambda: engine.update_weights(state.items(), version=5),
+    ):
+        with pytest.raises(RuntimeError, match="is asleep; wake it first"):
+            ask()
+    engine.wake()
     engine.wake()
     (after,) = engine.log_probs(sequences)
     assert before.tolist() == after.tolist()
