@@ -30,7 +30,9 @@ class Row:
         component: Index of the loss component it belongs to.
         weight: Multiplies the row's summed token losses; set when the row is dealt to an optimizer step.
         problem_id: Of the problem it answers, for messages.
-        old_logp: The same log-prob by the learner, where it was asked.
+        tempered: Whether it was drawn at the controller's temperature.
+        old_logp: `policy_logp` by the learner, where it was asked.
+        importance: What its token losses are multiplied by; None is 1.
     """
 
     prompt_ids: Sequence[int]
@@ -40,18 +42,28 @@ class Row:
     component: int
     weight: float = 0.0
     problem_id: str = "?"
+    tempered: bool = False
     old_logp: np.ndarray | None = None
+    importance: np.ndarray | None = None
 
 
 RowGroups = list[list[Row]]
 """Rows by group; every row counts in its component's denominator."""
 
 
-def rows_of(groups: Groups, advantages_PG: Any, component: int) -> RowGroups:
+def rows_of(groups: Groups, advantages_PG: Any, component: int, *, tempered: bool = False) -> RowGroups:
     """The judged completions of `groups` with their advantages (P, G). Every turn of an episode is a row."""
     return [
         [
-            Row(prompt_ids, completion_ids, policy_logp, float(advantage), component, problem_id=problem_of(episode))
+            Row(
+                prompt_ids,
+                completion_ids,
+                policy_logp,
+                float(advantage),
+                component,
+                problem_id=problem_of(episode),
+                tempered=tempered,
+            )
             for episode, advantage in zip(episodes, advantages, strict=True)
             if verdict_of(episode).usable
             for prompt_ids, completion_ids, policy_logp in zip(
@@ -63,6 +75,11 @@ def rows_of(groups: Groups, advantages_PG: Any, component: int) -> RowGroups:
         ]
         for episodes, advantages in zip(groups.episodes_PG, advantages_PG, strict=True)
     ]
+
+
+def carries_gradient(row: Row) -> bool:
+    """Whether the learner has to see a row."""
+    return row.advantage != 0
 
 
 def deal(
@@ -102,7 +119,7 @@ def deal(
             )
             for position, group in enumerate(part):
                 weighted = [replace(row, weight=next(weights) * learners) for row in group]
-                shares[position % learners] += [row for row in weighted if row.advantage != 0 or not skip_flat_rows]
+                shares[position % learners] += [row for row in weighted if carries_gradient(row) or not skip_flat_rows]
         steps.append(shares)
     return steps
 
@@ -131,6 +148,7 @@ def columns_of(rows: Sequence[Row]) -> dict[str, np.ndarray]:
         Columns.COMPLETION_MASK: np.zeros((len(rows), length), dtype=bool),
         Columns.POLICY_LOGP: np.zeros((len(rows), length), dtype=np.float32),
         Columns.OLD_LOGP: np.zeros((len(rows), length), dtype=np.float32),
+        Columns.IMPORTANCE: np.ones((len(rows), length), dtype=np.float32),
         Columns.PROMPT_INDEX: np.array([index_of[tuple(row.prompt_ids)] for row in rows]),
         Columns.ADVANTAGE: np.array([row.advantage for row in rows], dtype=np.float32),
         Columns.WEIGHT: np.array([row.weight for row in rows], dtype=np.float32),
@@ -144,4 +162,6 @@ def columns_of(rows: Sequence[Row]) -> dict[str, np.ndarray]:
         batch[Columns.POLICY_LOGP][index, : len(row.completion_ids)] = row.policy_logp
         old_logp = row.policy_logp if row.old_logp is None else row.old_logp
         batch[Columns.OLD_LOGP][index, : len(row.completion_ids)] = old_logp
+        if row.importance is not None:
+            batch[Columns.IMPORTANCE][index, : len(row.completion_ids)] = row.importance
     return batch

@@ -32,6 +32,8 @@ class Columns:
     OLD_LOGP = "old_logp"
     """Log-prob under the same weights, by the learner where it was asked, else by the engine: the ratio's denominator,
     (N, T)."""
+    IMPORTANCE = "importance"
+    """What a token's loss is multiplied by, 1 unless it is corrected for the engine, (N, T)."""
     ADVANTAGE = "advantage"
     """One advantage per completion, (N,)."""
     WEIGHT = "loss_weight"

@@ -37,6 +37,7 @@ from aepo_rllib.columns import Columns
 from aepo_rllib.envs.prompts import get_template
 from aepo_rllib.envs.text_env import ACTION_SPACE, OBSERVATION_SPACE, PROBLEM_INDEX, MathTextVectorEnv
 from aepo_rllib.hf import load_tokenizer, stop_ids
+from aepo_rllib.mismatch import Sequences
 from aepo_rllib.prompting import PromptEncoder
 from aepo_rllib.rl_module import CausalLMModule
 from aepo_rllib.rollout import (
@@ -50,7 +51,6 @@ from aepo_rllib.rollout import (
     engine_class,
     release_engine,
 )
-from aepo_rllib.weight_probe import Sequences
 
 SLOT, SAMPLE = "slot", "sample"
 """Keys of an episode's first info: which group of the batch it belongs to, and its place in the group."""
@@ -88,7 +88,8 @@ class TextEnvRunner(EnvRunner, Checkpointable):
 
     @property
     def engine(self) -> RolloutEngine:
-        """The rollout engine, built when it is first needed: beside remote runners the local one may only wait."""
+        """The rollout engine, awake. It is built when it is first needed: beside remote runners the local one may only
+        wait."""
         if self._engine is None:
             config = self.config
             on_gpu = config.num_gpus_per_env_runner > 0 and torch.cuda.is_available()
@@ -103,6 +104,7 @@ class TextEnvRunner(EnvRunner, Checkpointable):
                 weights, version = self._waiting_weights
                 self._engine.update_weights(weights.items(), version=version)
                 self._waiting_weights = None
+        self._engine.wake()
         return self._engine
 
     @property
@@ -208,14 +210,9 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         return self.engine.log_probs(sequences)
 
     def sleep(self) -> None:
-        """Have the engine give its memory back; a runner that has none yet has nothing to give."""
+        """Have the engine give its memory back until it is needed; a runner that has none yet has nothing to give."""
         if self._engine is not None:
             self._engine.sleep()
-
-    def wake(self) -> None:
-        """Undo `sleep`."""
-        if self._engine is not None:
-            self._engine.wake()
 
     def take_seconds(self) -> dict[str, float]:
         """Seconds spent in the rollout engine and in the environment since the last call."""
@@ -265,7 +262,7 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         if self._engine is None:
             self._waiting_weights = dict(weights), version
         else:
-            self._engine.update_weights(weights.items(), version=version)
+            self.engine.update_weights(weights.items(), version=version)
 
     @override(Checkpointable)
     def get_ctor_args_and_kwargs(self) -> tuple[tuple, dict[str, Any]]:

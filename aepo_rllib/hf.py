@@ -48,7 +48,7 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(resolve_model(model), trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise ModelError(f"cannot read a tokenizer from model {model!r}: {_first_line(error)}") from error
+        raise ModelError(f"cannot read a tokenizer from model {model!r}: {reason_of(error)}") from error
     if tokenizer.eos_token_id is None:
         raise ModelError(
             f"the tokenizer of model {model!r} has no EOS token; set eos_token in its tokenizer_config.json"
@@ -67,7 +67,7 @@ def load_model(model: str, *, dtype: str = "float32", **kwargs: Any) -> PreTrain
             resolve_model(model), dtype=DTYPES[dtype], trust_remote_code=False, use_safetensors=True, **kwargs
         )
     except (OSError, ValueError) as error:
-        raise ModelError(f"cannot read model {model!r}: {_first_line(error)}") from error
+        raise ModelError(f"cannot read model {model!r}: {reason_of(error)}") from error
 
 
 def check_model(model: str) -> int | None:
@@ -126,8 +126,10 @@ def _config(model: str) -> Any:
     try:
         return AutoConfig.from_pretrained(resolve_model(model), trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise ModelError(f"cannot read model {model!r}: {_first_line(error)}") from error
+        raise ModelError(f"cannot read model {model!r}: {reason_of(error)}") from error
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
+def reason_of(error: Exception) -> str:
+    """What went wrong, in a line; of pydantic's errors the first line says nothing."""
+    problems = error.errors() if hasattr(error, "errors") else []
+    return "; ".join(problem["msg"] for problem in problems) or str(error).strip().split("\n")[0]

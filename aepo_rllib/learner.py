@@ -16,8 +16,8 @@ from ray.rllib.utils.annotations import override
 from aepo_rllib import metrics
 from aepo_rllib.batching import Row, columns_of
 from aepo_rllib.columns import Columns
-from aepo_rllib.objectives import composed_loss, kl_k3, truncated_importance, weighted_sum
-from aepo_rllib.weight_probe import Sequences
+from aepo_rllib.mismatch import Sequences
+from aepo_rllib.objectives import composed_loss, kl_k3, weighted_sum
 
 
 class CausalLMLearner(TorchLearner):
@@ -70,13 +70,20 @@ class CausalLMLearner(TorchLearner):
             Row(prompt, np.array(completion), np.zeros(len(completion), np.float32), 0.0, 0, 1.0)
             for prompt, completion in sequences
         ]
-        size = self.config.rows_per_backward or max(len(rows), 1)
+        size = self.config.rows_per_backward or -(-len(rows) // self.config.updates_per_batch) or 1
         result = []
         for part in (rows[start : start + size] for start in range(0, len(rows), size)):
             batch = {name: torch.from_numpy(column).to(self.device) for name, column in columns_of(part).items()}
             logp_NT = module.forward_train(batch)[Columns.POLICY_LOGP].float().cpu().numpy()
             result += [logp_T[: len(row.completion_ids)] for logp_T, row in zip(logp_NT, part, strict=True)]
         return result
+
+    def release_memory(self) -> None:
+        """Give back what this process holds of the device without need: gradients, and what torch has cached."""
+        for parameter in self._params.values():
+            parameter.grad = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     @property
     def index(self) -> int:
@@ -99,11 +106,7 @@ class CausalLMLearner(TorchLearner):
         """The sum of the config's components over these rows."""
         components = config.loss_components()
         logp_NT, old_logp_NT = fwd_out[Columns.POLICY_LOGP], batch[Columns.OLD_LOGP]
-        sampled_logp_NT = batch[Columns.POLICY_LOGP]
         mask_NT, weight_N = batch[Columns.COMPLETION_MASK], batch[Columns.WEIGHT]
-        importance_NT = None
-        if config.importance_cap is not None:  # rows that keep the engine's log-probs have importance 1
-            importance_NT = truncated_importance(old_logp_NT, sampled_logp_NT, config.importance_cap)
         loss, terms = composed_loss(
             list(components.values()),
             batch[Columns.COMPONENT],
@@ -112,9 +115,9 @@ class CausalLMLearner(TorchLearner):
             batch[Columns.ADVANTAGE],
             mask_NT,
             weight_N,
-            importance_NT,
+            batch[Columns.IMPORTANCE],
         )
-        moved = _movement(logp_NT.detach(), sampled_logp_NT, mask_NT & (weight_N > 0).unsqueeze(-1))
+        moved = _movement(logp_NT.detach(), batch[Columns.POLICY_LOGP], mask_NT & (weight_N > 0).unsqueeze(-1))
         main_weight_N = weight_N * (batch[Columns.COMPONENT] == 0)
         self._figures.append(
             {
@@ -155,7 +158,7 @@ class CausalLMLearner(TorchLearner):
 
 
 class _Movement(NamedTuple):
-    """How far the policy is from the one that sampled.
+    """How far the learner's policy is from the engine's that sampled.
 
     Attributes:
         deviation: Largest |ratio - 1|.

@@ -14,7 +14,7 @@ from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from aepo_rllib import metrics
 from aepo_rllib.batching import Row, columns_of
-from aepo_rllib.weight_probe import Sequences
+from aepo_rllib.mismatch import Sequences
 
 IDS_SHOWN = 8
 
@@ -78,7 +78,8 @@ _FIGURES: dict[str, Callable[[np.ndarray], Any]] = {
 def log_probs(group: LearnerGroup, sequences: Sequences) -> list[np.ndarray]:
     """log pi of given completions under the present weights: an array (completion tokens,) for each.
 
-    Learners share the work; neighbours, which may share their prompt, stay together.
+    Learners share the work, though each is sent all sequences: token ids are small. Neighbours, which may share their
+    prompt, stay together.
     """
     shares = np.array_split(np.arange(len(sequences)), max(len(group), 1))
 

@@ -17,10 +17,10 @@ every token. It takes up to 1,024 rows at a time, vLLM 256. As all completions a
 gains when some end early.
 
 Each engine has processes of its own, one a round, in turns. Within vLLM's process bare vLLM and ours take turns call by
-call on the one engine, and shares are formed between neighbouring calls. An update is from a state dict of CPU tensors.
-Memory is read before they are loaded: on the CPU the peak resident size of the process, on a GPU all that is in use
-there. For vLLM it is largely a setting, since it reserves its cache at the start (1 GiB; on a GPU whatever 0.8 of its
-memory leaves beside the weights).
+call on the one engine, each first once in three, and shares are formed within a turn. An update is from a state dict of
+CPU tensors. Memory is read before they are loaded: on the CPU the peak resident size of the process, on a GPU all that
+is in use there. For vLLM it is largely a setting, since it reserves its cache at the start (1 GiB; on a GPU whatever 0.8
+of its memory leaves beside the weights).
 """
 
 from __future__ import annotations
@@ -84,9 +84,12 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def made_up_prompts(arguments: argparse.Namespace, call: int) -> list[list[int]]:
-    rng = np.random.default_rng(call)
-    lengths = rng.integers((arguments.prompt_tokens + 1) // 2, arguments.prompt_tokens + 1, size=arguments.prompts)
+def made_up_prompts(arguments: argparse.Namespace, turn: int, place: int) -> list[list[int]]:
+    """Equal lengths in every place of a turn, other tokens."""
+    lengths = np.random.default_rng(turn).integers(
+        (arguments.prompt_tokens + 1) // 2, arguments.prompt_tokens + 1, size=arguments.prompts
+    )
+    rng = np.random.default_rng((turn, place))
     return [rng.integers(*TOKEN_IDS, size=length).tolist() for length in lengths]
 
 
@@ -126,7 +129,9 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     rates: dict[str, list[float]] = {method: [] for method in methods}
     expected = arguments.prompts * arguments.group_size * arguments.max_new_tokens
     for call in range((arguments.calls + 1) * len(methods)):
-        method, prompts = methods[call % len(methods)], made_up_prompts(arguments, call)
+        turn, place = divmod(call, len(methods))
+        method = methods[(turn + place) % len(methods)]  # each goes first in its turn
+        prompts = made_up_prompts(arguments, turn, place)
         started = time.perf_counter()
         if method == BARE:
             tokens = by_bare_vllm(engine._llm, prompts, arguments)
@@ -228,10 +233,10 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--prompts", type=int, default=16)
     parser.add_argument("--group-size", type=int, default=8, help="completions per prompt")
     parser.add_argument("--prompt-tokens", type=int, default=64, help="longest prompt")
-    parser.add_argument("--max-new-tokens", type=int, default=64)
-    parser.add_argument("--calls", type=int, default=5, help="timed calls of every method in a round")
+    parser.add_argument("--max-new-tokens", type=int, default=32)
+    parser.add_argument("--calls", type=int, default=4, help="timed calls of every method in a round")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=1, help="torch threads; on the CPU also the cores of a process")
+    parser.add_argument("--threads", type=int, default=2, help="torch threads; on the CPU also the cores of a process")
     parser.add_argument("--output", type=Path, default=HERE / "results" / "engines.json")
     parser.add_argument("--task", choices=[BUILD, *ENGINES], help=argparse.SUPPRESS)
     parser.add_argument("--model", help=argparse.SUPPRESS)

@@ -197,10 +197,10 @@ def _run(
 
 def _run_stoppers() -> tuple[type[Exception], ...]:
     """Errors by which a run ends itself; their message says it all."""
-    from aepo_rllib.algorithms.base import RatioError, UnjudgedError
+    from aepo_rllib.algorithms.base import UnjudgedError
     from aepo_rllib.envs.grading import GraderBroken
     from aepo_rllib.learning import NonFiniteError
-    from aepo_rllib.weight_probe import ProbeError
+    from aepo_rllib.mismatch import ProbeError, RatioError
 
     return GraderBroken, NonFiniteError, ProbeError, RatioError, UnjudgedError
 

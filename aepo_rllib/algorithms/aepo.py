@@ -305,7 +305,7 @@ class AEPO(GRPO):
         weights_PG = rule(tempered.rewards_PG, tempered.usable_PG, tempered.log_importance_PG)
         positives = int(((weights_PG > 0) & tempered.usable_PG).sum())
         self.log(metrics.TEMPERED, tempered.figures() | {metrics.POSITIVES: positives})
-        return rows_of(tempered, weights_PG, TEMPERED_COMPONENT)
+        return rows_of(tempered, weights_PG, TEMPERED_COMPONENT, tempered=True)
 
     def compose(self, main: RowGroups, tempered: RowGroups, temperature: float) -> list[RowGroups]:
         """The two streams side by side, or the positives in place of the first main rows."""

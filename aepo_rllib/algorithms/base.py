@@ -6,14 +6,11 @@ Concrete algorithms read like the paper's box because everything else is here.
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
@@ -23,14 +20,24 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV
 from aepo_rllib import metrics
 from aepo_rllib.algorithms.config import TextRLConfig
 from aepo_rllib.algorithms.saved import SavedAlgorithm
-from aepo_rllib.batching import Row, RowGroups, deal
+from aepo_rllib.batching import Row, RowGroups, carries_gradient, deal
 from aepo_rllib.collection import collect
 from aepo_rllib.env_runner import SAMPLE, SLOT
 from aepo_rllib.groups import Groups, problem_of
 from aepo_rllib.learning import NonFiniteError, log_probs, take_step
+from aepo_rllib.mismatch import (
+    Gap,
+    Sequences,
+    capped_share,
+    check_first_step,
+    check_probe,
+    choose_probe,
+    corrected,
+    measure_gap,
+)
+from aepo_rllib.objectives import reinforce
 from aepo_rllib.problem_order import problems_of_step
 from aepo_rllib.rollout import RolloutRequest, Stream, engine_class
-from aepo_rllib.weight_probe import Sequences, check_gaps, choose_probe, measure_gap
 
 logger = logging.getLogger(__name__)
 
@@ -39,10 +46,6 @@ BASE_ENTROPY_COMPLETIONS = 512
 
 class UnjudgedError(RuntimeError):
     """Too many completions came back without a verdict for their rewards to mean anything."""
-
-
-class RatioError(RuntimeError):
-    """The engine and the learner disagree about the log-probs of freshly sampled tokens."""
 
 
 class TextRL(SavedAlgorithm):
@@ -144,25 +147,6 @@ class TextRL(SavedAlgorithm):
 
     # --- Learning ---
 
-    def with_old_logp(self, groups: RowGroups) -> RowGroups:
-        """Main rows whose ratio is taken against the learner's own log-probs, for `importance_cap`.
-
-        The engine's log-probs stay: what the two differ by is the importance weight. Without a cap rows stay as they
-        are, and their importance is 1.
-        """
-        cap = self.config.importance_cap
-        if cap is None:
-            return groups
-        self._let_engines_sleep()
-        rows = [row for group in groups for row in group if row.advantage or not self.config.skip_flat_rows]
-        with self._timed(metrics.LEARNING_SECONDS):
-            sequences = [(list(row.prompt_ids), row.completion_ids.tolist()) for row in rows]
-            old_logp = log_probs(self.learner_group, sequences)
-        scored = {id(row): replace(row, old_logp=logp) for row, logp in zip(rows, old_logp, strict=True)}
-        capped = [logp - row.policy_logp > math.log(cap) for row, logp in zip(rows, old_logp, strict=True)]
-        self.log(metrics.UPDATE, {metrics.CAPPED_SHARE: float(np.concatenate(capped).mean()) if capped else 0.0})
-        return [[scored.get(id(row), row) for row in group] for group in groups]
-
     def learn(self, streams: Sequence[RowGroups]) -> None:
         """Take this batch's optimizer steps; one row group list per loss component.
 
@@ -171,6 +155,10 @@ class TextRL(SavedAlgorithm):
             NonFiniteError: a gradient is NaN or infinite; names the problems.
         """
         config = self.config
+        if config.sleep_while_learning:
+            self._let_engines_sleep()
+        if config.importance_cap is not None:
+            streams = self._corrected(streams, config.importance_cap)
         if not self.probe and config.probe_count():
             self.probe = choose_probe([row for group in streams[0] for row in group], config.probe_count())
         steps = deal(
@@ -182,7 +170,6 @@ class TextRL(SavedAlgorithm):
             micro_batch_size=config.micro_batch_size,
             skip_flat_rows=config.skip_flat_rows,
         ) * (config.num_epochs or 1)
-        self._let_engines_sleep()
         surprisals = []
         with self._timed(metrics.LEARNING_SECONDS):
             for update, shares in enumerate(steps):
@@ -194,6 +181,23 @@ class TextRL(SavedAlgorithm):
             self.update_surprisal = sum(surprisals) / len(surprisals)
             self.log(metrics.UPDATE, {metrics.SURPRISAL: self.update_surprisal})
 
+    def _corrected(self, streams: Sequence[RowGroups], cap: float) -> list[RowGroups]:
+        """The same rows; those whose loss has a ratio take it against the learner, see `mismatch.corrected`."""
+        components = list(self.config.loss_components().values())
+
+        def has_ratio(row: Row) -> bool:
+            return carries_gradient(row) and components[row.component].surrogate is not reinforce
+
+        rows = [row for groups in streams for group in groups for row in group if has_ratio(row)]
+        with self._timed(metrics.LEARNING_SECONDS):
+            sequences = [(list(row.prompt_ids), row.completion_ids.tolist()) for row in rows]
+            old_logp = log_probs(self.learner_group, sequences)
+        scored = [corrected(row, logp, cap) for row, logp in zip(rows, old_logp, strict=True)]
+        main = [row for row in scored if not row.tempered]
+        self.log(metrics.UPDATE, {metrics.CAPPED_SHARE: capped_share(main, cap)})
+        again = iter(scored)
+        return [[[next(again) if has_ratio(row) else row for row in group] for group in groups] for groups in streams]
+
     def _take_step(self, shares: list[list[Row]], *, first: bool) -> dict[str, float]:
         self.updating = True
         env_steps = self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0)
@@ -204,27 +208,21 @@ class TextRL(SavedAlgorithm):
             raise
         self.metrics.aggregate(taken.results, key=LEARNER_RESULTS)
         if first:
-            self._check_first_ratio(taken.figures)
+            self._check_first_step(taken.figures)
         return taken.figures
 
-    def _check_first_ratio(self, figures: dict[str, float]) -> None:
-        deviation = figures[metrics.RATIO_MAX_DEVIATION]
+    def _check_first_step(self, figures: dict[str, float]) -> None:
+        gap = Gap(mean=figures[metrics.LOGP_GAP], largest=figures[metrics.LARGEST_LOGP_GAP])
         self.log(
             metrics.UPDATE,
             {
-                metrics.FIRST_RATIO_MAX_DEVIATION: deviation,
-                metrics.MISMATCH_LARGEST_GAP: figures[metrics.LARGEST_LOGP_GAP],
-                metrics.MISMATCH_GAP: figures[metrics.LOGP_GAP],
+                metrics.FIRST_RATIO_MAX_DEVIATION: figures[metrics.RATIO_MAX_DEVIATION],
+                metrics.MISMATCH_LARGEST_GAP: gap.largest,
+                metrics.MISMATCH_GAP: gap.mean,
                 metrics.MISMATCH_KL: figures[metrics.KL_OLD_TO_NEW],
             },
         )
-        allowed = self.config.allowed_ratio_deviation()
-        if not deviation <= allowed:
-            raise RatioError(
-                f"pi/pi_old is off 1 by {deviation:.3g} in the first optimizer step of training step "
-                f"{self.train_steps + 1} (ratio_tolerance={allowed}): the rollout engine did not sample from the "
-                "learner's weights"
-            )
+        check_first_step(gap, allowed=self.config.tolerance(), step=self.train_steps + 1)
 
     # --- Weights ---
 
@@ -236,14 +234,21 @@ class TextRL(SavedAlgorithm):
         """
         with self._timed(metrics.SYNC_SECONDS):
             if self.config.sleep_while_learning:
-                self._each_sampler("wake")
+                self.learner_group.foreach_learner(lambda learner: learner.release_memory())
             self._send_weights(self.env_runner_group)
             if self.probe:
                 self._ask_probe()
 
     def _let_engines_sleep(self) -> None:
-        if self.config.sleep_while_learning:
-            self._each_sampler("sleep")
+        """Until they are needed: whoever sends weights or asks for samples wakes them.
+
+        Evaluation's too, which share the device.
+        """
+        for group in (self.env_runner_group, self.eval_env_runner_group):
+            if group is not None:
+                group.foreach_env_runner(
+                    lambda runner: runner.sleep(), timeout_seconds=self.config.env_runner_restore_timeout_s
+                )
 
     def _ask_probe(self) -> None:
         """Compare the engines' log-probs of the probe with the learner's."""
@@ -254,7 +259,7 @@ class TextRL(SavedAlgorithm):
             return
         largest, mean = max(gap.largest for gap in gaps), max(gap.mean for gap in gaps)
         self.log(metrics.UPDATE, {metrics.PROBE_LARGEST_GAP: largest, metrics.PROBE_MEAN_GAP: mean})
-        check_gaps(gaps, allowed=self.config.allowed_ratio_deviation(), step=self.train_steps + 1)
+        check_probe(gaps, allowed=self.config.tolerance(), step=self.train_steps + 1)
 
     def _send_weights(self, env_runner_group: EnvRunnerGroup) -> None:
         env_runner_group.sync_weights(
@@ -298,10 +303,14 @@ class TextRL(SavedAlgorithm):
         self.metrics.log_value((metrics.THROUGHPUT, name), time.perf_counter() - started, reduce="sum")
 
     def _each_sampler(self, ask: str | Callable[[Any], Any]) -> list[Any]:
-        """Call a method or function of every env runner that samples: the remote ones, or else the local one."""
+        """Call a method or function of every env runner that samples: the remote ones, or else the local one.
+
+        Those that hang or are dead do not answer; the next rollout deals with them.
+        """
         group = self.env_runner_group
         if group.num_remote_env_runners():
-            return group.foreach_env_runner(ask, local_env_runner=False)
+            timeout = self.config.env_runner_restore_timeout_s
+            return group.foreach_env_runner(ask, local_env_runner=False, timeout_seconds=timeout)
         runner = group.local_env_runner
         return [getattr(runner, ask)() if isinstance(ask, str) else ask(runner)]
 

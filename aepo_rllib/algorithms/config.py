@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,11 @@ from aepo_rllib.envs.problems import ProblemSet, load_problems
 from aepo_rllib.envs.text_env import ACTION_SPACE, ENV_ID, OBSERVATION_SPACE
 from aepo_rllib.hf import DTYPES, EMBEDDED
 from aepo_rllib.learner import CausalLMLearner
+from aepo_rllib.mismatch import PROBE_ROWS, Tolerance
 from aepo_rllib.objectives import Component
 from aepo_rllib.rl_module import CausalLMModule
 from aepo_rllib.rollout import SamplingFilters
 from aepo_rllib.rollout import engine_class as find_engine_class
-from aepo_rllib.weight_probe import PROBE_ROWS
 
 
 class TextRLConfig(AlgorithmConfig):
@@ -58,6 +59,7 @@ class TextRLConfig(AlgorithmConfig):
         self.skip_flat_rows = True
         self.rows_per_backward: int | None = None
         self.ratio_tolerance: float | None = None
+        self.mismatch_tolerance = 0.1
         self.importance_cap: float | None = None
         # Optimizer.
         self.lr = 6e-4
@@ -150,8 +152,8 @@ class TextRLConfig(AlgorithmConfig):
             engine: Name of the rollout engine.
             engine_options: Its own options.
             probe_rows: So many completions are asked of engines and learner after every weight update; where their
-                log-probs differ by more than `ratio_tolerance`, the run stops. None asks 4 of an engine that has a
-                model implementation of its own (vLLM), else 0: the first ratio of a batch tells as much.
+                log-probs differ by more than the tolerances of `training`, the run stops. None asks 4 of an engine
+                that has a model implementation of its own (vLLM), else 0: the first ratio of a batch tells as much.
             max_new_tokens: Longest completion in tokens, EOS included.
             top_p, top_k, min_p: Filters of the sampling law. The ratio is taken against the unfiltered policy, so
                 they are refused, unless
@@ -189,6 +191,7 @@ class TextRLConfig(AlgorithmConfig):
         weight_decay: float = NotProvided,
         adam_betas: tuple[float, float] = NotProvided,
         ratio_tolerance: float | None = NotProvided,
+        mismatch_tolerance: float = NotProvided,
         importance_cap: float | None = NotProvided,
         **kwargs: Any,
     ) -> Self:
@@ -206,13 +209,15 @@ class TextRLConfig(AlgorithmConfig):
             rows_per_backward: Most completions of a forward and backward pass of a learner; the gradients of an
                 optimizer step's passes add up. Bounds memory and changes nothing else. None: all at once.
             weight_decay, adam_betas: Of AdamW.
-            ratio_tolerance: The run stops when |pi/pi_old - 1| exceeds it in the first optimizer step of a batch,
-                where it has to be 0: the engine would be sampling from other weights. By default 0.01, and 0.5 where
-                the engine computes in 16 bits.
+            ratio_tolerance: The run stops when |pi/pi_engine - 1| of a token exceeds it in the first optimizer step of
+                a batch or on the probe, where it has to be 0: the engine would be sampling from other weights. None:
+                0.01, and no bound in 16 bits or with `importance_cap`, where single tokens differ.
+            mismatch_tolerance: Likewise for the mean |log pi - log pi_engine|, in nats per token.
             importance_cap: Truncated importance sampling: the token losses of main rows are multiplied by
-                min(pi_learner / pi_engine, cap), both with the weights that sampled, and their ratio is taken against
-                the learner's. For engines whose log-probs differ from the learner's (vLLM in 16 bits); 2 is usual. It
-                costs a forward pass of the learner per batch. Tempered rows are never corrected. None: off.
+                min(pi_old / pi_engine, cap), pi_old being the learner's policy with the weights that sampled, and all
+                ratios are taken against pi_old. For engines whose log-probs differ from the learner's (vLLM in 16
+                bits); 2 is usual. It costs a forward pass of the learner per batch. Tempered rows are never weighted.
+                None: off.
             kwargs: RLlib's own, such as `lr`, `grad_clip`, and `num_epochs` (passes over a batch).
 
         Returns:
@@ -230,6 +235,7 @@ class TextRLConfig(AlgorithmConfig):
             weight_decay=weight_decay,
             adam_betas=adam_betas,
             ratio_tolerance=ratio_tolerance,
+            mismatch_tolerance=mismatch_tolerance,
             importance_cap=importance_cap,
         )
 
@@ -239,11 +245,13 @@ class TextRLConfig(AlgorithmConfig):
             return self.probe_rows
         return PROBE_ROWS if find_engine_class(self.engine).own_model else 0
 
-    def allowed_ratio_deviation(self) -> float:
-        """The bound behind `ratio_tolerance`."""
-        if self.ratio_tolerance is not None:
-            return self.ratio_tolerance
-        return 0.5 if self.dtype in ("bfloat16", "float16") else 0.01
+    def tolerance(self) -> Tolerance:
+        """How far the engine's log-probs may be from the learner's."""
+        ratio = self.ratio_tolerance
+        if ratio is None:
+            single_tokens_may_differ = DTYPES[self.dtype].itemsize == 2 or self.importance_cap is not None
+            ratio = math.inf if single_tokens_may_differ else 0.01
+        return Tolerance(ratio, self.mismatch_tolerance)
 
     def loss_components(self) -> dict[str, Component]:
         """The named terms of the loss, in the order of their component index."""

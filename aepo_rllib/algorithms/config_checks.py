@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import ray
 import torch
 
 from aepo_rllib.algorithms.checks import check_arguments
-from aepo_rllib.envs.problems import ProblemError, is_procedural
+from aepo_rllib.envs.problems import ProblemError, ProblemSet, is_procedural
 from aepo_rllib.envs.prompts import get_template
 from aepo_rllib.envs.text_env import ENV_ID, MathTextEnv
 from aepo_rllib.hf import check_model, load_tokenizer
@@ -58,10 +59,11 @@ def check_objective(config: TextRLConfig) -> None:
             f"aggregation={config.aggregation!r} and micro_batch_size={config.micro_batch_size!r} clash: "
             "'micro-batch-token-mean' needs micro_batch_size of at least 1, and nothing else does"
         )
-    if config.importance_cap is not None and not config.importance_cap >= 1:
+    cap = config.importance_cap
+    if cap is not None and not (type(cap) in (int, float) and cap >= 1):
         raise ValueError(
-            f"importance_cap={config.importance_cap!r} must be at least 1, or None: below 1 it would cut tokens that "
-            "engine and learner agree on"
+            f"importance_cap={cap!r} must be a number of at least 1, or None: below 1 it would cut tokens that engine "
+            "and learner agree on"
         )
     filters = config.sampling_filters()
     if filters and not config.ignore_filters_in_ratio:
@@ -87,15 +89,15 @@ def check_model_and_length(config: TextRLConfig) -> None:
             f"{config.model_path!r}, {context} tokens; lower it"
         )
     if config.env == ENV_ID:
-        _check_prompts(config, context - config.max_new_tokens)
+        _check_prompts(config, min(context, config.engine_options.get("max_model_len") or context))
 
 
-def _check_prompts(config: TextRLConfig, room: int) -> None:
+def _check_prompts(config: TextRLConfig, context: int) -> None:
     """Tokenize the few prompts that may be too long: a token is at least a byte."""
     template = get_template(config.env_config.get("template", "plain"))
     encoder = PromptEncoder(load_tokenizer(config.model_path), template)
-    frame = len(encoder.encode(""))
-    problems = config.load_problems()
+    frame, room = len(encoder.encode("")), context - config.max_new_tokens
+    problems = [problem for problem_set in _problem_sets(config) for problem in problem_set]
     texts = ((problem.id, template.render(problem.text)) for problem in problems)
     lengths = {id_: len(encoder.encode(text)) for id_, text in texts if len(text.encode()) + frame > room}
     long = {id_: length for id_, length in lengths.items() if length > room}
@@ -103,7 +105,7 @@ def _check_prompts(config: TextRLConfig, room: int) -> None:
         id_, longest = max(long.items(), key=lambda item: item[1])
         raise ValueError(
             f"{len(long)} of {len(problems)} problems leave no room for max_new_tokens={config.max_new_tokens} in the "
-            f"context of model {config.model_path!r}; the longest prompt has {longest} tokens "
+            f"context of model {config.model_path!r}, {context} tokens; the longest prompt has {longest} tokens "
             f"({id_}); lower max_new_tokens, or leave long problems out"
         )
 
@@ -117,17 +119,21 @@ def check_problems(config: TextRLConfig) -> None:
     """
     check_arguments("env_config", config.env_config, MathTextEnv.__init__)
     get_template(config.env_config.get("template", "plain"))
-    config.load_problems()
-    source = config.text_env_kwargs()["problems"]
+    _problem_sets(config)
+
+
+def _problem_sets(config: TextRLConfig) -> list[ProblemSet]:
+    """Training problems, and those of evaluation where there is one."""
+    training, source = config.load_problems(), config.text_env_kwargs()["problems"]
     if not config.evaluation_interval or config.in_evaluation:
-        return
+        return [training]
     if config.validation_problems is None and not is_procedural(source):
         raise ProblemError(
             f"evaluation_interval={config.evaluation_interval} needs validation problems, and {source!r} has none of "
             "its own; set validation_problems, or evaluation_interval=None"
         )
     try:
-        config.load_problems(problems=config.validation_problems or source, split="validation")
+        return [training, config.load_problems(problems=config.validation_problems or source, split="validation")]
     except ProblemError as error:
         raise ProblemError(f"validation problems: {error}; or set evaluation_interval=None") from error
 
@@ -135,31 +141,41 @@ def check_problems(config: TextRLConfig) -> None:
 def check_resources(config: TextRLConfig) -> None:
     """Refuse a layout that Ray would wait for in silence.
 
-    A cluster that is yet to be joined is checked then: RLlib validates again when it builds.
+    A cluster that is yet to be joined is checked then: RLlib validates again when it builds. It also validates a
+    config of evaluation alone, whose runners have been counted with the rest.
 
     Raises:
         ValueError: names the options, what they need and what there is.
     """
-    if not ray.is_initialized() and os.environ.get("RAY_ADDRESS"):
+    if config.in_evaluation or (not ray.is_initialized() and os.environ.get("RAY_ADDRESS")):
         return
-    runners, learners = config.num_env_runners, config.num_learners
-    evaluators = config.evaluation_num_env_runners or 0
-    per_learner = config.num_cpus_per_learner if isinstance(config.num_cpus_per_learner, int | float) else 1
-    cpus = (runners + evaluators) * config.num_cpus_per_env_runner + learners * per_learner
-    gpus_per_learner = config.num_gpus_per_learner if isinstance(config.num_gpus_per_learner, int | float) else 0
-    gpus = (runners + evaluators) * config.num_gpus_per_env_runner + learners * gpus_per_learner
-    # What runs in the algorithm's own process shares its GPUs.
-    gpus += max(config.num_gpus_per_env_runner * (runners == 0), gpus_per_learner * (learners == 0))
-    for resource, needed, here in (
-        ("CPU", cpus, len(os.sched_getaffinity(0))),
-        ("GPU", gpus, torch.cuda.device_count()),
-    ):
-        available = ray.cluster_resources().get(resource, 0) if ray.is_initialized() else here
+    evaluators, learners = config.evaluation_num_env_runners or 0, config.num_learners
+    runners, gpus_per_learner = config.num_env_runners + evaluators, config.num_gpus_per_learner
+    cpus_per_learner = config.num_cpus_per_learner
+    if cpus_per_learner == "auto":  # as RLlib: a learner on a GPU asks for no CPU
+        cpus_per_learner = int(gpus_per_learner == 0)
+    cpus = runners * config.num_cpus_per_env_runner + learners * cpus_per_learner
+    gpus = _whole_gpus(runners, config.num_gpus_per_env_runner) + _whole_gpus(learners, gpus_per_learner)
+    # The algorithm's own process asks Ray for nothing, and shares whatever GPU it sees.
+    own = max(config.num_gpus_per_env_runner * (config.num_env_runners == 0), gpus_per_learner * (learners == 0))
+    for resource, needed in (("CPU", cpus), ("GPU", max(gpus, own))):
+        available = ray.cluster_resources().get(resource, 0) if ray.is_initialized() else _here(resource)
         if needed > available:
             raise ValueError(
-                f"num_env_runners={runners}, evaluation_num_env_runners={evaluators} and num_learners={learners} need "
-                f"{needed:g} {resource}s, but there are {available:g}; lower one of them"
+                f"num_env_runners={config.num_env_runners}, evaluation_num_env_runners={evaluators} and "
+                f"num_learners={learners} need {needed:g} {resource}s, but there are {available:g}; lower one of them"
             )
+
+
+def _whole_gpus(actors: int, share: float) -> float:
+    """GPUs that so many actors need: a share of one has to fit one."""
+    return math.ceil(actors / (1 // share)) if 0 < share < 1 else actors * share
+
+
+def _here(resource: str) -> int:
+    if resource == "GPU":
+        return torch.cuda.device_count()
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _check_count(name: str, value: Any, otherwise: str = "") -> None:

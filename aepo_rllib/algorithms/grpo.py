@@ -108,4 +108,4 @@ class GRPO(TextRL):
         flat = (advantages_PG == 0).all(dim=1).float().mean().item()
         self.log(metrics.MAIN, main.figures() | {metrics.FLAT_GROUP_SHARE: flat})
         self.log(metrics.CONTROL, {metrics.BASE_ENTROPY: self.measure_base_entropy()})
-        return self.with_old_logp(rows_of(main, advantages_PG, MAIN_COMPONENT))
+        return rows_of(main, advantages_PG, MAIN_COMPONENT)

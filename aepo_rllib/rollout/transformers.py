@@ -38,6 +38,7 @@ class TransformersEngine(RolloutEngine):
     def __init__(self, model: PreTrainedModel, *, max_rows: int = 1024) -> None:
         self.model = model.eval()
         self.max_rows = max_rows
+        self._device = model.device
         self.context_length = getattr(model.config, "max_position_embeddings", None)
 
     @classmethod
@@ -83,7 +84,6 @@ class TransformersEngine(RolloutEngine):
         return result
 
     def _sleep(self) -> None:
-        self._device = self.model.device
         self.model.to("cpu")
         if self._device.type == "cuda":
             torch.cuda.empty_cache()

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from aepo_rllib.hf import ModelError, as_tensors, context_length, resolve_model, state_names
+from aepo_rllib.hf import ModelError, as_tensors, context_length, reason_of, resolve_model, state_names
 from aepo_rllib.rollout.engine import NO_FILTERS, Completion, FinishReason, Prompt, RolloutEngine, SamplingFilters
 
 ENVIRONMENT = {
@@ -97,7 +97,7 @@ class VLLMEngine(RolloutEngine):
                 worker_extension_cls=WORKER_EXTENSION,
             )
         except (OSError, ValueError) as error:
-            raise ModelError(f"vLLM cannot run model {model!r}: {_reason(error)}") from error
+            raise ModelError(f"vLLM cannot run model {model!r}: {reason_of(error)}") from error
 
     @classmethod
     def from_pretrained(cls, model: str, *, dtype: str = "float32", device: str = "cpu", **options: Any) -> VLLMEngine:
@@ -210,12 +210,6 @@ def _import_vllm() -> Any:
             "docs/vllm.md for the CPU"
         ) from error
     return vllm
-
-
-def _reason(error: Exception) -> str:
-    """What went wrong in a line; of pydantic's errors the first line says nothing."""
-    problems = error.errors() if hasattr(error, "errors") else []
-    return "; ".join(problem["msg"] for problem in problems) or str(error).strip().split("\n")[0]
 
 
 def _seed(key: tuple[int, ...]) -> int:

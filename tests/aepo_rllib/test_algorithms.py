@@ -14,6 +14,7 @@ from small_runs import small, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from aepo_rllib import AEPOAuthorsConfig, AEPOConfig, GRPOConfig, metrics
+from aepo_rllib.algorithms.config_checks import check_resources
 from aepo_rllib.checkpoint import MANIFEST, CheckpointError, verify
 from aepo_rllib.control_monitor import ControlMonitor
 from aepo_rllib.envs.prompts import get_template
@@ -263,8 +264,9 @@ def test_a_step_without_any_positive_is_a_plain_grpo_step(ray_cluster):
         ({"num_env_runners": 64}, "need 64 CPUs, but there are"),
         ({"num_env_runners": 1, "num_gpus_per_env_runner": 77}, "need 77 GPUs, but there are"),
         ({"num_gpus_per_env_runner": 77, "num_gpus_per_learner": 50}, "need 77 GPUs, but there are"),
-        ({"importance_cap": 0.5}, "importance_cap=0.5 must be at least 1"),
-        ({"importance_cap": float("nan")}, "importance_cap=nan must be at least 1"),
+        ({"importance_cap": 0.5}, "importance_cap=0.5 must be a number of at least 1"),
+        ({"importance_cap": float("nan")}, "importance_cap=nan must be a number of at least 1"),
+        ({"importance_cap": "2"}, "importance_cap='2' must be a number of at least 1"),
         ({"num_learners": 9, "batch_size": 16}, "num_learners=9 exceeds the 8 groups"),
         ({"env_config": {"problems": "nowhere"}}, "no problems called 'nowhere'"),
         ({"env_config": {"template": "nope"}}, "unknown prompt template 'nope'"),
@@ -298,6 +300,12 @@ def test_prompts_that_are_too_long_are_found_before_anything_starts(tmp_path):
         config.sampling(max_new_tokens=context - longest + 1).validate()
     with pytest.raises(ValueError, match="2 of 4 problems leave no room"):
         config.sampling(max_new_tokens=context - shorter + 1).validate()
+    file.write_text(f"{json.dumps(rows[0])}\n")
+    validation = tmp_path / "validation.jsonl"
+    validation.write_text(f"{json.dumps(rows[-1])}\n")
+    config.problems(validation_problems=str(validation)).validate()
+    with pytest.raises(ValueError, match=r"1 of 2 problems leave no room .* \(p220\)"):
+        config.evaluation(evaluation_interval=5).validate()
 
 
 def test_resuming_at_the_end_of_an_epoch_skips_and_repeats_no_problem(ray_cluster, tmp_path):
@@ -331,6 +339,40 @@ def test_resuming_at_the_end_of_an_epoch_skips_and_repeats_no_problem(ray_cluste
     assert len(epoch) == len(set(epoch)) == 48
     for name, tensor in whole_weights.items():
         np.testing.assert_array_equal(last_weights[name], tensor)
+
+
+LAYOUT = {"num_env_runners": 0, "evaluation_num_env_runners": 0, "num_learners": 0}
+ONE_GPU = {"num_gpus_per_env_runner": 1, "num_gpus_per_learner": 1}
+
+
+@pytest.mark.parametrize(
+    ("layout", "cpus", "gpus"),
+    [
+        ({"num_env_runners": 2}, 2, 0),
+        ({"evaluation_num_env_runners": 2}, 2, 0),
+        ({"num_env_runners": 1, "num_learners": 2}, 3, 0),
+        ({"num_env_runners": 1, "num_learners": 2, "num_gpus_per_learner": 1}, 1, 2),  # such learners take no CPU
+        (ONE_GPU, 0, 1),  # all in the algorithm's process
+        ({"num_env_runners": 1, **ONE_GPU}, 1, 1),  # the learner's GPU is the process's own, not Ray's to give
+        ({"num_env_runners": 1, "num_learners": 1, **ONE_GPU}, 1, 2),
+        ({"num_env_runners": 3, "num_gpus_per_env_runner": 0.6}, 3, 3),  # two of them do not fit one
+        ({"num_env_runners": 4, "num_gpus_per_env_runner": 0.25}, 4, 1),
+    ],
+    ids=str,
+)
+def test_a_layout_needs_just_what_ray_will_be_asked_for(monkeypatch, layout, cpus, gpus):
+    monkeypatch.setattr("ray.is_initialized", lambda: True)
+    cluster = {"CPU": cpus, "GPU": gpus}
+    monkeypatch.setattr("ray.cluster_resources", lambda: cluster)
+    config = AEPOConfig().update_from_dict(LAYOUT | layout)
+    check_resources(config)
+    # RLlib validates the config of evaluation alone too.
+    check_resources(config.copy(copy_frozen=False).update_from_dict({"in_evaluation": True}))
+    for resource in [name for name, count in cluster.items() if count]:
+        cluster[resource] -= 1
+        with pytest.raises(ValueError, match=rf"need .* {resource}s, but there are"):
+            check_resources(config)
+        cluster[resource] += 1
 
 
 def test_unknown_keys_are_refused_with_a_suggestion():

@@ -14,12 +14,13 @@ from ray.tune.registry import register_env
 from small_runs import small, weights
 
 from aepo_rllib import GRPOConfig, metrics
-from aepo_rllib.algorithms.base import RatioError, UnjudgedError
+from aepo_rllib.algorithms.base import UnjudgedError
 from aepo_rllib.envs import AnyText
 from aepo_rllib.envs.grading import GraderBroken
 from aepo_rllib.envs.text_env import PROBLEM_INDEX
 from aepo_rllib.groups import problem_of
 from aepo_rllib.learning import NonFiniteError
+from aepo_rllib.mismatch import RatioError
 from aepo_rllib.rollout import Stream
 
 

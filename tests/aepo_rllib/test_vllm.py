@@ -17,10 +17,10 @@ from transformers import AutoModelForCausalLM, Qwen2Config
 
 from aepo_rllib import GRPOConfig, metrics
 from aepo_rllib.eval.run import evaluate_model
-from aepo_rllib.hf import ModelError
+from aepo_rllib.hf import ModelError, load_model
+from aepo_rllib.mismatch import ProbeError
 from aepo_rllib.rollout import Prompt, make_engine
 from aepo_rllib.rollout.transformers import TransformersEngine
-from aepo_rllib.weight_probe import ProbeError
 
 pytest.importorskip("vllm")
 
@@ -32,7 +32,13 @@ def vllm_run(config, **settings):
 def test_three_steps_of_the_command_line_follow_the_learner(tmp_path):
     """Training, evaluation during it, and base entropy share the one engine of the process."""
     options = ["--engine", "vllm", "--steps", "3", "--batch-size", "6", "--group-size", "4", "--output", tmp_path]
-    settings = ["lr=0.01", "importance_cap=2.0", "evaluation_interval=2", "evaluation_duration=24"]
+    settings = [
+        "lr=0.01",
+        "importance_cap=2.0",
+        "ratio_tolerance=0.01",
+        "evaluation_interval=2",
+        "evaluation_duration=24",
+    ]
     command = [sys.executable, "-m", "aepo_rllib.cli.main", "train", *map(str, options)]
     command += [word for setting in settings for word in ("--set", setting)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
@@ -66,6 +72,29 @@ def test_two_workers_share_a_model(tmp_path):
         expected = TransformersEngine(model).log_probs([([5, 6, 7], c.token_ids.tolist()) for c in group])
         for completion, logp in zip(group, expected, strict=True):
             np.testing.assert_allclose(completion.policy_logp, logp, atol=1e-4)
+    finally:
+        engine.close()
+
+
+@pytest.mark.gpu
+def test_a_sleeping_engine_gives_its_memory_back():
+    if not torch.cuda.is_available():
+        pytest.skip("vLLM sleeps on a GPU alone")
+    model = load_model("embedded")
+    engine = make_engine("vllm", "embedded", gpu_memory_utilization=0.5)
+    sequences = [([5, 6, 7], [8, 9])]
+    try:
+        awake, total = torch.cuda.mem_get_info()
+        engine.sleep()
+        assert torch.cuda.mem_get_info()[0] - awake > 0.3 * total
+        engine.wake()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(1.1)
+        engine.update_weights(model.state_dict().items(), version=1)
+        np.testing.assert_allclose(
+            engine.log_probs(sequences)[0], TransformersEngine(model).log_probs(sequences)[0], atol=1e-2
+        )
     finally:
         engine.close()
 

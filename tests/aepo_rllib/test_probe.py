@@ -9,7 +9,7 @@ from small_runs import small
 
 from aepo_rllib import AEPOConfig, GRPOConfig, metrics
 from aepo_rllib.batching import Row
-from aepo_rllib.weight_probe import Gap, ProbeError, check_gaps, choose_probe, measure_gap
+from aepo_rllib.mismatch import Gap, ProbeError, Tolerance, check_probe, choose_probe, measure_gap
 
 
 def row(prompt, completion):
@@ -18,7 +18,7 @@ def row(prompt, completion):
 
 def test_probe_takes_one_completion_of_each_of_the_first_prompts():
     rows = [row([1, 2], [7]), row([1, 2], [8, 9]), row([3], [5, 6]), row([4], [4])]
-    assert choose_probe(rows, 2) == [([1, 2], [7]), ([3], [5, 6])]
+    assert choose_probe(rows, 2) == [([1, 2], [7]), ([3], [5])]  # without the last of several tokens
     assert len(choose_probe(rows, 10)) == 3
 
 
@@ -27,12 +27,28 @@ def test_gap_is_over_tokens_not_over_completions():
     assert gap == Gap(pytest.approx(0.2), pytest.approx(0.5))
 
 
-@pytest.mark.parametrize("largest", [0.02, float("nan"), float("inf")])
-def test_an_engine_that_is_off_is_named_with_the_update(largest):
-    good = Gap(0.0, 0.001)
-    check_gaps([good, good], allowed=0.01, step=7)
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize("gap", [Gap(0.0, 0.02), Gap(0.2, 0.001), Gap(0.0, NAN), Gap(NAN, 0.0), Gap(INF, INF)], ids=str)
+def test_an_engine_that_is_off_is_named_with_the_update(gap):
+    good, allowed = Gap(0.0, 0.001), Tolerance(ratio=0.01, mean=0.1)
+    check_probe([good, good], allowed=allowed, step=7)
     with pytest.raises(ProbeError, match=r"training step 7 the engine of env runner 1 is off"):
-        check_gaps([good, Gap(0.0, largest)], allowed=0.01, step=7)
+        check_probe([good, gap], allowed=allowed, step=7)
+
+
+def test_single_tokens_may_differ_where_they_round_or_are_corrected():
+    """A bound on every token would stop a run in 16 bits, and before a cap of 2 could ever act."""
+    outlier, stale = Gap(mean=0.01, largest=1.5), Gap(mean=0.3, largest=0.5)
+    for config, admitted in (
+        (GRPOConfig(), False),
+        (GRPOConfig().language_model(dtype="bfloat16"), True),
+        (GRPOConfig().training(importance_cap=2.0), True),
+        (GRPOConfig().training(importance_cap=2.0, ratio_tolerance=0.5), False),
+    ):
+        assert config.tolerance().admits(outlier) == admitted
+        assert not config.tolerance().admits(stale)
 
 
 @pytest.mark.parametrize("learners", [0, 2])
