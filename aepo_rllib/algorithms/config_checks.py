@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -155,7 +155,7 @@ def check_resources(config: TextRLConfig) -> None:
     if cpus_per_learner == "auto":  # as RLlib: a learner on a GPU asks for no CPU
         cpus_per_learner = int(gpus_per_learner == 0)
     cpus = runners * config.num_cpus_per_env_runner + learners * cpus_per_learner
-    gpus = _whole_gpus(runners, config.num_gpus_per_env_runner) + _whole_gpus(learners, gpus_per_learner)
+    gpus = _gpus_for([config.num_gpus_per_env_runner] * runners + [gpus_per_learner] * learners)
     # The algorithm's own process asks Ray for nothing, and shares whatever GPU it sees.
     own = max(config.num_gpus_per_env_runner * (config.num_env_runners == 0), gpus_per_learner * (learners == 0))
     for resource, needed in (("CPU", cpus), ("GPU", max(gpus, own))):
@@ -167,9 +167,16 @@ def check_resources(config: TextRLConfig) -> None:
             )
 
 
-def _whole_gpus(actors: int, share: float) -> float:
-    """GPUs that so many actors need: a share of one has to fit one."""
-    return math.ceil(actors / (1 // share)) if 0 < share < 1 else actors * share
+def _gpus_for(actors: Sequence[float]) -> float:
+    """GPUs for actors that take so many each; a share of one has to fit one."""
+    rooms: list[float] = []
+    for share in sorted((share for share in actors if 0 < share < 1), reverse=True):
+        fitting = next((place for place, room in enumerate(rooms) if room >= share - 1e-9), None)
+        if fitting is None:
+            rooms.append(1 - share)
+        else:
+            rooms[fitting] -= share
+    return len(rooms) + sum(share for share in actors if share >= 1)
 
 
 def _here(resource: str) -> int:

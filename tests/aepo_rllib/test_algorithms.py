@@ -356,7 +356,8 @@ ONE_GPU = {"num_gpus_per_env_runner": 1, "num_gpus_per_learner": 1}
         ({"num_env_runners": 1, **ONE_GPU}, 1, 1),  # the learner's GPU is the process's own, not Ray's to give
         ({"num_env_runners": 1, "num_learners": 1, **ONE_GPU}, 1, 2),
         ({"num_env_runners": 3, "num_gpus_per_env_runner": 0.6}, 3, 3),  # two of them do not fit one
-        ({"num_env_runners": 4, "num_gpus_per_env_runner": 0.25}, 4, 1),
+        ({"num_env_runners": 10, "num_gpus_per_env_runner": 0.1}, 10, 1),
+        ({"num_env_runners": 1, "num_learners": 1, "num_gpus_per_env_runner": 0.5, "num_gpus_per_learner": 0.5}, 1, 1),
     ],
     ids=str,
 )
