@@ -87,6 +87,13 @@ class Ks(click.ParamType):
 )
 @click.option("--overwrite", is_flag=True, help="Replace the reports of another evaluation in that folder.")
 @click.option("--engine", default="transformers", show_default=True, metavar="NAME", help="Rollout engine.")
+@click.option(
+    "--engine-option",
+    "engine_options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Option of the engine, e.g. tensor_parallel_size=2; may be repeated.",
+)
 @click.option("--dtype", default="float32", show_default=True, metavar="NAME", help="Of the weights, e.g. bfloat16.")
 @click.option("--device", default="cpu", show_default=True, metavar="NAME", help="Where to sample, e.g. cuda.")
 @click.option(
@@ -132,6 +139,7 @@ def eval_command(model_or_run: str, **options: Any) -> None:
     """
     from rich.console import Console
 
+    from aepo_rllib.cli.settings import parse_assignments
     from aepo_rllib.envs.grading import get_verifier
     from aepo_rllib.envs.prompts import get_template
     from aepo_rllib.eval.checks import check_sampling, check_suites
@@ -151,7 +159,9 @@ def eval_command(model_or_run: str, **options: Any) -> None:
         notes.print("loading torch and lm-eval ...", style="dim")
         quiet_libraries()
         _set_threads(options.pop("threads"))
-        _check_loadable(target.model, options["engine"], options["dtype"], options["device"])
+        options["engine_options"] = parse_assignments(options["engine_options"], "--engine-option")
+        _check_engine(options["engine"], options["engine_options"])
+        _check_loadable(target.model, options["dtype"], options["device"])
         notes.print(f"{target.model}, prompt template {template or 'of each suite'}; samples in {output}", style="dim")
         from aepo_rllib.eval.run import evaluate_model
 
@@ -163,18 +173,23 @@ def eval_command(model_or_run: str, **options: Any) -> None:
     show(summary, output)
 
 
-def _check_loadable(model: str, engine: str, dtype: str, device: str) -> None:
+def _check_engine(engine: str, engine_options: dict[str, Any]) -> None:
+    from aepo_rllib.arguments import check_arguments
+    from aepo_rllib.rollout import engine_class
+
+    check_arguments("--engine-option", engine_options, engine_class(engine).__init__)
+
+
+def _check_loadable(model: str, dtype: str, device: str) -> None:
     """Refuse what loading the weights would only fail on later.
 
     Raises:
-        ValueError: unknown engine, dtype or device, or no such model.
+        ValueError: unknown dtype or device, or no such model.
     """
     import torch
 
     from aepo_rllib.hf import DTYPES, EMBEDDED, ModelError, check_model
-    from aepo_rllib.rollout import engine_class
 
-    engine_class(engine)
     if dtype not in DTYPES:
         raise ValueError(f"unknown dtype {dtype!r}; choose one of {', '.join(DTYPES)}")
     try:

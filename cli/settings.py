@@ -79,7 +79,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
+def parse_assignments(assignments: Iterable[str], option: str = "--set") -> dict[str, Any]:
     """`key=value` pairs; values are YAML, dots reach into mappings (`env_config.template=boxed`).
 
     Raises:
@@ -89,11 +89,11 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key:
-            raise ValueError(f"--set {assignment!r}: expected key=value")
+            raise ValueError(f"{option} {assignment!r}: expected key=value")
         try:
             value = yaml.load(text, Loader=_Loader)
         except yaml.YAMLError as error:
-            raise ValueError(f"--set {assignment!r}: the value is no YAML") from error
+            raise ValueError(f"{option} {assignment!r}: the value is no YAML") from error
         *outer, last = key.split(".")
         target = result
         for name in outer:

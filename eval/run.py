@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib.metadata import version
@@ -44,6 +44,7 @@ def evaluate_model(
     template: str | None = None,
     grader: str | None = None,
     engine: str = "transformers",
+    engine_options: Mapping[str, Any] | None = None,
     dtype: str = "float32",
     device: str = "cpu",
     max_rows: int = 1024,
@@ -68,6 +69,7 @@ def evaluate_model(
         template: Name of a prompt template, see `aepo_rllib.envs.prompts`; default the suite's own.
         grader: Name of a verifier, see `aepo_rllib.envs.grading`; default the suite's own.
         engine: Name of a rollout engine.
+        engine_options: Its own options, such as vLLM's `max_model_len` and `tensor_parallel_size`.
         dtype: Of the weights.
         device: Where to sample.
         max_rows: Most completions sampled at a time; bounds memory.
@@ -81,8 +83,8 @@ def evaluate_model(
     Raises:
         aepo_rllib.hf.ModelError: the model cannot be read.
         aepo_rllib.envs.ProblemError: a suite's problems cannot be read.
-        ValueError: unknown suite, template, grader or engine, k above n, a problem too long for the model, or an output
-            folder with another evaluation in it.
+        ValueError: unknown suite, template, grader, engine or engine option, k above n, a problem too long for the
+            model, or an output folder with another evaluation in it.
     """
     check_suites(suites)
     check_sampling(n, ks, temperature)
@@ -112,7 +114,9 @@ def evaluate_model(
             dtype=dtype,
             device=device,
             max_rows=max_rows,
+            **engine_options or {},
         )
+        stack.callback(lm.engine.close)
         lm.check(_questions(tasks, plan))
         plan = replace(plan, identity=lm.identity(), first_prompts=_first_prompts(lm, tasks), problems=_digests(tasks))
         plan.check(folder, overwrite=overwrite)

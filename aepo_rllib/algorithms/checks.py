@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
-
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
+from aepo_rllib.arguments import unknown
 
 FREE_FORM = frozenset({"target_entropy"})
 """Keys whose values come in several types; their own parser checks them."""
@@ -26,7 +23,7 @@ def check_known_key(config: AlgorithmConfig, key: str) -> None:
     name = config._translate_special_keys(key, warn_deprecated=False)
     if name in known or isinstance(getattr(type(config), name, None), property):
         return
-    raise ValueError(_unknown("config key", key, [name for name in known if not name.startswith("_")]))
+    raise ValueError(unknown("config key", key, [name for name in known if not name.startswith("_")]))
 
 
 def check_types(config: AlgorithmConfig) -> None:
@@ -48,20 +45,3 @@ def check_types(config: AlgorithmConfig) -> None:
 
 
 _TYPE_NAMES: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
-
-
-def check_arguments(name: str, given: Mapping[str, Any], function: Callable[..., Any]) -> None:
-    """Refuse keys of a nested mapping that are no arguments of what it is handed to.
-
-    Raises:
-        ValueError: names the nearest arguments.
-    """
-    known = list(inspect.signature(function).parameters)
-    for key in given:
-        if key not in known:
-            raise ValueError(_unknown(f"{name} key", key, [argument for argument in known if argument != "self"]))
-
-
-def _unknown(what: str, key: str, known: Iterable[str]) -> str:
-    nearest = " or ".join(difflib.get_close_matches(key, list(known), n=3))
-    return f"unknown {what} {key!r}" + (f"; did you mean {nearest}?" if nearest else "")

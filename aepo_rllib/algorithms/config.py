@@ -12,7 +12,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.annotations import override
 from typing_extensions import Self
 
-from aepo_rllib.algorithms.checks import check_arguments, check_known_key, check_types
+from aepo_rllib.algorithms.checks import check_known_key, check_types
 from aepo_rllib.algorithms.config_checks import (
     check_batches,
     check_model_and_length,
@@ -20,6 +20,7 @@ from aepo_rllib.algorithms.config_checks import (
     check_problems,
     check_resources,
 )
+from aepo_rllib.arguments import check_arguments
 from aepo_rllib.env_runner import TextEnvRunner
 from aepo_rllib.envs.problems import ProblemSet, load_problems
 from aepo_rllib.envs.text_env import ACTION_SPACE, ENV_ID, OBSERVATION_SPACE
@@ -321,7 +322,7 @@ class TextRLConfig(AlgorithmConfig):
         self._make_paths_absolute()
         check_batches(self)
         check_objective(self)
-        check_arguments("engine_options", self.engine_options, find_engine_class(self.engine).__init__)
+        check_arguments("engine_options key", self.engine_options, find_engine_class(self.engine).__init__)
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype={self.dtype!r} is unknown; choose one of {', '.join(DTYPES)}")
         if self.env == ENV_ID:

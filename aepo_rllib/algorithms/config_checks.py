@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 import torch
 
-from aepo_rllib.algorithms.checks import check_arguments
+from aepo_rllib.arguments import check_arguments
 from aepo_rllib.envs.problems import ProblemError, ProblemSet, is_procedural
 from aepo_rllib.envs.prompts import get_template
 from aepo_rllib.envs.text_env import ENV_ID, MathTextEnv
@@ -117,7 +117,7 @@ def check_problems(config: TextRLConfig) -> None:
         ProblemError: names source, file and line.
         ValueError: an unknown argument of the environment, or an unknown template.
     """
-    check_arguments("env_config", config.env_config, MathTextEnv.__init__)
+    check_arguments("env_config key", config.env_config, MathTextEnv.__init__)
     get_template(config.env_config.get("template", "plain"))
     _problem_sets(config)
 

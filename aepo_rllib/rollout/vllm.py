@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import weakref
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -51,10 +52,12 @@ class VLLMEngine(RolloutEngine):
     Raises:
         aepo_rllib.hf.ModelError: the model cannot be read.
         ImportError: vLLM is not installed.
+        RuntimeError: there is one in this process already.
         ValueError: a dtype that vLLM does not know.
     """
 
     own_model = one_per_process = True
+    _open: ClassVar[weakref.WeakSet[VLLMEngine]] = weakref.WeakSet()
 
     def __init__(
         self,
@@ -74,6 +77,8 @@ class VLLMEngine(RolloutEngine):
         self.seeded = self.reproducible = seeded
         self._names = state_names(model)
         vllm = _import_vllm()
+        if VLLMEngine._open:
+            raise RuntimeError("this process has a VLLMEngine already; close it first, two would wait for each other")
         on_cpu = vllm.platforms.current_platform.is_cpu()
         self._can_sleep = not on_cpu
         try:
@@ -98,6 +103,7 @@ class VLLMEngine(RolloutEngine):
             )
         except (OSError, ValueError) as error:
             raise ModelError(f"vLLM cannot run model {model!r}: {reason_of(error)}") from error
+        VLLMEngine._open.add(self)
 
     @classmethod
     def from_pretrained(cls, model: str, *, dtype: str = "float32", device: str = "cpu", **options: Any) -> VLLMEngine:
@@ -194,6 +200,7 @@ class VLLMEngine(RolloutEngine):
 
             self._llm.llm_engine.engine_core.shutdown()
             del self._llm
+            VLLMEngine._open.discard(self)
             cleanup_dist_env_and_memory()
 
 

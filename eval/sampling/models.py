@@ -19,6 +19,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
 
+from aepo_rllib.arguments import check_arguments
 from aepo_rllib.envs.prompts import get_template
 from aepo_rllib.eval.sampling.decoding import Decoding
 from aepo_rllib.eval.sampling.progress import sample_progress
@@ -29,7 +30,7 @@ from aepo_rllib.files import claimed
 from aepo_rllib.fingerprint import model_fingerprint
 from aepo_rllib.hf import load_tokenizer, resolve_model, stop_ids
 from aepo_rllib.prompting import PromptEncoder
-from aepo_rllib.rollout import Completion, FinishReason, Prompt, Stream, make_engine
+from aepo_rllib.rollout import Completion, FinishReason, Prompt, Stream, engine_class, make_engine
 
 
 @register_model("aepo-hf")
@@ -50,11 +51,12 @@ class SamplingLM(LM):
         max_rows: Most completions sampled at a time; bounds memory.
         batch_size: Ignored: lm-eval says 1 where its user says nothing. `max_rows` is the number to set.
         max_batch_size: Ignored likewise.
+        engine_options: The engine's own, such as vLLM's `tensor_parallel_size`.
 
     Raises:
         aepo_rllib.hf.ModelError: the model cannot be read.
-        ValueError: unknown engine or template; a store that another process writes into, or that wants a model whose
-            weights cannot be told apart.
+        ValueError: unknown engine, engine option or template; a store that another process writes into, or that wants
+            a model whose weights cannot be told apart.
     """
 
     ENGINE = "transformers"
@@ -73,10 +75,12 @@ class SamplingLM(LM):
         max_rows: int = 1024,
         batch_size: Any = None,
         max_batch_size: Any = None,
+        **engine_options: Any,
     ) -> None:
         super().__init__()
         self.pretrained, self.seed, self.max_rows, self.dtype = pretrained, int(seed), int(max_rows), dtype
         self.engine_name = engine or self.ENGINE
+        check_arguments("engine option", engine_options, engine_class(self.engine_name).__init__)
         self.tokenizer = load_tokenizer(pretrained)
         self.stop_ids = stop_ids(pretrained, self.tokenizer)
         self.template = get_template(template)
@@ -84,7 +88,9 @@ class SamplingLM(LM):
         self.store = None if store is None else Path(store)
         self.by_reference = by_reference
         before = model_fingerprint(pretrained)  # nothing yet for a hub model that has to be downloaded first
-        self.engine = make_engine(self.engine_name, resolve_model(pretrained), dtype=dtype, device=_device(device))
+        self.engine = make_engine(
+            self.engine_name, resolve_model(pretrained), dtype=dtype, device=_device(device), **engine_options
+        )
         self.fingerprint = model_fingerprint(pretrained)
         if before and self.fingerprint != before:
             raise ValueError(f"the files of model {pretrained!r} changed while they were loaded; try again")

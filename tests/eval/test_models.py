@@ -7,7 +7,7 @@ from lm_eval.api.instance import Instance
 
 from aepo_rllib.envs import load_problems
 from aepo_rllib.eval.sampling.decoding import Decoding
-from aepo_rllib.eval.sampling.models import SamplingLM
+from aepo_rllib.eval.sampling.models import SamplingLM, SamplingVLLM
 from aepo_rllib.eval.sampling.samples import SampledText
 from aepo_rllib.hf import resolve_model
 from aepo_rllib.rollout import FinishReason, SamplingFilters
@@ -75,6 +75,13 @@ def test_text_is_cut_at_stop_strings(lm):
 
 def test_special_tokens_in_a_prompt_are_text(lm):
     assert lm.tokenizer.eos_token_id not in lm.encoder.encode("Add 1 2<eos>.")
+
+
+def test_options_of_the_engine_are_passed_on_or_refused():
+    """Flat, as lm-eval's --model_args are."""
+    assert SamplingLM.create_from_arg_string("pretrained=embedded,max_rows=7").max_rows == 7
+    with pytest.raises(ValueError, match="unknown engine option 'max_num_seq'; did you mean max_num_seqs"):
+        SamplingVLLM("embedded", max_num_seq=8)
 
 
 def test_log_likelihoods_are_refused(lm):
