@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from aepo_rllib.cli.errors import input_errors
-from aepo_rllib.cli.eval import Ks
+from aepo_rllib.cli.options import ks_option, output_option
 
 
 @click.command("compare")
@@ -19,16 +19,10 @@ from aepo_rllib.cli.eval import Ks
     required=True,
     type=click.Path(path_type=Path, exists=True, file_okay=False),
 )
-@click.option("--k", "ks", type=Ks(), help="Values of k.  [default: those that all of them report]")
+@ks_option(".  [default: those that all of them report]")
 @click.option("--resamples", type=click.IntRange(min=100), default=10_000, show_default=True, help="Bootstrap draws.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the bootstrap.")
-@click.option(
-    "--output",
-    "-o",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
-    help="Folder for compare.json, compare.png and compare.svg.  [default: none are written]",
-)
+@output_option("Folder for compare.json, compare.png and compare.svg.  [default: none are written]")
 def compare_command(folders: tuple[Path, ...], output: Path | None, **options: Any) -> None:
     """Compare evaluations with the first of them.
 

@@ -8,24 +8,10 @@ from typing import Any
 import click
 
 from aepo_rllib.cli.errors import input_errors
+from aepo_rllib.cli.options import ks_option, output_option
 from aepo_rllib.cli.quiet import quiet_libraries
 
 SHOWN_PROMPT_CHARS = 400
-
-
-class Ks(click.ParamType):
-    """Comma-separated values of k, in any order."""
-
-    name = "K,K,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """Sorted and distinct."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(sorted({int(part) for part in value.split(",")}))
-        except ValueError:
-            self.fail(f"{value!r} is not a comma-separated list of whole numbers, such as 1,8,64", param, ctx)
 
 
 @click.command("eval")
@@ -42,7 +28,7 @@ class Ks(click.ParamType):
 @click.option(
     "--n", type=click.IntRange(min=1), default=64, show_default=True, metavar="N", help="Samples per problem."
 )
-@click.option("--k", "ks", type=Ks(), help="Values of k, none above n.  [default: powers of two up to n]")
+@ks_option(", none above n.  [default: powers of two up to n]")
 @click.option(
     "--temperature",
     type=click.FloatRange(min=0),
@@ -78,13 +64,7 @@ class Ks(click.ParamType):
     metavar="N",
     help="Of the samples: the same seed gives the same ones.",
 )
-@click.option(
-    "--output",
-    "-o",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
-    help="Folder for samples and reports.  [default: RUN/eval, or eval-MODEL here]",
-)
+@output_option("Folder for samples and reports.  [default: RUN/eval, or eval-MODEL here]")
 @click.option("--overwrite", is_flag=True, help="Replace the reports of another evaluation in that folder.")
 @click.option("--engine", default="transformers", show_default=True, metavar="NAME", help="Rollout engine.")
 @click.option(

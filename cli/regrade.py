@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from aepo_rllib.cli.errors import input_errors
-from aepo_rllib.cli.eval import Ks, show
+from aepo_rllib.cli.eval import show
+from aepo_rllib.cli.options import ks_option, output_option
 from aepo_rllib.cli.quiet import quiet_libraries
 
 
@@ -16,14 +17,8 @@ from aepo_rllib.cli.quiet import quiet_libraries
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--grader", metavar="NAME", help="How answers are judged.  [default: as last time]")
 @click.option("--n", type=click.IntRange(min=1), metavar="N", help="Samples per problem.  [default: as before]")
-@click.option("--k", "ks", type=Ks(), help="Values of k, none above n.  [default: powers of two up to n]")
-@click.option(
-    "--output",
-    "-o",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
-    help="Folder for the reports.  [default: they replace those in DIR]",
-)
+@ks_option(", none above n.  [default: powers of two up to n]")
+@output_option("Folder for the reports.  [default: they replace those in DIR]")
 def regrade_command(folder: Path, **options: Any) -> None:
     """Judge the stored samples of an evaluation again.
 

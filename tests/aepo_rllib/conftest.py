@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from modules import ABSOLUTE_POSITIONS, SLIDING_WINDOW, build_module
@@ -12,6 +14,14 @@ from aepo_rllib.rl_module import CausalLMModule
 def _one_thread() -> None:
     """Small matrices are slower on many threads, and sums should come in one order."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _small_base_entropy() -> Iterator[None]:
+    """Fewer completions for the base entropy of every small run: a second each, dozens of times."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("aepo_rllib.algorithms.base.BASE_ENTROPY_COMPLETIONS", 128)
+        yield
 
 
 @pytest.fixture(scope="session")

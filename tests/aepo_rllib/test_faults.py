@@ -42,6 +42,7 @@ def test_a_grader_that_cannot_judge_stops_the_run(ray_cluster):
     config.env_config["template"] = "plain"
     algo = config.evaluation(evaluation_interval=None).build_algo()
     try:
+        algo.base_entropy = 1.0
         runner = algo.env_runner
         runner.encoder.decode = lambda token_ids: "\\boxed{\\sqrt{2}}"  # not a plain number, so math-verify is asked
         with pytest.raises(UnjudgedError, match="max_unjudged_share=20%"):

@@ -206,6 +206,7 @@ def test_engines_sleep_while_the_learner_works(ray_cluster, runners):
         # A scoring pass, two optimizer steps, and memory given back; evaluation has an engine from its first time on.
         assert asleep == [[True]] * 4 + [[True, True]] * 4
         assert states() == [False, False]
+        assert all(parameter.grad is None for parameter in group._learner._params.values())
         broken = True
         with pytest.raises(RuntimeError, match="out of memory"):
             algo.train()

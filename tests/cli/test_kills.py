@@ -1,6 +1,6 @@
 """Killed at any moment and resumed, a run ends as one that was left alone: bit for bit.
 
-Three kills run always, seventeen more with `make test-slow`.
+Two kills run always, eighteen more with `make test-slow`.
 """
 
 import os
@@ -14,7 +14,7 @@ import time
 import pytest
 from test_train import aepo, records, weights_hash, without_times
 
-KILLS, KILLS_EACH_TIME = 20, 3
+KILLS, KILLS_EACH_TIME = 20, 2
 STEPS = 12
 OPTIONS = ["--steps", STEPS, "--batch-size", 8, "--group-size", 4, "--seed", 7, "--set", "checkpoint_every=1"]
 
