@@ -367,8 +367,7 @@ def test_a_layout_needs_just_what_ray_will_be_asked_for(monkeypatch, layout, cpu
     monkeypatch.setattr("ray.cluster_resources", lambda: cluster)
     config = AEPOConfig().update_from_dict(LAYOUT | layout)
     check_resources(config)
-    # RLlib validates the config of evaluation alone too.
-    check_resources(config.copy(copy_frozen=False).update_from_dict({"in_evaluation": True}))
+    check_resources(config.get_evaluation_config_object())  # which RLlib validates too
     for resource in [name for name, count in cluster.items() if count]:
         cluster[resource] -= 1
         with pytest.raises(ValueError, match=rf"need .* {resource}s, but there are"):
