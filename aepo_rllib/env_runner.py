@@ -30,12 +30,11 @@ from ray.rllib.utils.metrics import (
     NUM_EPISODES_LIFETIME,
     WEIGHTS_SEQ_NO,
 )
-from ray.tune.registry import ENV_CREATOR, _global_registry
 
-from aepo_rllib import metrics
+from aepo_rllib import metrics, vector_envs
 from aepo_rllib.columns import Columns
 from aepo_rllib.envs.prompts import get_template
-from aepo_rllib.envs.text_env import ACTION_SPACE, OBSERVATION_SPACE, PROBLEM_INDEX, MathTextVectorEnv
+from aepo_rllib.envs.text_env import ACTION_SPACE, OBSERVATION_SPACE, MathTextVectorEnv
 from aepo_rllib.hf import load_tokenizer, stop_ids
 from aepo_rllib.mismatch import Sequences
 from aepo_rllib.prompting import PromptEncoder
@@ -51,6 +50,7 @@ from aepo_rllib.rollout import (
     engine_class,
     release_engine,
 )
+from aepo_rllib.vector_envs import VectorEnvs
 
 SLOT, SAMPLE = "slot", "sample"
 """Keys of an episode's first info: which group of the batch it belongs to, and its place in the group."""
@@ -63,7 +63,7 @@ class TextEnvRunner(EnvRunner, Checkpointable):
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
         super().__init__(config=config, **kwargs)
         torch.set_num_threads(self.config.torch_threads)
-        self._envs: dict[int, gymnasium.vector.VectorEnv] = {}
+        self._envs = VectorEnvs(self.config.env, self.config.text_env_kwargs())
         self._evaluation_cursor = 0
         self._seconds = _no_seconds()
         self._engine: RolloutEngine | None = None
@@ -74,10 +74,8 @@ class TextEnvRunner(EnvRunner, Checkpointable):
     @override(EnvRunner)
     def make_env(self) -> None:
         """Build the environment anew; vector sizes are made as requests ask for them."""
-        for env in self._envs.values():
-            env.close()
-        self._envs = {}
-        self.env = self._vector_env(1)
+        self._envs.close()
+        self.env = self._envs.of_size(1)
 
     @override(EnvRunner)
     def make_module(self) -> None:
@@ -121,8 +119,8 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         """
         rows = [(slot, sample) for slot in request.slots for sample in range(request.group_size)]
         problems = [problem for problem in request.problems for _ in range(request.group_size)]
-        env = self._vector_env(len(rows))
-        observations, infos = self._reset(env, problems)
+        env = self._envs.of_size(len(rows))
+        observations, infos = vector_envs.reset(env, problems)
         episodes = []
         for (slot, sample), observation, info in zip(rows, observations, infos, strict=True):
             # Without spaces: they would be walked through for every item of every episode.
@@ -138,7 +136,7 @@ class TextEnvRunner(EnvRunner, Checkpointable):
             actions = [""] * len(rows)
             for index, completion in zip(active, completions, strict=True):
                 actions[index] = self._decode(completion)
-            observations, rewards, terminated, truncated, infos = self._step(env, actions)
+            observations, rewards, terminated, truncated, infos = vector_envs.step(env, actions)
             self._seconds[metrics.GRADING_SECONDS] += time.perf_counter() - generated
             self._seconds[metrics.GENERATION_SECONDS] += generated - started
             for index, ids, completion in zip(active, prompt_ids, completions, strict=True):
@@ -272,31 +270,10 @@ class TextEnvRunner(EnvRunner, Checkpointable):
     @override(EnvRunner)
     def stop(self) -> None:
         """Close environments and engine."""
-        for env in self._envs.values():
-            env.close()
+        self._envs.close()
         if self._engine is not None:
             release_engine(self._engine)
             self._engine = None
-
-    def _vector_env(self, num_envs: int) -> gymnasium.vector.VectorEnv:
-        """A vector environment of this size, kept for the next request of it."""
-        if num_envs not in self._envs:
-            env, kwargs = self.config.env, self.config.text_env_kwargs()
-            if isinstance(env, str) and env in gymnasium.registry:
-                self._envs[num_envs] = gymnasium.make_vec(env, num_envs=num_envs, **kwargs)
-            else:
-                create = _global_registry.get(ENV_CREATOR, env) if isinstance(env, str) else env
-                makers = [lambda place=place: _OwnProblem(create(kwargs), place) for place in range(num_envs)]
-                self._envs[num_envs] = gymnasium.vector.SyncVectorEnv(makers)
-        return self._envs[num_envs]
-
-    def _reset(self, env: gymnasium.vector.VectorEnv, problems: list[int]) -> tuple[Sequence[str], list[dict]]:
-        observations, infos = env.reset(options={PROBLEM_INDEX: problems})
-        return observations, _split_infos(infos, len(problems))
-
-    def _step(self, env: gymnasium.vector.VectorEnv, actions: list[str]) -> tuple[Any, ...]:
-        *results, infos = env.step(actions)
-        return *results, _split_infos(infos, len(actions))
 
     def _complete(
         self, texts: Sequence[str], keys: Sequence[tuple[int, ...]], temperature: float
@@ -333,19 +310,6 @@ class TextEnvRunner(EnvRunner, Checkpointable):
             log(metrics.PASS_AT_1, returns, window=1)
 
 
-class _OwnProblem(gymnasium.Wrapper):
-    """Picks its own problem out of the whole batch's: a vector of environments hands all of them the same options."""
-
-    def __init__(self, env: gymnasium.Env, place: int) -> None:
-        super().__init__(env)
-        self._place = place
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        if options and PROBLEM_INDEX in options:
-            options = {**options, PROBLEM_INDEX: options[PROBLEM_INDEX][self._place]}
-        return self.env.reset(seed=seed, options=options)
-
-
 def _no_seconds() -> dict[str, float]:
     return {metrics.GENERATION_SECONDS: 0.0, metrics.GRADING_SECONDS: 0.0}
 
@@ -361,9 +325,3 @@ def _model_outputs(prompt_ids: list[int], completion: Completion) -> dict[str, A
         Columns.LOGIT_VARIANCE: completion.logit_variance,
         Columns.FINISH_REASON: completion.finish_reason.value,
     }
-
-
-def _split_infos(infos: dict[str, Any], count: int) -> list[dict[str, Any]]:
-    """Gymnasium's vector infos as one dict per sub-environment."""
-    names = [name for name in infos if not name.startswith("_") and f"_{name}" in infos]
-    return [{name: infos[name][index] for name in names if infos[f"_{name}"][index]} for index in range(count)]

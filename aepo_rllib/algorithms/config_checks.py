@@ -1,13 +1,14 @@
-"""Checks of a whole config, made before Ray starts anything."""
+"""Checks of a `TextRLConfig` as a whole, made before Ray starts anything."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 import torch
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from aepo_rllib.arguments import check_arguments
 from aepo_rllib.envs.problems import ProblemError, ProblemSet, is_procedural
@@ -17,11 +18,8 @@ from aepo_rllib.hf import check_model, load_tokenizer
 from aepo_rllib.objectives import AGGREGATIONS
 from aepo_rllib.prompting import PromptEncoder
 
-if TYPE_CHECKING:
-    from aepo_rllib.algorithms.config import TextRLConfig
 
-
-def check_batches(config: TextRLConfig) -> None:
+def check_batches(config: AlgorithmConfig) -> None:
     """Refuse batches that cannot be split as asked.
 
     Raises:
@@ -46,7 +44,7 @@ def check_batches(config: TextRLConfig) -> None:
         )
 
 
-def check_objective(config: TextRLConfig) -> None:
+def check_objective(config: AlgorithmConfig) -> None:
     """Refuse aggregations, filters and caps that clash.
 
     Raises:
@@ -74,7 +72,7 @@ def check_objective(config: TextRLConfig) -> None:
         )
 
 
-def check_model_and_length(config: TextRLConfig) -> None:
+def check_model_and_length(config: AlgorithmConfig) -> None:
     """Refuse a model that cannot be loaded, or prompts and completions that its context cannot hold.
 
     Raises:
@@ -92,7 +90,7 @@ def check_model_and_length(config: TextRLConfig) -> None:
         _check_prompts(config, min(context, config.engine_options.get("max_model_len") or context))
 
 
-def _check_prompts(config: TextRLConfig, context: int) -> None:
+def _check_prompts(config: AlgorithmConfig, context: int) -> None:
     """Tokenize the few prompts that may be too long: a token is at least a byte."""
     template = get_template(config.env_config.get("template", "plain"))
     encoder = PromptEncoder(load_tokenizer(config.model_path), template)
@@ -110,7 +108,7 @@ def _check_prompts(config: TextRLConfig, context: int) -> None:
         )
 
 
-def check_problems(config: TextRLConfig) -> None:
+def check_problems(config: AlgorithmConfig) -> None:
     """Refuse problems that cannot be read, and an evaluation without any.
 
     Raises:
@@ -122,7 +120,7 @@ def check_problems(config: TextRLConfig) -> None:
     _problem_sets(config)
 
 
-def _problem_sets(config: TextRLConfig) -> list[ProblemSet]:
+def _problem_sets(config: AlgorithmConfig) -> list[ProblemSet]:
     """Training problems, and those of evaluation where there is one."""
     training, source = config.load_problems(), config.text_env_kwargs()["problems"]
     if not config.evaluation_interval or config.in_evaluation:
@@ -138,7 +136,7 @@ def _problem_sets(config: TextRLConfig) -> list[ProblemSet]:
         raise ProblemError(f"validation problems: {error}; or set evaluation_interval=None") from error
 
 
-def check_resources(config: TextRLConfig) -> None:
+def check_resources(config: AlgorithmConfig) -> None:
     """Refuse a layout that Ray would wait for in silence.
 
     A cluster that is yet to be joined is checked then: RLlib validates again when it builds. It also validates a

@@ -13,7 +13,7 @@ import ray
 from ray.tune.registry import register_env
 from small_runs import small, weights
 
-from aepo_rllib import GRPOConfig, metrics
+from aepo_rllib import GRPOConfig, metrics, vector_envs
 from aepo_rllib.algorithms.base import UnjudgedError
 from aepo_rllib.envs import AnyText
 from aepo_rllib.envs.grading import GraderBroken
@@ -185,16 +185,16 @@ def test_a_step_with_nan_is_refused_before_the_optimizer(ray_cluster, layout):
 
 
 @pytest.mark.parametrize("reward", [float("nan"), 1.5, -0.1])
-def test_rewards_that_are_none_are_refused_with_their_problem(ray_cluster, reward):
+def test_rewards_that_are_none_are_refused_with_their_problem(ray_cluster, monkeypatch, reward):
     algo = small(GRPOConfig()).build_algo()
-    step = algo.env_runner._step
+    step = vector_envs.step
 
     def rewarding(env, actions):
         observations, rewards, *rest = step(env, actions)
         rewards[3] = reward
         return observations, rewards, *rest
 
-    algo.env_runner._step = rewarding
+    monkeypatch.setattr(vector_envs, "step", rewarding)
     try:
         with pytest.raises(ValueError, match=r"gave reward \S+ for problem \S+; rewards must lie between 0 and 1"):
             algo.train()
