@@ -171,7 +171,7 @@ DOCUMENTED: list[Documented] = [
     Documented(f"{CONTROL}/{STUCK}", "0 or 1", "whether the temperature stays at one bound while the entropy stays off its target (a warning says what to change)", "0", "the dial has room"),
     Documented(f"{UPDATE}/{FIRST_RATIO_MAX_DEVIATION}", "1", "largest |pi/pi_engine - 1| over tokens in the first optimizer step of a batch", "below 1e-3 in float32", "the learner reproduces the engine exactly, or no row carried gradient"),
     Documented(f"{UPDATE}/{MISMATCH_GAP}", "nats/token", "mean |log pi_learner - log pi_engine| of the sampled tokens, in the first optimizer step of a batch: the mismatch of training and inference", "below 1e-4 in float32, below 0.05 in 16 bit", "no row carried gradient"),
-    Documented(f"{UPDATE}/{MISMATCH_LARGEST_GAP}", "nats", "largest such difference of a token", "below 1e-3 in float32, below 0.5 in 16 bit", "no row carried gradient"),
+    Documented(f"{UPDATE}/{MISMATCH_LARGEST_GAP}", "nats", "largest such difference of a token", "below 1e-3 in float32, below 2 in 16 bit", "no row carried gradient"),
     Documented(f"{UPDATE}/{MISMATCH_KL}", "nats/token", "k3 estimate of KL(pi_engine || pi_learner) over the same tokens", "below 1e-6 in float32, below 1e-2 in 16 bit", "no row carried gradient"),
     Documented(f"{UPDATE}/{CAPPED_SHARE}", "0-1", "share of the tokens of main rows with gradient whose importance weight was cut to `importance_cap`; only with a cap", "below 0.01", "the cap touches nothing"),
     Documented(f"{UPDATE}/{PROBE_MEAN_GAP}", "nats/token", "mean |log pi_engine - log pi_learner| on the probe after the weight update, worst env runner; only where a probe is asked (`probe_rows`)", "below 1e-4 in float32", "the engine computes just as the learner"),
