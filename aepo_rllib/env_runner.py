@@ -98,11 +98,11 @@ class TextEnvRunner(EnvRunner, Checkpointable):
                 device="cuda" if on_gpu else "cpu",
                 **config.engine_options,
             )
-            if self._waiting_weights is not None:
-                weights, version = self._waiting_weights
-                self._engine.update_weights(weights.items(), version=version)
-                self._waiting_weights = None
         self._engine.wake()
+        if self._waiting_weights is not None:
+            weights, version = self._waiting_weights
+            self._engine.update_weights(weights.items(), version=version)
+            self._waiting_weights = None
         return self._engine
 
     @property

@@ -136,7 +136,8 @@ class CausalLMLearner(TorchLearner):
             largest = columns.pop(figure).max()
             self.metrics.log_value((DEFAULT_MODULE_ID, name), largest, reduce="max", window=1)
         sums = {name: column.sum() for name, column in columns.items()}
-        tokens = sums.pop("tokens").clamp_min(1)
+        sums[metrics.TRAINED_TOKENS] = sums.pop("tokens")
+        tokens = sums[metrics.TRAINED_TOKENS].clamp_min(1)
         sums[metrics.KL_OLD_TO_NEW] = sums.pop("kl") / tokens
         sums[metrics.LOGP_GAP] = sums.pop("gap") / tokens
         self.metrics.log_dict(sums, key=DEFAULT_MODULE_ID, window=1)

@@ -53,7 +53,8 @@ def take_step(group: LearnerGroup, shares: Sequence[Sequence[Row]], *, env_steps
     data = TrainingData(batch=batches[0]) if group.is_local else TrainingData(batches=batches)
     results = group.update(training_data=data, timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: env_steps})
     columns = {
-        name: np.array([float(result[DEFAULT_MODULE_ID][name].peek()) for result in results]) for name in _FIGURES
+        name: np.array([float(result[DEFAULT_MODULE_ID][name].peek()) for result in results])
+        for name in (*_FIGURES, metrics.TRAINED_TOKENS)
     }
     if not columns[metrics.GRADIENT_FINITE].all():
         ids = sorted({row.problem_id for rows in shares for row in rows})
@@ -61,18 +62,24 @@ def take_step(group: LearnerGroup, shares: Sequence[Sequence[Row]], *, env_steps
             f"an update of training step {step} was refused before the optimizer, because its gradient is not finite; "
             f"its problems: {', '.join(ids[:IDS_SHOWN])}{' ...' * (len(ids) > IDS_SHOWN)}"
         )
-    return OptimizerStep({name: float(join(columns[name])) for name, join in _FIGURES.items()}, results)
+    tokens = columns.pop(metrics.TRAINED_TOKENS)
+    return OptimizerStep({name: float(join(columns[name], tokens)) for name, join in _FIGURES.items()}, results)
 
 
-_FIGURES: dict[str, Callable[[np.ndarray], Any]] = {
-    metrics.SURPRISAL: np.mean,
-    metrics.RATIO_MAX_DEVIATION: np.max,
-    metrics.LARGEST_LOGP_GAP: np.max,
-    metrics.LOGP_GAP: np.mean,
-    metrics.KL_OLD_TO_NEW: np.mean,
-    metrics.GRADIENT_FINITE: np.min,
+def _token_mean(values: np.ndarray, tokens: np.ndarray) -> float:
+    """Of means over so many tokens each."""
+    return float((values * tokens).sum() / max(tokens.sum(), 1))
+
+
+_FIGURES: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    metrics.SURPRISAL: lambda values, _: values.mean(),  # row weights hold the number of learners
+    metrics.RATIO_MAX_DEVIATION: lambda values, _: values.max(),
+    metrics.LARGEST_LOGP_GAP: lambda values, _: values.max(),
+    metrics.LOGP_GAP: _token_mean,
+    metrics.KL_OLD_TO_NEW: _token_mean,
+    metrics.GRADIENT_FINITE: lambda values, _: values.min(),
 }
-"""What is read of one optimizer step, and how it is joined over learners."""
+"""What is read of one optimizer step, and how it is joined over learners, given the trained tokens of each."""
 
 
 def log_probs(group: LearnerGroup, sequences: Sequences) -> list[np.ndarray]:

@@ -45,6 +45,7 @@ RATIO_MAX_DEVIATION = "ratio_max_deviation"
 KL_OLD_TO_NEW = "kl_old_to_new"
 LOGP_GAP = "logp_gap"
 LARGEST_LOGP_GAP = "largest_logp_gap"
+TRAINED_TOKENS = "trained_tokens"
 SURPRISAL = "surprisal"
 GRADIENT_FINITE = "gradient_finite"
 FIRST_RATIO_MAX_DEVIATION = "first_ratio_max_deviation"
@@ -190,8 +191,8 @@ DOCUMENTED: list[Documented] = [
     Documented(f"{THROUGHPUT}/{SAMPLING_SECONDS}", "s", "from asking the env runners to having all episodes", "most of a step", "cannot be"),
     Documented(f"{THROUGHPUT}/{GENERATION_SECONDS}", "s", "slowest runner's time in the rollout engine", "close to sampling_seconds", "cannot be"),
     Documented(f"{THROUGHPUT}/{GRADING_SECONDS}", "s", "slowest runner's time in the environment's verifier", "small", "cannot be"),
-    Documented(f"{THROUGHPUT}/{LEARNING_SECONDS}", "s", "all optimizer steps of the batch", "-", "cannot be"),
-    Documented(f"{THROUGHPUT}/{SYNC_SECONDS}", "s", "weights from learner to env runners", "small", "cannot be"),
+    Documented(f"{THROUGHPUT}/{LEARNING_SECONDS}", "s", "all optimizer steps of the batch, and with `importance_cap` the scoring pass before them", "-", "cannot be"),
+    Documented(f"{THROUGHPUT}/{SYNC_SECONDS}", "s", "weights from learner to env runners, and the probe", "small", "cannot be"),
 ]  # fmt: skip
 
 

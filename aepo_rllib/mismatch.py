@@ -8,7 +8,7 @@ of old prefixes), which has to stop the run.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -51,7 +51,7 @@ class Tolerance:
     """The gap that is allowed.
 
     Attributes:
-        ratio: Largest |pi_engine / pi_learner - 1| of a token.
+        ratio: Largest distance from 1 of a token's ratio, whichever of the two is on top.
         mean: Mean |difference| of log-probs in nats per token.
     """
 
@@ -84,20 +84,20 @@ def measure_gap(learner: Sequence[np.ndarray], engine: Sequence[np.ndarray]) -> 
     return Gap(float(differences.mean()), float(differences.max()))
 
 
-def check_probe(gaps: Sequence[Gap], *, allowed: Tolerance, step: int) -> None:
+def check_probe(gaps: Mapping[int, Gap], *, allowed: Tolerance, step: int) -> None:
     """Stop where an engine is off.
 
     Args:
-        gaps: One per env runner.
+        gaps: By env runner, as RLlib counts them.
         allowed: What may be.
         step: The training step whose update it was, for the message.
 
     Raises:
         ProbeError: names the update and the runners.
     """
-    off = [number for number, gap in enumerate(gaps) if not allowed.admits(gap)]
+    off = {index: gap for index, gap in gaps.items() if not allowed.admits(gap)}
     if off:
-        worst = max((gaps[number] for number in off), key=lambda gap: gap.largest)
+        worst = max(off.values(), key=lambda gap: gap.largest)
         raise ProbeError(
             f"after the weight update of training step {step} the engine of env runner {', '.join(map(str, off))} is "
             f"off the learner by {worst} on the probe ({allowed}): it kept old weights"
@@ -130,6 +130,6 @@ def corrected(row: Row, old_logp: np.ndarray, cap: float) -> Row:
 
 
 def capped_share(rows: Sequence[Row], cap: float) -> float:
-    """Share of the tokens of corrected rows whose importance was cut; 0 without any."""
-    over = [row.old_logp - row.policy_logp > math.log(cap) for row in rows if row.old_logp is not None]
-    return float(np.concatenate(over).mean()) if over else 0.0
+    """Share of the tokens of weighted rows whose importance was cut to the cap; 0 without rows."""
+    cut = [row.old_logp - row.policy_logp > math.log(cap) for row in rows if row.importance is not None]
+    return float(np.concatenate(cut).mean()) if cut else 0.0

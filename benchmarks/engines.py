@@ -17,7 +17,7 @@ every token. It takes up to 1,024 rows at a time, vLLM 256. As all completions a
 gains when some end early.
 
 Each engine has processes of its own, one a round, in turns. Within vLLM's process bare vLLM and ours take turns call by
-call on the one engine, each first once in three, and shares are formed within a turn. An update is from a state dict of
+call on the one engine, in rotated order, and shares are formed within a turn. An update is from a state dict of
 CPU tensors. Memory is read before they are loaded: on the CPU the peak resident size of the process, on a GPU all that
 is in use there. For vLLM it is largely a setting, since it reserves its cache at the start (1 GiB; on a GPU whatever
 0.8 of its memory leaves beside the weights).

@@ -140,7 +140,7 @@ def eval_command(model_or_run: str, **options: Any) -> None:
         quiet_libraries()
         _set_threads(options.pop("threads"))
         options["engine_options"] = parse_assignments(options["engine_options"], "--engine-option")
-        _check_engine(options["engine"], options["engine_options"])
+        _check_engine_options(options["engine"], options["engine_options"])
         _check_loadable(target.model, options["dtype"], options["device"])
         notes.print(f"{target.model}, prompt template {template or 'of each suite'}; samples in {output}", style="dim")
         from aepo_rllib.eval.run import evaluate_model
@@ -153,11 +153,10 @@ def eval_command(model_or_run: str, **options: Any) -> None:
     show(summary, output)
 
 
-def _check_engine(engine: str, engine_options: dict[str, Any]) -> None:
-    from aepo_rllib.arguments import check_arguments
-    from aepo_rllib.rollout import engine_class
+def _check_engine_options(engine: str, options: dict[str, Any]) -> None:
+    from aepo_rllib.rollout import check_engine_options  # loads torch
 
-    check_arguments("--engine-option", engine_options, engine_class(engine).__init__)
+    check_engine_options("--engine-option", engine, options)
 
 
 def _check_loadable(model: str, dtype: str, device: str) -> None:

@@ -11,6 +11,7 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from aepo_rllib.eval.checks import check_sampling, check_suites
 from aepo_rllib.eval.target import find_target
+from aepo_rllib.rollout import engine_class
 
 SUITES_RESULTS = "suites"
 """Where the scores stand in a training result: result["suites"][suite]["pass@1"]."""
@@ -55,6 +56,19 @@ class EvaluateSuites(RLlibCallback):
         check_sampling(n, ks, temperature)
         self.every, self.output = every, None if output is None else Path(output)
         self.options = options | {"suites": tuple(suites), "n": n, "ks": ks, "temperature": temperature}
+
+    def on_algorithm_init(self, *, algorithm: Any, **kwargs: Any) -> None:
+        """Refuse an engine of which this process will have one already.
+
+        Raises:
+            ValueError: evaluation and rollouts would both have an engine of a kind that a process holds once.
+        """
+        engine, config = self.options.get("engine", "transformers"), algorithm.config
+        if engine == config.engine and config.num_env_runners == 0 and engine_class(engine).one_per_process:
+            raise ValueError(
+                f"EvaluateSuites(engine={engine!r}) needs a second engine in the algorithm's process, which holds one; "
+                "leave engine out, or set num_env_runners=1"
+            )
 
     def on_train_result(self, *, algorithm: Any, result: dict[str, Any], **kwargs: Any) -> None:
         """Evaluate, where it is time to.

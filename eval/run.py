@@ -85,6 +85,7 @@ def evaluate_model(
         aepo_rllib.envs.ProblemError: a suite's problems cannot be read.
         ValueError: unknown suite, template, grader, engine or engine option, k above n, a problem too long for the
             model, or an output folder with another evaluation in it.
+        RuntimeError: a vLLM engine in a process that has one.
     """
     check_suites(suites)
     check_sampling(n, ks, temperature)
@@ -114,7 +115,7 @@ def evaluate_model(
             dtype=dtype,
             device=device,
             max_rows=max_rows,
-            **engine_options or {},
+            engine_options=engine_options,
         )
         stack.callback(lm.engine.close)
         lm.check(_questions(tasks, plan))

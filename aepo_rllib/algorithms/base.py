@@ -193,8 +193,7 @@ class TextRL(SavedAlgorithm):
             sequences = [(list(row.prompt_ids), row.completion_ids.tolist()) for row in rows]
             old_logp = log_probs(self.learner_group, sequences)
         scored = [corrected(row, logp, cap) for row, logp in zip(rows, old_logp, strict=True)]
-        main = [row for row in scored if not row.tempered]
-        self.log(metrics.UPDATE, {metrics.CAPPED_SHARE: capped_share(main, cap)})
+        self.log(metrics.UPDATE, {metrics.CAPPED_SHARE: capped_share(scored, cap)})
         again = iter(scored)
         return [[[next(again) if has_ratio(row) else row for row in group] for group in groups] for groups in streams]
 
@@ -254,10 +253,14 @@ class TextRL(SavedAlgorithm):
         """Compare the engines' log-probs of the probe with the learner's."""
         probe = self.probe
         learner = log_probs(self.learner_group, probe)
-        gaps = [measure_gap(learner, engine) for engine in self._each_sampler(lambda runner: runner.log_probs(probe))]
+        answers = self._each_sampler(
+            lambda runner: (runner.worker_index, runner.log_probs(probe)),
+            timeout_s=self.config.env_runner_restore_timeout_s,
+        )
+        gaps = {index: measure_gap(learner, engine) for index, engine in answers}
         if not gaps:  # all runners are down; those that come back are sent the weights, and the first ratio tells
             return
-        largest, mean = max(gap.largest for gap in gaps), max(gap.mean for gap in gaps)
+        largest, mean = (max(getattr(gap, name) for gap in gaps.values()) for name in ("largest", "mean"))
         self.log(metrics.UPDATE, {metrics.PROBE_LARGEST_GAP: largest, metrics.PROBE_MEAN_GAP: mean})
         check_probe(gaps, allowed=self.config.tolerance(), step=self.train_steps + 1)
 
@@ -302,15 +305,14 @@ class TextRL(SavedAlgorithm):
         yield
         self.metrics.log_value((metrics.THROUGHPUT, name), time.perf_counter() - started, reduce="sum")
 
-    def _each_sampler(self, ask: str | Callable[[Any], Any]) -> list[Any]:
+    def _each_sampler(self, ask: str | Callable[[Any], Any], *, timeout_s: float | None = None) -> list[Any]:
         """Call a method or function of every env runner that samples: the remote ones, or else the local one.
 
-        Those that hang or are dead do not answer; the next rollout deals with them.
+        Those that are dead, or hang for longer than `timeout_s`, do not answer; the next rollout deals with them.
         """
         group = self.env_runner_group
         if group.num_remote_env_runners():
-            timeout = self.config.env_runner_restore_timeout_s
-            return group.foreach_env_runner(ask, local_env_runner=False, timeout_seconds=timeout)
+            return group.foreach_env_runner(ask, local_env_runner=False, timeout_seconds=timeout_s)
         runner = group.local_env_runner
         return [getattr(runner, ask)() if isinstance(ask, str) else ask(runner)]
 

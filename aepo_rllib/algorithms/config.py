@@ -20,7 +20,6 @@ from aepo_rllib.algorithms.config_checks import (
     check_problems,
     check_resources,
 )
-from aepo_rllib.arguments import check_arguments
 from aepo_rllib.env_runner import TextEnvRunner
 from aepo_rllib.envs.problems import ProblemSet, load_problems
 from aepo_rllib.envs.text_env import ACTION_SPACE, ENV_ID, OBSERVATION_SPACE
@@ -29,7 +28,7 @@ from aepo_rllib.learner import CausalLMLearner
 from aepo_rllib.mismatch import PROBE_ROWS, Tolerance
 from aepo_rllib.objectives import Component
 from aepo_rllib.rl_module import CausalLMModule
-from aepo_rllib.rollout import SamplingFilters
+from aepo_rllib.rollout import SamplingFilters, check_engine_options
 from aepo_rllib.rollout import engine_class as find_engine_class
 
 
@@ -60,7 +59,7 @@ class TextRLConfig(AlgorithmConfig):
         self.skip_flat_rows = True
         self.rows_per_backward: int | None = None
         self.ratio_tolerance: float | None = None
-        self.mismatch_tolerance = 0.1
+        self.mismatch_tolerance = 0.05
         self.importance_cap: float | None = None
         # Optimizer.
         self.lr = 6e-4
@@ -210,10 +209,11 @@ class TextRLConfig(AlgorithmConfig):
             rows_per_backward: Most completions of a forward and backward pass of a learner; the gradients of an
                 optimizer step's passes add up. Bounds memory and changes nothing else. None: all at once.
             weight_decay, adam_betas: Of AdamW.
-            ratio_tolerance: The run stops when |pi/pi_engine - 1| of a token exceeds it in the first optimizer step of
-                a batch or on the probe, where it has to be 0: the engine would be sampling from other weights. None:
-                0.01, and no bound in 16 bits or with `importance_cap`, where single tokens differ.
-            mismatch_tolerance: Likewise for the mean |log pi - log pi_engine|, in nats per token.
+            ratio_tolerance: The run stops when the ratio of engine and learner is off 1 by more than this, at any token
+                of the first optimizer step of a batch or of the probe: the engine would be sampling from other
+                weights. None: 0.01, and no bound in 16 bits, where single tokens differ.
+            mismatch_tolerance: Likewise for the mean |log pi - log pi_engine|, in nats per token. In 16 bits this alone
+                stops a run; an engine that lags by a small update or two is then no further off than rounding is.
             importance_cap: Truncated importance sampling: the token losses of main rows are multiplied by
                 min(pi_old / pi_engine, cap), pi_old being the learner's policy with the weights that sampled, and all
                 ratios are taken against pi_old. For engines whose log-probs differ from the learner's (vLLM in 16
@@ -250,8 +250,7 @@ class TextRLConfig(AlgorithmConfig):
         """How far the engine's log-probs may be from the learner's."""
         ratio = self.ratio_tolerance
         if ratio is None:
-            single_tokens_may_differ = DTYPES[self.dtype].itemsize == 2 or self.importance_cap is not None
-            ratio = math.inf if single_tokens_may_differ else 0.01
+            ratio = math.inf if DTYPES[self.dtype].itemsize == 2 else 0.01
         return Tolerance(ratio, self.mismatch_tolerance)
 
     def loss_components(self) -> dict[str, Component]:
@@ -322,7 +321,7 @@ class TextRLConfig(AlgorithmConfig):
         self._make_paths_absolute()
         check_batches(self)
         check_objective(self)
-        check_arguments("engine_options key", self.engine_options, find_engine_class(self.engine).__init__)
+        check_engine_options("engine_options key", self.engine, self.engine_options)
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype={self.dtype!r} is unknown; choose one of {', '.join(DTYPES)}")
         if self.env == ENV_ID:

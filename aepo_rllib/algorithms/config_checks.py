@@ -17,6 +17,7 @@ from aepo_rllib.envs.text_env import ENV_ID, MathTextEnv
 from aepo_rllib.hf import check_model, load_tokenizer
 from aepo_rllib.objectives import AGGREGATIONS
 from aepo_rllib.prompting import PromptEncoder
+from aepo_rllib.rollout import engine_class
 
 
 def check_batches(config: AlgorithmConfig) -> None:
@@ -57,12 +58,10 @@ def check_objective(config: AlgorithmConfig) -> None:
             f"aggregation={config.aggregation!r} and micro_batch_size={config.micro_batch_size!r} clash: "
             "'micro-batch-token-mean' needs micro_batch_size of at least 1, and nothing else does"
         )
-    cap = config.importance_cap
-    if cap is not None and not (type(cap) in (int, float) and cap >= 1):
-        raise ValueError(
-            f"importance_cap={cap!r} must be a number of at least 1, or None: below 1 it would cut tokens that engine "
-            "and learner agree on"
-        )
+    for name, least in (("importance_cap", 1), ("ratio_tolerance", 0)):
+        value = getattr(config, name)
+        if value is not None and not (type(value) in (int, float) and value >= least):
+            raise ValueError(f"{name}={value!r} must be a number of at least {least}, or None")
     filters = config.sampling_filters()
     if filters and not config.ignore_filters_in_ratio:
         raise ValueError(
@@ -78,23 +77,28 @@ def check_model_and_length(config: AlgorithmConfig) -> None:
     Raises:
         ValueError: names model, option or problem.
     """
-    context = check_model(config.model_path)
-    if context is None:
+    contexts = {
+        f"the context of model {config.model_path!r}": check_model(config.model_path),
+        "engine_options.max_model_len": config.engine_options.get("max_model_len"),
+    }
+    known = {name: tokens for name, tokens in contexts.items() if tokens is not None}
+    if not known:
         return
-    if config.max_new_tokens >= context:
+    name = min(known, key=lambda name: known[name])
+    if config.max_new_tokens >= known[name]:
         raise ValueError(
-            f"max_new_tokens={config.max_new_tokens} leaves no room for a prompt in the context of model "
-            f"{config.model_path!r}, {context} tokens; lower it"
+            f"max_new_tokens={config.max_new_tokens} leaves no room for a prompt in {name}, {known[name]} tokens; "
+            "lower it"
         )
     if config.env == ENV_ID:
-        _check_prompts(config, min(context, config.engine_options.get("max_model_len") or context))
+        _check_prompts(config, name, known[name])
 
 
-def _check_prompts(config: AlgorithmConfig, context: int) -> None:
+def _check_prompts(config: AlgorithmConfig, context: str, tokens: int) -> None:
     """Tokenize the few prompts that may be too long: a token is at least a byte."""
     template = get_template(config.env_config.get("template", "plain"))
     encoder = PromptEncoder(load_tokenizer(config.model_path), template)
-    frame, room = len(encoder.encode("")), context - config.max_new_tokens
+    frame, room = len(encoder.encode("")), tokens - config.max_new_tokens
     problems = [problem for problem_set in _problem_sets(config) for problem in problem_set]
     texts = ((problem.id, template.render(problem.text)) for problem in problems)
     lengths = {id_: len(encoder.encode(text)) for id_, text in texts if len(text.encode()) + frame > room}
@@ -102,9 +106,9 @@ def _check_prompts(config: AlgorithmConfig, context: int) -> None:
     if long:
         id_, longest = max(long.items(), key=lambda item: item[1])
         raise ValueError(
-            f"{len(long)} of {len(problems)} problems leave no room for max_new_tokens={config.max_new_tokens} in the "
-            f"context of model {config.model_path!r}, {context} tokens; the longest prompt has {longest} tokens "
-            f"({id_}); lower max_new_tokens, or leave long problems out"
+            f"{len(long)} of {len(problems)} problems leave no room for max_new_tokens={config.max_new_tokens} in "
+            f"{context}, {tokens} tokens; the longest prompt has {longest} tokens ({id_}); lower max_new_tokens, or "
+            "leave long problems out"
         )
 
 
@@ -140,29 +144,48 @@ def check_resources(config: AlgorithmConfig) -> None:
     """Refuse a layout that Ray would wait for in silence.
 
     A cluster that is yet to be joined is checked then: RLlib validates again when it builds. It also validates a
-    config of evaluation alone, whose runners have been counted with the rest.
+    config of evaluation alone, whose runners have been counted with the rest. (Tune asks for a CPU more for each
+    trial's own process, and says itself when a trial cannot be placed.)
 
     Raises:
         ValueError: names the options, what they need and what there is.
     """
     if config.in_evaluation or (not ray.is_initialized() and os.environ.get("RAY_ADDRESS")):
         return
-    evaluators, learners = config.evaluation_num_env_runners or 0, config.num_learners
-    runners, gpus_per_learner = config.num_env_runners + evaluators, config.num_gpus_per_learner
-    cpus_per_learner = config.num_cpus_per_learner
+    _check_local_evaluation(config)
+    runners, evaluators, learners = config.num_env_runners, config.evaluation_num_env_runners or 0, config.num_learners
+    evaluation = config.get_evaluation_config_object() if evaluators else config  # evaluation_config may say otherwise
+    gpus_per_learner, cpus_per_learner = config.num_gpus_per_learner, config.num_cpus_per_learner
     if cpus_per_learner == "auto":  # as RLlib: a learner on a GPU asks for no CPU
         cpus_per_learner = int(gpus_per_learner == 0)
-    cpus = runners * config.num_cpus_per_env_runner + learners * cpus_per_learner
-    gpus = _gpus_for([config.num_gpus_per_env_runner] * runners + [gpus_per_learner] * learners)
-    # The algorithm's own process asks Ray for nothing, and shares whatever GPU it sees.
-    own = max(config.num_gpus_per_env_runner * (config.num_env_runners == 0), gpus_per_learner * (learners == 0))
+    cpus = runners * config.num_cpus_per_env_runner + evaluators * evaluation.num_cpus_per_env_runner
+    cpus += learners * cpus_per_learner
+    gpus = _gpus_for(
+        [config.num_gpus_per_env_runner] * runners
+        + [evaluation.num_gpus_per_env_runner] * evaluators
+        + [gpus_per_learner] * learners
+    )
+    # Outside Tune the algorithm's own process asks Ray for nothing, and shares whatever GPU it sees.
+    own = max(config.num_gpus_per_env_runner * (runners == 0), gpus_per_learner * (learners == 0))
     for resource, needed in (("CPU", cpus), ("GPU", max(gpus, own))):
         available = ray.cluster_resources().get(resource, 0) if ray.is_initialized() else _here(resource)
         if needed > available:
             raise ValueError(
-                f"num_env_runners={config.num_env_runners}, evaluation_num_env_runners={evaluators} and "
-                f"num_learners={learners} need {needed:g} {resource}s, but there are {available:g}; lower one of them"
+                f"num_env_runners={runners}, evaluation_num_env_runners={evaluators} and num_learners={learners} need "
+                f"{needed:g} {resource}s, but there are {available:g}; lower one of them"
             )
+
+
+def _check_local_evaluation(config: AlgorithmConfig) -> None:
+    """An engine that takes a GPU for itself cannot have a second one beside it, which evaluation would start."""
+    remote = config.num_env_runners > 0 and config.num_gpus_per_env_runner > 0
+    local = config.evaluation_interval and not config.evaluation_num_env_runners
+    if remote and local and engine_class(config.engine).one_per_process:
+        raise ValueError(
+            f"evaluation_num_env_runners={config.evaluation_num_env_runners} would start a second {config.engine} on a "
+            "GPU, in the algorithm's own process, at the first evaluation; set evaluation_num_env_runners=1, "
+            "num_env_runners=0 or evaluation_interval=None"
+        )
 
 
 def _gpus_for(actors: Sequence[float]) -> float:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
+from aepo_rllib.arguments import check_arguments
 from aepo_rllib.rollout.engine import Completion, FinishReason, Prompt, RolloutEngine, SamplingFilters
 from aepo_rllib.rollout.request import RolloutRequest, Stream
 from aepo_rllib.rollout.shared import acquire_engine, release_engine
@@ -19,6 +21,7 @@ __all__ = [
     "SamplingFilters",
     "Stream",
     "acquire_engine",
+    "check_engine_options",
     "engine_class",
     "make_engine",
     "release_engine",
@@ -41,6 +44,15 @@ def engine_class(name: str) -> type[RolloutEngine]:
         raise ValueError(f"unknown rollout engine {name!r}; choose one of {', '.join(ENGINES)}")
     module, _, attribute = ENGINES[name].partition(":")
     return getattr(import_module(module), attribute)
+
+
+def check_engine_options(what: str, name: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that an engine does not have; `what` they are called in the message.
+
+    Raises:
+        ValueError: unknown engine or option, or an option of the wrong type.
+    """
+    check_arguments(what, options, engine_class(name).__init__, reserved=("model", "dtype", "device"))
 
 
 def make_engine(name: str, model: str, **options: Any) -> RolloutEngine:

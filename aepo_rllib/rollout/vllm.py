@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
@@ -100,6 +101,7 @@ class VLLMEngine(RolloutEngine):
                 load_format="safetensors",
                 trust_remote_code=False,
                 worker_extension_cls=WORKER_EXTENSION,
+                seed=0 if seeded else secrets.randbits(31),  # of its own generator, which always starts alike
             )
         except (OSError, ValueError) as error:
             raise ModelError(f"vLLM cannot run model {model!r}: {reason_of(error)}") from error

@@ -7,7 +7,7 @@ first ones), and keep what they have sampled in a store, so that a run that was 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import groupby
@@ -19,7 +19,6 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
 
-from aepo_rllib.arguments import check_arguments
 from aepo_rllib.envs.prompts import get_template
 from aepo_rllib.eval.sampling.decoding import Decoding
 from aepo_rllib.eval.sampling.progress import sample_progress
@@ -30,7 +29,7 @@ from aepo_rllib.files import claimed
 from aepo_rllib.fingerprint import model_fingerprint
 from aepo_rllib.hf import load_tokenizer, resolve_model, stop_ids
 from aepo_rllib.prompting import PromptEncoder
-from aepo_rllib.rollout import Completion, FinishReason, Prompt, Stream, engine_class, make_engine
+from aepo_rllib.rollout import Completion, FinishReason, Prompt, Stream, check_engine_options, make_engine
 
 
 @register_model("aepo-hf")
@@ -52,6 +51,7 @@ class SamplingLM(LM):
         batch_size: Ignored: lm-eval says 1 where its user says nothing. `max_rows` is the number to set.
         max_batch_size: Ignored likewise.
         engine_options: The engine's own, such as vLLM's `tensor_parallel_size`.
+        more_options: The same one by one, as in lm-eval's --model_args.
 
     Raises:
         aepo_rllib.hf.ModelError: the model cannot be read.
@@ -75,12 +75,14 @@ class SamplingLM(LM):
         max_rows: int = 1024,
         batch_size: Any = None,
         max_batch_size: Any = None,
-        **engine_options: Any,
+        engine_options: Mapping[str, Any] | None = None,
+        **more_options: Any,
     ) -> None:
         super().__init__()
         self.pretrained, self.seed, self.max_rows, self.dtype = pretrained, int(seed), int(max_rows), dtype
         self.engine_name = engine or self.ENGINE
-        check_arguments("engine option", engine_options, engine_class(self.engine_name).__init__)
+        options = {**(engine_options or {}), **more_options}
+        check_engine_options("engine option", self.engine_name, options)
         self.tokenizer = load_tokenizer(pretrained)
         self.stop_ids = stop_ids(pretrained, self.tokenizer)
         self.template = get_template(template)
@@ -89,8 +91,11 @@ class SamplingLM(LM):
         self.by_reference = by_reference
         before = model_fingerprint(pretrained)  # nothing yet for a hub model that has to be downloaded first
         self.engine = make_engine(
-            self.engine_name, resolve_model(pretrained), dtype=dtype, device=_device(device), **engine_options
+            self.engine_name, resolve_model(pretrained), dtype=dtype, device=_device(device), **options
         )
+        if not self.engine.reproducible:
+            self.engine.close()
+            raise ValueError(f"engine {self.engine_name!r} with {options} would draw the same samples twice; seed it")
         self.fingerprint = model_fingerprint(pretrained)
         if before and self.fingerprint != before:
             raise ValueError(f"the files of model {pretrained!r} changed while they were loaded; try again")

@@ -16,7 +16,7 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="package")
 def _small_base_entropy() -> Iterator[None]:
     """Fewer completions for the base entropy of every small run: a second each, dozens of times."""
     with pytest.MonkeyPatch.context() as patch:

@@ -267,6 +267,21 @@ def test_a_step_without_any_positive_is_a_plain_grpo_step(ray_cluster):
         ({"importance_cap": 0.5}, "importance_cap=0.5 must be a number of at least 1"),
         ({"importance_cap": float("nan")}, "importance_cap=nan must be a number of at least 1"),
         ({"importance_cap": "2"}, "importance_cap='2' must be a number of at least 1"),
+        ({"ratio_tolerance": "0.5"}, "ratio_tolerance='0.5' must be a number of at least 0"),
+        ({"engine_options": {"dtype": "float16"}}, "unknown engine_options key 'dtype'"),
+        ({"engine_options": {"max_rows": "7"}}, "engine_options key 'max_rows': '7' is a str, not int"),
+        (
+            {"engine": "vllm", "engine_options": {"max_model_len": 70}},
+            r"problems leave no room .* engine_options\.max_model_len, 70",
+        ),
+        (
+            {"engine": "vllm", "engine_options": {"max_model_len": 60}},
+            r"leaves no room for a prompt in engine_options\.max_model_len",
+        ),
+        (
+            {"engine": "vllm", "num_env_runners": 1, "num_gpus_per_env_runner": 1},
+            "would start a second vllm on a GPU, in the algorithm's own process",
+        ),
         ({"num_learners": 9, "batch_size": 16}, "num_learners=9 exceeds the 8 groups"),
         ({"env_config": {"problems": "nowhere"}}, "no problems called 'nowhere'"),
         ({"env_config": {"template": "nope"}}, "unknown prompt template 'nope'"),
@@ -357,6 +372,16 @@ ONE_GPU = {"num_gpus_per_env_runner": 1, "num_gpus_per_learner": 1}
         ({"num_env_runners": 1, "num_learners": 1, **ONE_GPU}, 1, 2),
         ({"num_env_runners": 3, "num_gpus_per_env_runner": 0.6}, 3, 3),  # two of them do not fit one
         ({"num_env_runners": 10, "num_gpus_per_env_runner": 0.1}, 10, 1),
+        (
+            {
+                "num_env_runners": 1,
+                "num_gpus_per_env_runner": 1,
+                "evaluation_num_env_runners": 2,
+                "evaluation_config": {"num_gpus_per_env_runner": 0},
+            },
+            3,
+            1,
+        ),
         ({"num_env_runners": 1, "num_learners": 1, "num_gpus_per_env_runner": 0.5, "num_gpus_per_learner": 0.5}, 1, 1),
     ],
     ids=str,

@@ -154,6 +154,8 @@ def test_evaluation_with_vllm_solves_what_transformers_solves(tmp_path):
     ]
     ours, theirs = (score["k"]["1"]["mean"] for score in scores)
     assert abs(ours - theirs) < 5 * (2 * ours * (1 - ours) / (24 * 32)) ** 0.5
-    options = {"max_num_seqs": 24}  # other batches, the same samples
-    again = evaluate_model(n=32, limit=24, engine="vllm", engine_options=options, output=tmp_path / "again")
+    again = evaluate_model(n=32, limit=24, engine="vllm", output=tmp_path / "again")
     assert again["suites"]["aepo_arithmetic"]["k"] == scores[1]["k"]
+    for options, message in (({"max_model_len": 40}, "context is 40"), ({"seeded": False}, "the same samples twice")):
+        with pytest.raises(ValueError, match=message):
+            evaluate_model(n=1, limit=1, engine="vllm", engine_options=options)

@@ -78,10 +78,15 @@ def test_special_tokens_in_a_prompt_are_text(lm):
 
 
 def test_options_of_the_engine_are_passed_on_or_refused():
-    """Flat, as lm-eval's --model_args are."""
-    assert SamplingLM.create_from_arg_string("pretrained=embedded,max_rows=7").max_rows == 7
+    lm = SamplingLM("embedded", max_rows=5, engine_options={"max_rows": 7})
+    assert (lm.max_rows, lm.engine.max_rows) == (5, 7)
     with pytest.raises(ValueError, match="unknown engine option 'max_num_seq'; did you mean max_num_seqs"):
-        SamplingVLLM("embedded", max_num_seq=8)
+        SamplingVLLM.create_from_arg_string("pretrained=embedded,max_num_seq=8")  # flat, as in lm-eval's --model_args
+    with pytest.raises(ValueError, match="engine option 'max_model_len': '4k' is a str, not int or NoneType"):
+        SamplingVLLM.create_from_arg_string("pretrained=embedded,max_model_len=4k")
+    for somebody_elses in ("model", "dtype", "self"):
+        with pytest.raises(ValueError, match=f"unknown engine option '{somebody_elses}'"):
+            SamplingLM("embedded", engine_options={somebody_elses: "x"})
 
 
 def test_log_likelihoods_are_refused(lm):
