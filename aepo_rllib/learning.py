@@ -66,7 +66,7 @@ def take_step(group: LearnerGroup, shares: Sequence[Sequence[Row]], *, env_steps
     return OptimizerStep({name: float(join(columns[name], tokens)) for name, join in _FIGURES.items()}, results)
 
 
-def _token_mean(values: np.ndarray, tokens: np.ndarray) -> float:
+def token_mean(values: np.ndarray, tokens: np.ndarray) -> float:
     """Of means over so many tokens each."""
     return float((values * tokens).sum() / max(tokens.sum(), 1))
 
@@ -75,8 +75,8 @@ _FIGURES: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     metrics.SURPRISAL: lambda values, _: values.mean(),  # row weights hold the number of learners
     metrics.RATIO_MAX_DEVIATION: lambda values, _: values.max(),
     metrics.LARGEST_LOGP_GAP: lambda values, _: values.max(),
-    metrics.LOGP_GAP: _token_mean,
-    metrics.KL_OLD_TO_NEW: _token_mean,
+    metrics.LOGP_GAP: token_mean,
+    metrics.KL_OLD_TO_NEW: token_mean,
     metrics.GRADIENT_FINITE: lambda values, _: values.min(),
 }
 """What is read of one optimizer step, and how it is joined over learners, given the trained tokens of each."""

@@ -36,6 +36,20 @@ def test_an_engine_with_other_weights_stops_the_run(ray_cluster):
         algo.stop()
 
 
+def test_weights_that_cannot_be_loaded_are_not_forgotten(ray_cluster):
+    """They wait for the engine; one that kept the starting weights would sample from another policy."""
+    algo = small(GRPOConfig()).build_algo()
+    try:
+        runner = algo.env_runner
+        runner._waiting_weights = {}, 7
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="Missing key"):
+                _ = runner.engine
+        assert runner.weights_version == 7
+    finally:
+        algo.stop()
+
+
 def test_a_grader_that_cannot_judge_stops_the_run(ray_cluster):
     """Sums whose answers need the worker processes, and no time to compare them."""
     config = small(GRPOConfig()).problems(problems="sum3", grader_deadline_s=1e-6, grader_workers=1)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from small_runs import small, weights
 
 from aepo_rllib import AEPOConfig, GRPOConfig, metrics
-from aepo_rllib.learning import log_probs
+from aepo_rllib.learning import log_probs, token_mean
 from aepo_rllib.objectives import clipped_surrogate, reinforce, truncated_importance
 from aepo_rllib.rollout import make_engine
 
@@ -23,6 +23,11 @@ def test_importance_is_the_ratio_up_to_its_cap(old, sampled, cap):
     importance = truncated_importance(torch.tensor(old, dtype=F64), torch.tensor(sampled, dtype=F64), cap).item()
     assert 0 < importance <= cap
     assert importance == pytest.approx(min(np.exp(old - sampled), cap))
+
+
+def test_a_learner_without_rows_does_not_dilute_a_gap():
+    assert token_mean(np.array([0.4, 0.0, 0.1]), np.array([10, 0, 30])) == pytest.approx(7 / 40)
+    assert token_mean(np.zeros(2), np.zeros(2)) == 0
 
 
 def test_importance_carries_no_gradient():
