@@ -98,12 +98,16 @@ class TextEnvRunner(EnvRunner, Checkpointable):
                 device="cuda" if on_gpu else "cpu",
                 **config.engine_options,
             )
-        self._engine.wake()
+        self._take_over_weights(self._engine)
+        return self._engine
+
+    def _take_over_weights(self, engine: RolloutEngine) -> None:
+        """Wake the engine, and give it the weights that came while there was none, or that it could not load."""
+        engine.wake()
         if self._waiting_weights is not None:
             weights, version = self._waiting_weights
-            self._engine.update_weights(weights.items(), version=version)
+            engine.update_weights(weights.items(), version=version)
             self._waiting_weights = None
-        return self._engine
 
     @property
     def weights_version(self) -> int:
@@ -256,11 +260,9 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         if isinstance(module_state, ray.ObjectRef):
             module_state = ray.get(module_state)
         weights = CausalLMModule.hf_state(module_state[DEFAULT_MODULE_ID])
-        version = state.get(WEIGHTS_SEQ_NO, self.weights_version + 1)
-        if self._engine is None:
-            self._waiting_weights = dict(weights), version
-        else:
-            self.engine.update_weights(weights.items(), version=version)
+        self._waiting_weights = weights, state.get(WEIGHTS_SEQ_NO, self.weights_version + 1)
+        if self._engine is not None:
+            self._take_over_weights(self._engine)
 
     @override(Checkpointable)
     def get_ctor_args_and_kwargs(self) -> tuple[tuple, dict[str, Any]]:

@@ -109,7 +109,7 @@ class AEPOConfig(GRPOConfig):
         Returns:
             This updated AlgorithmConfig object.
         """
-        return self._set(**_given(locals()))
+        return self._set(locals())
 
     def tempered_term(
         self,
@@ -139,7 +139,7 @@ class AEPOConfig(GRPOConfig):
         Returns:
             This updated AlgorithmConfig object.
         """
-        return self._set(**_given(locals()))
+        return self._set(locals())
 
     def temperature_controller(self) -> TemperatureController:
         """The configured controller."""
@@ -209,9 +209,8 @@ class AEPOConfig(GRPOConfig):
         return math.ceil(self.tempered_share * self.batch_size)
 
     def measured_entropy(self) -> str:
-        """The entropy source in effect: without a choice the exact entropy, where the engine sees logits."""
-        exact = engine_class(self.engine).exact_entropy
-        return self.entropy_source or (metrics.EXACT_ENTROPY if exact else metrics.SAMPLED_SURPRISAL)
+        """The entropy source in effect: without a choice the better one that the engine gives."""
+        return self.entropy_source or self.engine_entropy()
 
     def _validate_entropy_source(self) -> None:
         if not (isinstance(self.entropy_window, int) and self.entropy_window >= 1):
@@ -228,11 +227,6 @@ class AEPOConfig(GRPOConfig):
                 f"entropy_source={self.entropy_source!r} and skip_flat_rows={self.skip_flat_rows} clash: it is a mean "
                 "over all rows of an update; set skip_flat_rows=False"
             )
-
-
-def _given(arguments: dict[str, Any]) -> dict[str, Any]:
-    """A method's `locals()` without what Python puts there."""
-    return {name: value for name, value in arguments.items() if name not in ("self", "__class__")}
 
 
 _CHOICES: dict[str, tuple[Any, ...]] = {

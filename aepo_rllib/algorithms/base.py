@@ -37,7 +37,7 @@ from aepo_rllib.mismatch import (
 )
 from aepo_rllib.objectives import reinforce
 from aepo_rllib.problem_order import problems_of_step
-from aepo_rllib.rollout import RolloutRequest, Stream, engine_class
+from aepo_rllib.rollout import RolloutRequest, Stream
 
 logger = logging.getLogger(__name__)
 
@@ -140,9 +140,7 @@ class TextRL(SavedAlgorithm):
         if self.base_entropy is None:
             count = -(-BASE_ENTROPY_COMPLETIONS // self.config.group_size)
             problems = problems_of_step(0, batch_size=count, problem_count=self._problem_count, seed=self.run_seed)
-            groups = self.rollout(Stream.BASE_ENTROPY, problems)
-            exact = engine_class(self.config.engine).exact_entropy
-            self.base_entropy = groups.entropy(metrics.EXACT_ENTROPY if exact else metrics.SAMPLED_SURPRISAL)
+            self.base_entropy = self.rollout(Stream.BASE_ENTROPY, problems).entropy(self.config.engine_entropy())
         return self.base_entropy
 
     # --- Learning ---

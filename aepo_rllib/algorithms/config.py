@@ -12,6 +12,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.annotations import override
 from typing_extensions import Self
 
+from aepo_rllib import metrics
 from aepo_rllib.algorithms.checks import check_known_key, check_types
 from aepo_rllib.algorithms.config_checks import (
     check_batches,
@@ -101,7 +102,7 @@ class TextRLConfig(AlgorithmConfig):
         Returns:
             This updated AlgorithmConfig object.
         """
-        return self._set(model_path=model_path, dtype=dtype, share_prompts=share_prompts)
+        return self._set(locals())
 
     def problems(
         self,
@@ -130,7 +131,7 @@ class TextRLConfig(AlgorithmConfig):
         """
         given = {"problems": problems, "fields": fields, "template": template, **env_config}
         self.environment(env_config={name: value for name, value in given.items() if value is not NotProvided})
-        return self._set(validation_problems=validation_problems, max_unjudged_share=max_unjudged_share)
+        return self._set({"validation_problems": validation_problems, "max_unjudged_share": max_unjudged_share})
 
     def sampling(
         self,
@@ -164,18 +165,7 @@ class TextRLConfig(AlgorithmConfig):
         Returns:
             This updated AlgorithmConfig object.
         """
-        return self._set(
-            engine=engine,
-            engine_options=engine_options,
-            probe_rows=probe_rows,
-            max_new_tokens=max_new_tokens,
-            top_p=top_p,
-            top_k=top_k,
-            min_p=min_p,
-            ignore_filters_in_ratio=ignore_filters_in_ratio,
-            sleep_while_learning=sleep_while_learning,
-            torch_threads=torch_threads,
-        )
+        return self._set(locals())
 
     @override(AlgorithmConfig)
     def training(
@@ -225,26 +215,18 @@ class TextRLConfig(AlgorithmConfig):
             This updated AlgorithmConfig object.
         """
         super().training(**kwargs)
-        return self._set(
-            batch_size=batch_size,
-            group_size=group_size,
-            updates_per_batch=updates_per_batch,
-            aggregation=aggregation,
-            micro_batch_size=micro_batch_size,
-            skip_flat_rows=skip_flat_rows,
-            rows_per_backward=rows_per_backward,
-            weight_decay=weight_decay,
-            adam_betas=adam_betas,
-            ratio_tolerance=ratio_tolerance,
-            mismatch_tolerance=mismatch_tolerance,
-            importance_cap=importance_cap,
-        )
+        return self._set(locals())
 
     def probe_count(self) -> int:
         """The number behind `probe_rows`."""
         if self.probe_rows is not None:
             return self.probe_rows
         return PROBE_ROWS if find_engine_class(self.engine).own_model else 0
+
+    def engine_entropy(self) -> str:
+        """The better entropy that the engine gives: the exact one where it sees logits, else the sampled surprisal."""
+        exact = find_engine_class(self.engine).exact_entropy
+        return metrics.EXACT_ENTROPY if exact else metrics.SAMPLED_SURPRISAL
 
     def tolerance(self) -> Tolerance:
         """How far the engine's log-probs may be from the learner's."""
@@ -339,8 +321,9 @@ class TextRLConfig(AlgorithmConfig):
         if self.validation_problems and Path(self.validation_problems).is_file():
             self.validation_problems = str(Path(self.validation_problems).resolve())
 
-    def _set(self, **values: Any) -> Self:
-        for name, value in values.items():
-            if value is not NotProvided:
+    def _set(self, options: Mapping[str, Any]) -> Self:
+        """Sets the options that were given; takes a method's `locals()`, with what Python puts there."""
+        for name, value in options.items():
+            if value is not NotProvided and name not in ("self", "__class__", "kwargs"):
                 setattr(self, name, value)
         return self

@@ -66,7 +66,7 @@ class GRPOConfig(TextRLConfig):
             This updated AlgorithmConfig object.
         """
         super().training(**kwargs)
-        return self._set(clip_low=clip_low, clip_high=clip_high, dual_clip=dual_clip, scale_by_std=scale_by_std)
+        return self._set(locals())
 
     @override(TextRLConfig)
     def loss_components(self) -> dict[str, Component]:
