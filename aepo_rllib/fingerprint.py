@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from aepo_rllib.checkpoint import sha256
-from aepo_rllib.hf import resolve_model
+from aepo_rllib.hf import local_folder, resolve_model
 
 PATTERNS = (
     "*.safetensors",
@@ -43,10 +43,5 @@ def model_fingerprint(model: str) -> str:
 
 def _commit(model: str) -> str:
     """The commit of a hub model in the local cache."""
-    from transformers.utils import cached_file
-
-    try:
-        file = cached_file(model, "config.json", local_files_only=True)
-    except (OSError, ValueError):
-        return ""
-    return f"{model}@{Path(file).parent.name}" if file else ""
+    folder = local_folder(model)
+    return f"{model}@{folder.name}" if folder else ""

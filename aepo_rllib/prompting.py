@@ -9,9 +9,11 @@ from itertools import takewhile
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from aepo_rllib.chat_template import render_chat
 from aepo_rllib.envs.prompts import PromptTemplate
 
-_MARK = "\N{OBJECT REPLACEMENT CHARACTER}text goes here\N{OBJECT REPLACEMENT CHARACTER}"
+_MARK = "\N{OBJECT REPLACEMENT CHARACTER}Text <goes> & 'stays' \"here\" {as it is}\N{OBJECT REPLACEMENT CHARACTER}"
+"""Stands for a text. Whatever a chat template does to texts (other case, other quotes, HTML) changes it."""
 
 
 class PromptEncoder:
@@ -22,7 +24,8 @@ class PromptEncoder:
         template: Its `frame` decides what stands around the text.
 
     Raises:
-        ValueError: the frame needs a chat template or ChatML tokens that the tokenizer does not have.
+        ValueError: the frame needs a chat template or ChatML tokens that the tokenizer does not have, or a chat
+            template that fails, does not end, or does not give a text back once and as it is.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, template: PromptTemplate) -> None:
@@ -65,7 +68,18 @@ class PromptEncoder:
             )
         opening = [{"role": "system", "content": template.system}] if template.system else []
         turns = [*opening, {"role": "user", "content": _MARK}]
-        framed = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        chat_template = self.tokenizer.get_chat_template()
+        framed = render_chat(chat_template, turns, self.tokenizer.special_tokens_map)
+        if framed.count(_MARK) != 1:
+            raise ValueError(
+                f"prompt template {template.name!r} needs the model's chat template, which gives a text back "
+                f"{framed.count(_MARK)} times, or changed, instead of once as it is; choose another template"
+            )
+        if template.system and template.system not in framed:
+            raise ValueError(
+                f"prompt template {template.name!r} has a system turn, which the model's chat template leaves out; "
+                "choose another template"
+            )
         head, _, tail = framed.partition(_MARK)
         return head, tail
 

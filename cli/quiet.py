@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
-NOISY = ("ray", "ray.rllib", "ray.tune", "ray._private", "lm_eval")
+NOISY = ("ray", "ray.rllib", "ray.tune", "ray._private", "lm_eval", "transformers")
 
 
 def quiet_libraries() -> None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
+from aepo_rllib.cli.yaml_input import parse_yaml
 
 if TYPE_CHECKING:
     from aepo_rllib.algorithms.config import TextRLConfig
-
-MAX_YAML_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -40,65 +36,24 @@ class RunSettings:
                 raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that reads 1e-6 as a number, and refuses a key given twice instead of dropping the first."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-# PyYAML follows YAML 1.1, where 1e-6 without a dot is a string.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file with one flat mapping: run settings and config keys side by side.
-
-    Raises:
-        ValueError: no such mapping; names file and line.
-        OSError: it cannot be read.
-    """
-    if path.stat().st_size > MAX_YAML_BYTES:
-        raise ValueError(f"{path}: larger than {MAX_YAML_BYTES} bytes")
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise ValueError(f"{path}{line}: broken YAML ({getattr(error, 'problem', error)})") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise ValueError(f"{path}: expected a mapping of option names to values")
-    return content
-
-
 def parse_assignments(assignments: Iterable[str], option: str = "--set") -> dict[str, Any]:
     """`key=value` pairs; values are YAML, dots reach into mappings (`env_config.template=boxed`).
 
     Raises:
-        ValueError: a pair without `=`, or a value that is no YAML.
+        ValueError: a pair without `=`, a value that is no YAML, or a key that is given both a value and parts.
     """
     result: dict[str, Any] = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
-        if not equals or not key:
-            raise ValueError(f"{option} {assignment!r}: expected key=value")
-        try:
-            value = yaml.load(text, Loader=_Loader)
-        except yaml.YAMLError as error:
-            raise ValueError(f"{option} {assignment!r}: the value is no YAML") from error
         *outer, last = key.split(".")
+        if not equals or not all((*outer, last)):
+            raise ValueError(f"{option} {assignment!r}: expected key=value")
         target = result
         for name in outer:
             target = target.setdefault(name, {})
-        target[last] = value
+            if not isinstance(target, dict):
+                raise ValueError(f"{option} {assignment!r}: {name} has been given a value, so it has no parts")
+        target[last] = parse_yaml(text, f"{option} {assignment!r}")
     return result
 
 

@@ -17,7 +17,8 @@ import yaml
 from aepo_rllib.cli.errors import InputError, input_errors
 from aepo_rllib.cli.quiet import quiet_libraries
 from aepo_rllib.cli.run_folder import METRICS, SAMPLES, RunFolder, check_unused_run
-from aepo_rllib.cli.settings import RunSettings, build, merge, parse_assignments, read_yaml, resolved
+from aepo_rllib.cli.settings import RunSettings, build, merge, parse_assignments, resolved
+from aepo_rllib.cli.yaml_input import read_mapping
 
 if TYPE_CHECKING:
     from aepo_rllib.algorithms.base import TextRL
@@ -144,7 +145,7 @@ def train_command(**options: Any) -> None:
 
 def _values(options: dict[str, Any]) -> dict[str, Any]:
     """File, then options, then --set: later ones win."""
-    values = read_yaml(options["config_file"]) if options["config_file"] else {}
+    values = read_mapping(options["config_file"]) if options["config_file"] else {}
     for name in FINGERPRINTS:  # a run's own config.yaml: the same settings, whatever the weights
         values.pop(name, None)
     named = (

@@ -12,7 +12,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from aepo_rllib.arguments import check_arguments
 from aepo_rllib.envs.problems import ProblemError, ProblemSet, is_procedural
-from aepo_rllib.envs.prompts import get_template
+from aepo_rllib.envs.prompts import PromptTemplate, get_template
 from aepo_rllib.envs.text_env import ENV_ID, MathTextEnv
 from aepo_rllib.hf import check_model, load_tokenizer
 from aepo_rllib.objectives import AGGREGATIONS
@@ -72,13 +72,16 @@ def check_objective(config: AlgorithmConfig) -> None:
 
 
 def check_model_and_length(config: AlgorithmConfig) -> None:
-    """Refuse a model that cannot be loaded, or prompts and completions that its context cannot hold.
+    """Refuse a model that cannot be loaded or framed, or prompts and completions that its context cannot hold.
 
     Raises:
         ValueError: names model, option or problem.
     """
+    length = check_model(config.model_path)
+    template = get_template(config.env_config.get("template", "plain"))
+    encoder = PromptEncoder(load_tokenizer(config.model_path), template)
     contexts = {
-        f"the context of model {config.model_path!r}": check_model(config.model_path),
+        f"the context of model {config.model_path!r}": length,
         "engine_options.max_model_len": config.engine_options.get("max_model_len"),
     }
     known = {name: tokens for name, tokens in contexts.items() if tokens is not None}
@@ -91,13 +94,13 @@ def check_model_and_length(config: AlgorithmConfig) -> None:
             "lower it"
         )
     if config.env == ENV_ID:
-        _check_prompts(config, name, known[name])
+        _check_prompts(config, encoder, template, name, known[name])
 
 
-def _check_prompts(config: AlgorithmConfig, context: str, tokens: int) -> None:
+def _check_prompts(
+    config: AlgorithmConfig, encoder: PromptEncoder, template: PromptTemplate, context: str, tokens: int
+) -> None:
     """Tokenize the few prompts that may be too long: a token is at least a byte."""
-    template = get_template(config.env_config.get("template", "plain"))
-    encoder = PromptEncoder(load_tokenizer(config.model_path), template)
     frame, room = len(encoder.encode("")), tokens - config.max_new_tokens
     problems = [problem for problem_set in _problem_sets(config) for problem in problem_set]
     texts = ((problem.id, template.render(problem.text)) for problem in problems)

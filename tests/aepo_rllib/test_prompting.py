@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from aepo_rllib.envs.prompts import TEMPLATES, PromptTemplate
 from aepo_rllib.hf import load_tokenizer
@@ -71,6 +71,7 @@ def test_the_embedded_tokenizer_reads_eos_in_a_problem_as_text() -> None:
     assert tokenizer.eos_token_id in tokenizer.encode("<eos>"), "encoding a text changed the tokenizer"
 
 
+@settings(deadline=None)  # the first chat is rendered by a process that has to start
 @given(text=st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30))
 def test_encoding_is_head_text_tail(text: str) -> None:
     tokenizer = make_tokenizer(chat_template=CHAT_TEMPLATE, adds=("<bos>", "$A"))
@@ -158,10 +159,52 @@ def test_a_saved_tokenizer_encodes_alike(tmp_path: Path) -> None:
     tokenizer.save_pretrained(tmp_path)
     for frame in ("none", "chatml", "model"):
         template = PromptTemplate("test", frame=frame)  # type: ignore[arg-type]
-        loaded = PromptEncoder(load_tokenizer(str(tmp_path)), template)
+        loaded = PromptEncoder(AutoTokenizer.from_pretrained(tmp_path), template)
         assert loaded.encode("a <eos> b") == PromptEncoder(tokenizer, template).encode("a <eos> b")
 
 
 def test_chatml_needs_its_tokens() -> None:
     with pytest.raises(ValueError, match=r"no <\|im_start\|>"):
         PromptEncoder(load_tokenizer("embedded"), TEMPLATES["qwen25-math-cot"])
+
+
+@pytest.mark.parametrize(
+    ("chat_template", "complaint"),
+    [
+        ("{{ messages[0].content | upper }}", "0 times, or changed"),
+        ("{{ messages[0].content | e }}", "0 times, or changed"),
+        ("{{ messages[0].content | title }}", "0 times, or changed"),
+        ("{{ messages[0].content | truncate(10) }}", "0 times, or changed"),
+        ("no message at all", "0 times, or changed"),
+        ("{{ messages[0].content }}{{ messages[0].content }}", "2 times"),
+        ("{{ raise_exception('boo') }}", "boo"),
+        ("{% if %}", "cannot be rendered"),
+        ("{{ ''.__class__.__mro__ }}", "unsafe"),
+        ("{{ 'a' * 10**10 }}", "MemoryError"),
+        ("{% include '/etc/passwd' %}", "cannot be rendered"),
+    ],
+)
+def test_a_chat_template_gives_a_text_back_once_and_as_it_is(chat_template: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint) as caught:
+        PromptEncoder(make_tokenizer(chat_template=chat_template), PromptTemplate("test", frame="model"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_chat_template_without_an_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aepo_rllib.chat_template.LIMIT_S", 2.0)
+    endless = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+    with pytest.raises(ValueError, match="does not come to an end within 2 s"):
+        PromptEncoder(make_tokenizer(chat_template=endless), PromptTemplate("test", frame="model"))
+
+
+def test_a_chat_template_that_drops_the_system_turn_is_refused() -> None:
+    tokenizer = make_tokenizer(chat_template="{{ messages[-1].content }}")
+    with pytest.raises(ValueError, match="system turn"):
+        PromptEncoder(tokenizer, PromptTemplate("test", frame="model", system="Be brief."))
+
+
+def test_a_chat_is_rendered_as_transformers_renders_it() -> None:
+    tokenizer = make_tokenizer(chat_template="{{ bos_token }}" + CHAT_TEMPLATE)
+    encoder = PromptEncoder(tokenizer, PromptTemplate("test", frame="model", system="Be brief."))
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1+1?"}]
+    assert encoder.encode("1+1?") == tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"]
