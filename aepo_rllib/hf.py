@@ -62,8 +62,8 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
         )
     if tokens > vocabulary:
         raise ModelError(
-            f"the tokenizer of model {model!r} has tokens up to id {tokens - 1}, but the model knows {vocabulary} only; "
-            "take the tokenizer it was trained with"
+            f"the tokenizer of model {model!r} has tokens up to id {tokens - 1}, but the model knows only "
+            f"{vocabulary}; take the tokenizer it was trained with"
         )
     return tokenizer
 
@@ -235,11 +235,9 @@ def _check_loaded(info: dict[str, Any]) -> None:
 def _check_tied(model: PreTrainedModel) -> None:
     """Refuse a head of its own that the configuration denies: transformers would use it, and vLLM would not."""
     head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
-    if model.config.get_text_config().tie_word_embeddings and head is not None and not head.weight.is_meta:
-        if head.weight is not embeddings.weight:
-            raise ValueError(
-                "config.json ties the head to the embeddings (tie_word_embeddings), but its weights hold another head"
-            )
+    own_head = head is not None and not head.weight.is_meta and head.weight is not embeddings.weight
+    if own_head and model.config.get_text_config().tie_word_embeddings:
+        raise ValueError("config.json ties the head to the embeddings (tie_word_embeddings), but the weights have one")
 
 
 def _first(names: list[str], shown: int = 3) -> str:

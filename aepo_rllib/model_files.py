@@ -19,7 +19,7 @@ MAX_JSON_BYTES = 10_000_000
 MOST_LAYERS, MOST = 10_000, 2**31
 """Bounds where the files are not here to be counted: so many layers take seconds to build."""
 TOKENIZER_BYTES, BYTES_PER_TOKEN = 10_000_000, 1_000
-"""A tokenizer.json may be as large as the first and so much more for every token; the largest known have 130 a token."""
+"""A tokenizer.json may be as large as the first and so much more for every token; the largest known has 130."""
 FLOATS = ("F64", "F32", "F16", "BF16")
 SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "num_experts", "num_local_experts")
 """Names that transformers gives to sizes of every model (`attribute_map` translates); each costs a number or more."""

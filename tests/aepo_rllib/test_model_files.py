@@ -159,7 +159,7 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(model, tokenizer
     content = json.loads(file.read_text())
     tokenizer_change(content["model"]["vocab"])
     file.write_text(json.dumps(content))
-    with pytest.raises(ModelError, match=r"tokens up to id \d+, but the model knows 75 only"):
+    with pytest.raises(ModelError, match=r"tokens up to id \d+, but the model knows only 75"):
         check_model(str(model))
 
 
