@@ -1,8 +1,8 @@
 """The envelope around a checkpoint: it appears whole or not at all, and proves to be what was written.
 
 RLlib writes its parts straight into the final folder and skips a part that is missing when it restores, so that half a
-checkpoint comes back without an error, and with random weights. Here a checkpoint is written beside its place, every
-file is brought to the disk, a manifest with the size and SHA-256 of each comes last, and one rename makes it appear.
+checkpoint comes back without an error, and with random weights. Here a checkpoint is written beside its place, a
+manifest with size and SHA-256 of each file comes last, all are brought to the disk, and one rename makes it appear.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-MANIFEST = "manifest.json"
+MANIFEST, TEMPORARY, REPLACED = "manifest.json", ".tmp_", ".old_"
 FORMAT = 1
 _BLOCK_BYTES = 1 << 20
 
@@ -26,18 +26,24 @@ class CheckpointError(ValueError):
 
 
 @contextmanager
-def appearing_folder(final: Path) -> Iterator[Path]:
-    """A temporary folder that takes the place of `final`, sealed, when the block ends well; else it is removed.
+def appearing_folder(final: Path, *, manifest: bool = True) -> Iterator[Path]:
+    """A temporary folder that takes the place of `final` when the block ends well; else it is removed.
+
+    Args:
+        final: The folder that appears.
+        manifest: Seal it with one.
 
     Raises:
         OSError: it cannot be written.
     """
-    temporary, replaced = (final.with_name(f".{mark}_{final.name}") for mark in ("tmp", "old"))
+    temporary, replaced = (final.with_name(f"{mark}{final.name}") for mark in (TEMPORARY, REPLACED))
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
         yield temporary
-        seal(temporary)
+        if manifest:
+            seal(temporary)
+        _sync_all(temporary)
         if final.exists():
             shutil.rmtree(replaced, ignore_errors=True)
             final.rename(replaced)
@@ -50,27 +56,28 @@ def appearing_folder(final: Path) -> Iterator[Path]:
 
 
 def seal(folder: Path) -> None:
-    """Bring every file of a folder to the disk and write its manifest."""
-    files: dict[str, dict[str, Any]] = {}
-    for file in _files(folder):
-        _sync(file)
-        files[file.relative_to(folder).as_posix()] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
-    manifest = folder / MANIFEST
-    manifest.write_text(_as_text({"format": FORMAT, "files": files}), encoding="utf-8")
-    _sync(manifest)
-    for directory in {file.parent for file in _files(folder)} | {folder}:
-        _sync(directory)
+    """Write the manifest of a folder's files."""
+    files = {
+        file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": sha256(file)}
+        for file in _files(folder)
+    }
+    (folder / MANIFEST).write_text(_as_text({"format": FORMAT, "files": files}), encoding="utf-8")
 
 
 def verify(folder: Path) -> None:
     """Check a folder against its manifest. Reads every byte, unpickles none.
 
     Raises:
-        CheckpointError: no or no readable manifest, or a file that is missing, cut or changed.
+        CheckpointError: no or no readable manifest, or a file that is missing, cut, changed or not named there.
     """
-    for name, (size, digest) in _expected(folder).items():
+    expected = _expected(folder)
+    found = {file.relative_to(folder).as_posix() for file in _files(folder)} - {MANIFEST}
+    # Hidden ones are other programs' own: Ray's notes, a file manager's.
+    if foreign := sorted(name for name in found - expected.keys() if not Path(name).name.startswith(".")):
+        raise CheckpointError(f"{folder / foreign[0]} is no part of it")
+    for name, (size, digest) in expected.items():
         file = folder / name
-        if not file.is_file():
+        if name not in found:
             raise CheckpointError(f"{file} is missing")
         if file.stat().st_size != size:
             raise CheckpointError(f"{file} has {file.stat().st_size} bytes instead of {size}")
@@ -109,6 +116,12 @@ def sha256(file: Path) -> str:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _sync_all(folder: Path) -> None:
+    """Bring all files of a folder to the disk, and the lists of their names."""
+    for path in (folder, *folder.rglob("*")):
+        _sync(path)
 
 
 def _sync(path: Path) -> None:

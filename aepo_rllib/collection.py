@@ -13,6 +13,7 @@ from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from aepo_rllib import metrics
+from aepo_rllib.capacity import CapacityError
 from aepo_rllib.env_runner import SLOT, TextEnvRunner
 from aepo_rllib.rollout import RolloutRequest
 
@@ -36,7 +37,12 @@ class Collected(NamedTuple):
 
 
 def collect(
-    group: EnvRunnerGroup, request: RolloutRequest, *, timeout_s: float, restore: Callable[[], Any]
+    group: EnvRunnerGroup,
+    request: RolloutRequest,
+    *,
+    timeout_s: float,
+    restore: Callable[[], Any],
+    patience_s: float,
 ) -> Collected:
     """Sample a request on all healthy runners; groups that one fails to bring are asked for again.
 
@@ -47,8 +53,10 @@ def collect(
         request: What to sample.
         timeout_s: Seconds a runner may take.
         restore: Tries to bring lost runners back, with current weights.
+        patience_s: Seconds to wait for one to come back where all of several remote runners are lost.
 
     Raises:
+        CapacityError: none came back.
         RuntimeError: some groups never came, although healthy runners were asked again.
         Exception: whatever an env runner raised.
     """
@@ -70,6 +78,8 @@ def collect(
             return collected._replace(seconds=collected.seconds | whole)
         logger.warning("%d groups of %s are missing; asking again", len(missing), request.stream.name)
         restore()
+        if group.num_remote_env_runners():
+            _await_runner(group, restore, patience_s)
     raise RuntimeError(f"env runners did not deliver {len(missing)} of {len(request.slots)} groups")
 
 
@@ -121,11 +131,30 @@ def _rollout(runner: TextEnvRunner, request: RolloutRequest) -> _Delivery:
     return _Delivery(runner.worker_index, episodes, runner.get_metrics(), runner.take_seconds())
 
 
+def _await_runner(group: EnvRunnerGroup, restore: Callable[[], Any], patience_s: float) -> None:
+    """Wait until a remote runner is there.
+
+    Raises:
+        CapacityError: none came within `patience_s`.
+    """
+    deadline = time.monotonic() + patience_s
+    while not group.num_healthy_remote_env_runners():
+        if time.monotonic() > deadline:
+            raise CapacityError(
+                f"all {group.num_remote_env_runners()} env runners are lost, and none came back within "
+                f"env_runner_restore_timeout_s={patience_s:g}"
+            )
+        time.sleep(1.0)
+        restore()
+
+
 def _ask(group: EnvRunnerGroup, request: RolloutRequest, timeout_s: float) -> list[_Delivery]:
     """What the healthy runners bring of a request; one that brings nothing in time is asked no more."""
-    ids = group.healthy_env_runner_ids()
-    if not ids:
+    if not group.num_remote_env_runners():
         return [_rollout(group.local_env_runner, request)]
+    # Where remote runners were asked for, the local one never takes over in silence: it may be many times slower.
+    if not (ids := group.healthy_env_runner_ids()):
+        return []
     parts = request.split(len(ids))
     asked = ids[: len(parts)]
     deliveries = group.foreach_env_runner(

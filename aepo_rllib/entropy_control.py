@@ -111,7 +111,7 @@ def schedule_points(target: Target) -> list[tuple[int, float | str]]:
         return [(0, target)]
     try:
         points = [(step, level) for step, level in target]
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{target!r} is no target entropy: neither a level nor a list of [step, level]") from error
     steps = [step for step, _ in points]
     whole = all(isinstance(step, int) for step in steps)

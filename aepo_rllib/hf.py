@@ -18,6 +18,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.utils import cached_file
+from transformers.utils import logging as transformers_logging
 
 from aepo_rllib.model_files import check_dtypes, check_folder, check_sizes, check_tokenizer_size, read_headers
 
@@ -80,7 +81,7 @@ def load_model(model: str, *, dtype: str = "float32", **kwargs: Any) -> PreTrain
         ModelError: it cannot be read, or its files and its configuration do not belong together.
     """
     _config(model)
-    with _reading("model", model):
+    with _reading("model", model), _no_progress_bar():
         loaded, info = AutoModelForCausalLM.from_pretrained(
             resolve_model(model),
             dtype=DTYPES[dtype],
@@ -242,6 +243,18 @@ def _check_tied(model: PreTrainedModel) -> None:
 
 def _first(names: list[str], shown: int = 3) -> str:
     return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Small models load at once, and the bars of large ones would meet those of training."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,29 @@ IDS_SHOWN = 8
 
 class NonFiniteError(RuntimeError):
     """A gradient is NaN or infinite; the optimizer step was refused and the weights are as they were."""
+
+
+class LearnerLost(RuntimeError):
+    """A learner process has died; RLlib brings none back."""
+
+
+@contextmanager
+def naming_lost_learners(group: LearnerGroup) -> Iterator[None]:
+    """What is raised when a learner dies depends on what it was doing; here it is one error.
+
+    Raises:
+        LearnerLost: something was raised, and a learner has died.
+    """
+    try:
+        yield
+    except Exception as error:
+        alive = len(group) if group.is_local else group._worker_manager.num_healthy_actors()
+        if alive == len(group):
+            raise
+        raise LearnerLost(
+            f"{len(group) - alive} of {len(group)} learner processes died, killed by the system for want of memory or "
+            "by somebody"
+        ) from error
 
 
 class OptimizerStep(NamedTuple):

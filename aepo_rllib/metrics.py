@@ -64,6 +64,7 @@ SAMPLING_SECONDS = "sampling_seconds"
 LEARNING_SECONDS = "learning_seconds"
 SYNC_SECONDS = "sync_seconds"
 TRAINED_ROWS = "trained_rows"
+HEALTHY_ENV_RUNNERS = "healthy_env_runners"
 
 # Names of evaluation results, under evaluation/env_runners.
 PASS_AT_1 = "pass@1"
@@ -193,6 +194,7 @@ DOCUMENTED: list[Documented] = [
     Documented(f"{THROUGHPUT}/{GRADING_SECONDS}", "s", "slowest runner's time in the environment's verifier", "small", "cannot be"),
     Documented(f"{THROUGHPUT}/{LEARNING_SECONDS}", "s", "all optimizer steps of the batch, and with `importance_cap` the scoring pass before them", "-", "cannot be"),
     Documented(f"{THROUGHPUT}/{SYNC_SECONDS}", "s", "weights from learner to env runners, and the probe", "small", "cannot be"),
+    Documented(f"{THROUGHPUT}/{HEALTHY_ENV_RUNNERS}", "env runners", "remote env runners that answer; 1 where the algorithm's own process samples", "`num_env_runners`", "the run stops"),
 ]  # fmt: skip
 
 

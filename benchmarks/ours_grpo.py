@@ -18,7 +18,8 @@ from workload import MODEL, PROBLEMS, Workload, appended, report, run_arguments
 
 from aepo_rllib.algorithms.grpo import GRPOConfig
 from aepo_rllib.cli.quiet import quiet_libraries
-from aepo_rllib.cli.train import local_ray, stopped
+from aepo_rllib.cli.ray_cluster import ray_cluster
+from aepo_rllib.cli.train import stopped
 
 FRACTION = 0.5
 """CPUs that Ray reserves for an actor; layouts with more processes than cores start too."""
@@ -101,7 +102,7 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # Ray's actors inherit it
     torch.set_num_threads(arguments.threads)
     work, table = Workload(), {}
-    with local_ray(), stopped(config(work, arguments)) as algo:
+    with ray_cluster(), stopped(config(work, arguments)) as algo:
         learner = None if arguments.learners else algo.learner_group._learner
         if learner is not None:
             learner._update = Stopwatch(learner._update)

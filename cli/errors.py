@@ -8,11 +8,22 @@ from pathlib import Path
 
 import click
 
+from aepo_rllib.cli.terminal import visible
 
-class InputError(click.ClickException):
+
+class UserError(click.ClickException):
+    """Ends a command with one line on standard error."""
+
+    def __init__(self, message: object, *, exit_code: int) -> None:
+        super().__init__(visible(" ".join(str(message).split())))
+        self.exit_code = exit_code
+
+
+class InputError(UserError):
     """Something the user gave cannot be used."""
 
-    exit_code = 2
+    def __init__(self, message: object) -> None:
+        super().__init__(message, exit_code=2)
 
 
 def check_unused(folder: Path, advice: str = "choose another folder") -> None:
@@ -32,4 +43,4 @@ def input_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as error:
-        raise InputError(" ".join(str(error).split())) from error
+        raise InputError(error) from error

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import signal
+import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from aepo_rllib import metrics
+from aepo_rllib.checkpoint import appearing_folder
 from aepo_rllib.cli.plots import write_plots
 from aepo_rllib.cli.run_folder import HUGGINGFACE, METRICS, SAMPLES, TENSORBOARD, RunFolder
 from aepo_rllib.cli.settings import RunSettings
-from aepo_rllib.cli.stopping import stop_request
+from aepo_rllib.cli.stopping import StopRequest
 
 if TYPE_CHECKING:
     from aepo_rllib.algorithms.base import TextRL
@@ -28,36 +29,50 @@ PLAIN_LINE_SECONDS = 10.0
 """Where there is no terminal, a line at most this often instead of a live bar."""
 
 
-def train(algo: TextRL, settings: RunSettings, folder: RunFolder, console: Console) -> signal.Signals | None:
+def train(algo: TextRL, settings: RunSettings, folder: RunFolder, console: Console, stop: StopRequest) -> None:
     """Run the remaining steps; the folder ends with a checkpoint of the last finished step, an export and plots.
 
-    Returns:
-        The signal that ended the run early, if one did.
-    """
-    from tensorboardX import SummaryWriter
+    Args:
+        algo: At the step to go on from.
+        settings: Of the run.
+        folder: Where it is recorded.
+        console: Where it is shown.
+        stop: Ends the run early, after a step.
 
-    writer = SummaryWriter(str(folder.path / TENSORBOARD), purge_step=algo.train_steps + 1)
+    Raises:
+        OSError: the run folder cannot be written.
+        Exception: whatever ended a step.
+    """
     algo.on_episodes = lambda stream, groups: _write_samples(folder, algo, settings, stream, groups)
     try:
-        with stop_request(console) as stop, _progress(settings.steps, algo.train_steps, console) as show:
+        with _event_file(folder, algo.train_steps) as write, _progress(settings, algo.train_steps, console) as show:
+            stop.wait_for_steps()
             while algo.train_steps < settings.steps and not stop:
                 result = algo.train()
                 record = flatten(result) | evaluated(algo, result)
                 record |= {"step": algo.train_steps, "time": time.time()}
                 folder.append(METRICS, record)
-                for key, value in record.items():
-                    writer.add_scalar(key, value, algo.train_steps)
+                write(record)
                 show(record)
                 if algo.train_steps % settings.checkpoint_every == 0:
                     folder.save_checkpoint(algo, keep=settings.keep_checkpoints)
-        return stop.signal
-    finally:
-        writer.close()
-        # In the middle of an update the weights are those of no step; the last checkpoint stands.
-        if algo.train_steps and not algo.updating:
-            folder.save_checkpoint(algo, keep=settings.keep_checkpoints)
-            algo.export_huggingface(folder.path / HUGGINGFACE)
-            write_plots(folder.read(METRICS), folder.path)
+    except BaseException:
+        with contextlib.suppress(Exception):  # what ended the run is to be told, not what follows from it
+            _finish(algo, settings, folder)
+        raise
+    _finish(algo, settings, folder)
+
+
+def _finish(algo: TextRL, settings: RunSettings, folder: RunFolder) -> None:
+    """Leave the last finished step on the disk.
+
+    In the middle of an update the weights are those of no step, and the last checkpoint stands.
+    """
+    if algo.train_steps and not algo.updating:
+        folder.save_checkpoint(algo, keep=settings.keep_checkpoints)
+        with appearing_folder(folder.path / HUGGINGFACE, manifest=False) as export:
+            algo.export_huggingface(export)
+        write_plots(folder.read(METRICS), folder.path)
 
 
 def flatten(result: Mapping[str, Any]) -> dict[str, float]:
@@ -108,8 +123,36 @@ _SUMMARY_ROWS = (
 
 
 @contextmanager
-def _progress(total: int, done: int, console: Console) -> Iterator[Any]:
+def _event_file(folder: RunFolder, done: int) -> Iterator[Callable[[Mapping[str, float]], None]]:
+    """A callable that writes a record for TensorBoard, in this very thread: a full disk ends the run in one place."""
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+    from tensorboardX.summary import scalar
+
+    directory = folder.path / TENSORBOARD
+    directory.mkdir(exist_ok=True)
+    writer = EventsWriter(str(directory / "events"))
+    # TensorBoard forgets what a run that is resumed will write again.
+    session = SessionLog(status=SessionLog.START)
+    writer.write_event(Event(wall_time=time.time(), step=done + 1, session_log=session))
+
+    def write(record: Mapping[str, float]) -> None:
+        for key, value in record.items():
+            summary = scalar(key, value)
+            writer.write_event(Event(wall_time=record["time"], step=int(record["step"]), summary=summary))
+        writer.flush()
+
+    try:
+        yield write
+    finally:
+        with contextlib.suppress(OSError):
+            writer.close()
+
+
+@contextmanager
+def _progress(settings: RunSettings, done: int, console: Console) -> Iterator[Any]:
     """A callable that shows a record: a live bar in a terminal, a line now and then elsewhere."""
+    total = settings.steps
     if not console.is_terminal:
         last = 0.0
 

@@ -19,3 +19,4 @@ def quiet_libraries() -> None:
     transformers_logging.disable_progress_bar()
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("ray.rllib.utils.actor_manager").setLevel(logging.CRITICAL)  # ten lines for every dead actor

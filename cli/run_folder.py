@@ -1,24 +1,33 @@
-"""The run directory: what a run leaves on disk, and where."""
+"""The run directory: what a run leaves on disk, and where. What it has is not lost, nor taken for else.
+
+What lies in it is input as much as the command line: it may have been cut, edited, or come from somebody else.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from aepo_rllib.checkpoint import CheckpointError, verify
+from aepo_rllib.checkpoint import TEMPORARY, CheckpointError, verify
 from aepo_rllib.cli.errors import check_unused
+from aepo_rllib.cli.records import append_record, cut_records, read_records
+from aepo_rllib.cli.yaml_input import read_mapping
 from aepo_rllib.files import claimed, write_atomically
 
-CONFIG, METRICS, SAMPLES = "config.yaml", "metrics.jsonl", "samples.jsonl"
-CHECKPOINTS, TENSORBOARD, HUGGINGFACE = "checkpoints", "tensorboard", "huggingface"
+CONFIG, METRICS, SAMPLES, ERROR = "config.yaml", "metrics.jsonl", "samples.jsonl", "error.txt"
+CHECKPOINTS, TENSORBOARD, HUGGINGFACE, INFO = "checkpoints", "tensorboard", "huggingface", "aepo.json"
 FREE_BYTES_NEEDED = 64 * 1024**2
+SEAL = "# SHA-256 of the lines above: "
+_CHECKPOINT = re.compile(r"step_(\d{1,12})")
 
 
 def check_unused_run(path: Path) -> None:
@@ -35,35 +44,51 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._saved: Path | None = None
+        """The checkpoint that this process has written or verified last."""
 
     @classmethod
-    def create(cls, path: Path, config: Mapping[str, Any], *, bytes_needed: int = 0) -> RunFolder:
-        """Start a run in an empty or new directory.
+    @contextmanager
+    def create(cls, path: Path, config: Mapping[str, Any], *, bytes_needed: int = 0) -> Iterator[RunFolder]:
+        """Start a run in an empty or new directory, which is held during the block.
 
         Raises:
-            ValueError: it already holds something, or the disk is too full.
+            ValueError: it already holds something, another process holds it, or the disk is too full.
             OSError: it cannot be made.
         """
         check_unused_run(path)
+        made = not path.exists()
         path.mkdir(parents=True, exist_ok=True)
         needed = max(bytes_needed, FREE_BYTES_NEEDED)
         if (free := shutil.disk_usage(path).free) < needed:
-            path.rmdir()
+            if made:
+                path.rmdir()
             raise ValueError(f"{path}: {free / 1e6:.0f} MB free on this disk, but the run needs {needed / 1e6:.0f} MB")
-        folder = cls(path)
-        folder.write_atomically(CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
-        return folder
+        with claimed(path):
+            check_unused_run(path)  # again: another process may have been faster
+            text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+            write_atomically(path / CONFIG, text + _seal(text))
+            yield cls(path)
 
     def config(self) -> dict[str, Any]:
         """The resolved configuration the run was started with.
 
         Raises:
-            ValueError: this is no run directory.
+            ValueError: this is no run directory, or its configuration is not what was written.
         """
         file = self.path / CONFIG
         if not file.is_file():
             raise ValueError(f"{self.path} is no run directory: it has no {CONFIG}")
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
+        values = read_mapping(file)
+        if not values:
+            raise ValueError(f"{file} is empty; start another run")
+        text, sealed, _ = (whole := file.read_text(encoding="utf-8")).rpartition(SEAL)
+        if sealed and whole != text + _seal(text):
+            raise ValueError(
+                f"{file} was changed since the run was started; a run goes on as it began: undo the change, or "
+                f"start another run with --config {file}"
+            )
+        return values
 
     def claimed(self) -> AbstractContextManager[None]:
         """Hold the folder during a block, see `aepo_rllib.files.claimed`."""
@@ -71,69 +96,128 @@ class RunFolder:
 
     def append(self, name: str, record: Mapping[str, Any]) -> None:
         """Add one JSON line to a file."""
-        with (self.path / name).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        append_record(self.path / name, record)
 
     def read(self, name: str) -> list[dict[str, Any]]:
-        """The JSON lines of a file; a torn last line is left out."""
-        file = self.path / name
-        if not file.is_file():
-            return []
-        records = []
-        # Not splitlines(): it also splits at characters that JSON leaves as they are inside a text.
-        for line in file.read_text(encoding="utf-8").split("\n"):
-            if not line:
-                continue
-            try:
-                records.append(json.loads(line))
-            except ValueError:
-                break
-        return records
+        """The records of a file, see `aepo_rllib.cli.records.read_records`."""
+        return read_records(self.path / name)
 
-    def cut(self, name: str, last_step: int) -> None:
-        """Drop records after a step: a resumed run writes them again."""
-        kept = [record for record in self.read(name) if record["step"] <= last_step]
-        self.write_atomically(name, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in kept))
+    def recorded_steps(self) -> int:
+        """How many training steps the metrics tell of.
 
-    def write_atomically(self, name: str, text: str) -> None:
-        """Replace a file as a whole, or not at all."""
-        write_atomically(self.path / name, text)
+        Raises:
+            ValueError: a step is missing, or a record is none; names file and line.
+        """
+        records = self.read(METRICS)
+        for number, record in enumerate(records, start=1):
+            if record["step"] != number:
+                raise ValueError(f"{self.path / METRICS}:{number}: the record of step {number} is missing")
+            if odd := [key for key, value in record.items() if type(value) not in (int, float)]:
+                raise ValueError(f"{self.path / METRICS}:{number}: {odd[0]} is no number")
+        return len(records)
+
+    def cut(self, name: str, last_step: int) -> bool:
+        """Drop records after a step, see `aepo_rllib.cli.records.cut_records`: a resumed run writes them again."""
+        return cut_records(self.path / name, last_step)
 
     def checkpoints(self) -> list[Path]:
-        """Checkpoints, oldest first."""
-        return sorted((self.path / CHECKPOINTS).glob("step_*"))
+        """Checkpoints, oldest first; whatever else lies beside them is not ours."""
+        folder = self.path / CHECKPOINTS
+        found = [path for path in folder.iterdir() if _CHECKPOINT.fullmatch(path.name)] if folder.is_dir() else []
+        return sorted((path for path in found if path.is_dir() and not path.is_symlink()), key=step_of)
 
     def good_checkpoint(self, tell: Callable[[str], None]) -> Path | None:
-        """The newest checkpoint that is what was written; None when there is none at all.
+        """The newest checkpoint that is what was written; None where no training step has been lost without one.
 
         Args:
             tell: Called with a sentence for every newer one that is not; such a one is set aside.
 
         Raises:
-            ValueError: there are some, but all of them are damaged.
+            ValueError: steps are recorded or a model is exported, but no checkpoint of them can be used.
         """
-        damaged = []
+        recorded = self.recorded_steps()
+        damaged, ahead = [], []
         for checkpoint in reversed(self.checkpoints()):
             try:
-                verify(checkpoint)
+                _check(checkpoint)
             except CheckpointError as error:
                 damaged.append(checkpoint)
                 tell(f"{checkpoint.name} cannot be used: {error}")
                 continue
+            if step_of(checkpoint) > recorded:
+                ahead.append(checkpoint.name)
+                tell(f"{checkpoint.name} is not used: {METRICS} ends with step {recorded}")
+                continue
             for bad in damaged:
                 bad.rename(bad.with_name(f".damaged_{bad.name}_{time.time_ns()}"))
+            self._saved = checkpoint
             return checkpoint
-        if damaged:
-            raise ValueError(f"{self.path}: none of its checkpoints can be used")
+        self._check_nothing_lost(recorded, bool(damaged or ahead))
         return None
+
+    def _check_nothing_lost(self, recorded: int, has_others: bool) -> None:
+        """A run may begin again only where no checkpoint was due yet."""
+        exported = (self.path / HUGGINGFACE).exists()
+        due = recorded > int(self.config().get("checkpoint_every", 1))
+        if not (exported or has_others or due):
+            return
+        state = "none of its checkpoints can be used" if has_others else f"its checkpoints ({CHECKPOINTS}/) are gone"
+        raise ValueError(
+            f"{self.path} has {recorded} steps on record{' and an exported model' if exported else ''}, but {state}: "
+            f"it cannot go on, and nothing in it was touched; start another run with --config {self.path / CONFIG}"
+        )
 
     def save_checkpoint(self, algo: Any, *, keep: int) -> Path:
         """Write a checkpoint, which appears when it is whole, and remove the oldest ones."""
         final = self.path / CHECKPOINTS / f"step_{algo.train_steps:06d}"
-        if final.exists():
+        if final == self._saved:
             return final
         final.parent.mkdir(exist_ok=True)
         algo.save_to_path(str(final.resolve()))
-        for old in self.checkpoints()[:-keep]:
+        self._saved = final
+        for old in [path for path in self.checkpoints() if step_of(path) <= algo.train_steps][:-keep]:
             shutil.rmtree(old)
         return final
+
+    def remove_unfinished(self) -> None:
+        """Remove checkpoints that a kill has cut short; they were never whole, and may be large."""
+        for path in (self.path / CHECKPOINTS).glob(f"{TEMPORARY}*"):
+            if _CHECKPOINT.fullmatch(path.name.removeprefix(TEMPORARY)) and not path.is_symlink():
+                shutil.rmtree(path)
+
+    def write_error(self, text: str) -> Path:
+        """Keep what is too long for the screen."""
+        write_atomically(self.path / ERROR, text)
+        return self.path / ERROR
+
+    def way_on(self) -> str:
+        """What stands on the disk, and how to go on from it, in a line."""
+        last = next(reversed(self.checkpoints()), None)
+        state = f"the last checkpoint is {last.name}" if last else "there is no checkpoint yet"
+        return f"{state}; continue with: aepo train --resume {self.path}"
+
+
+def step_of(checkpoint: Path) -> int:
+    """The training step in a checkpoint's name."""
+    match = _CHECKPOINT.fullmatch(checkpoint.name)
+    assert match is not None, checkpoint
+    return int(match.group(1))
+
+
+def _check(checkpoint: Path) -> None:
+    """Verify a checkpoint, and that it is of the step it is called by.
+
+    Raises:
+        CheckpointError: it is not what was written.
+    """
+    verify(checkpoint)
+    try:
+        step = json.loads((checkpoint / HUGGINGFACE / INFO).read_text(encoding="utf-8"))["step"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise CheckpointError(f"it does not say of which step it is ({HUGGINGFACE}/{INFO})") from error
+    if step != step_of(checkpoint):
+        raise CheckpointError(f"it is a checkpoint of step {step!r}")
+
+
+def _seal(text: str) -> str:
+    return f"{SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n"

@@ -7,9 +7,19 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from aepo_rllib.cli.yaml_input import parse_yaml
+from aepo_rllib.options import TEXT, check_values, count
 
 if TYPE_CHECKING:
     from aepo_rllib.algorithms.config import TextRLConfig
+
+
+RUN_OPTIONS = {
+    "algo": TEXT,
+    "steps": count(),
+    "checkpoint_every": count(),
+    "keep_checkpoints": count(),
+    "samples_per_step": count(0),
+}
 
 
 @dataclass(frozen=True)
@@ -31,9 +41,7 @@ class RunSettings:
     samples_per_step: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("steps", "checkpoint_every", "keep_checkpoints"):
-            if not (isinstance(value := getattr(self, name), int) and value >= 1):
-                raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
+        check_values(asdict(self), RUN_OPTIONS)
 
 
 def parse_assignments(assignments: Iterable[str], option: str = "--set") -> dict[str, Any]:
@@ -73,13 +81,17 @@ def build(values: Mapping[str, Any]) -> tuple[RunSettings, TextRLConfig]:
         ValueError: an unknown algorithm or key, or a value that does not fit; see `TextRLConfig.validate`.
     """
     from aepo_rllib.algorithms import ALGORITHMS
+    from aepo_rllib.algorithms.checks import check_plain
 
     run_keys = {field.name for field in fields(RunSettings)}
     settings = replace(RunSettings(), **{key: value for key, value in values.items() if key in run_keys})
     if settings.algo not in ALGORITHMS:
         raise ValueError(f"algo={settings.algo!r} is unknown; choose one of {', '.join(ALGORITHMS)}")
     config = ALGORITHMS[settings.algo]()
-    config.update_from_dict({key: value for key, value in values.items() if key not in run_keys})
+    given = {key: value for key, value in values.items() if key not in run_keys}
+    for key, value in given.items():
+        check_plain(config, key, value)
+    config.update_from_dict(given)
     if config.seed is None:
         config.seed = 0
     config.validate()
@@ -90,11 +102,14 @@ def resolved(settings: RunSettings, config: TextRLConfig) -> dict[str, Any]:
     """Every plain value of the run that is ours, or departs from RLlib's default or ours; `build` reads it back."""
     from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
+    from aepo_rllib.algorithms.checks import is_plain
+
     defaults, ours = vars(AlgorithmConfig()), vars(type(config)())
     values = {
         key: _plain(value)
         for key, value in sorted(vars(config).items())
         if not key.startswith("_")
+        and is_plain(config, key)
         and _is_plain(value)
         # What equals RLlib's default but not ours (evaluation_interval: null) would come back as ours.
         and (key not in defaults or defaults[key] != value or ours[key] != value)

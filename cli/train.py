@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -14,10 +14,15 @@ from typing import TYPE_CHECKING, Any
 import click
 import yaml
 
-from aepo_rllib.cli.errors import InputError, input_errors
+from aepo_rllib.cli.errors import InputError, UserError, input_errors
+from aepo_rllib.cli.failing import failure
+from aepo_rllib.cli.last_words import last_words
 from aepo_rllib.cli.quiet import quiet_libraries
+from aepo_rllib.cli.ray_cluster import ADDRESS as RAY_ADDRESS
+from aepo_rllib.cli.ray_cluster import ray_cluster
 from aepo_rllib.cli.run_folder import METRICS, SAMPLES, RunFolder, check_unused_run
 from aepo_rllib.cli.settings import RunSettings, build, merge, parse_assignments, resolved
+from aepo_rllib.cli.stopping import stop_request
 from aepo_rllib.cli.yaml_input import read_mapping
 
 if TYPE_CHECKING:
@@ -84,7 +89,12 @@ CHECKPOINT_COPIES = 5
     "--resume",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="RUN",
-    help="Continue a run from its newest checkpoint.",
+    help="Continue a run from its newest checkpoint. Checkpoints are pickles: resume only runs that you trust.",
+)
+@click.option(
+    "--ray-address",
+    metavar="HOST:PORT",
+    help="Ray cluster to join.  [default: RAY_ADDRESS, else a local one that ends with the run]",
 )
 def train_command(**options: Any) -> None:
     """Train a language model on verifiable maths.
@@ -107,19 +117,21 @@ def train_command(**options: Any) -> None:
     """
     from rich.console import Console
 
-    console = Console()
+    console = Console(markup=False, highlight=False, soft_wrap=True)
     started = time.monotonic()
     with contextlib.ExitStack() as claims:
         with input_errors():
+            if options["ray_address"]:
+                os.environ[RAY_ADDRESS] = options["ray_address"]
             values = _values(options)
             resume: Path | None = options["resume"]
-            checkpoint = None
+            checkpoint, stored = None, {}
             if resume is not None:
-                stored = RunFolder(resume).config()
-                claims.enter_context(RunFolder(resume).claimed())
-                checkpoint = RunFolder(resume).good_checkpoint(lambda text: console.print(text, highlight=False))
+                folder = RunFolder(resume)
+                stored = folder.config()
+                claims.enter_context(folder.claimed())
+                checkpoint = _checkpoint_of(folder, values.get("steps", stored.get("steps")), console)
             else:
-                stored = {}
                 default = Path("runs") / f"{values.get('algo', 'aepo')}-{time.strftime('%Y%m%d-%H%M%S')}"
                 output = options["output"] or default
                 if not options["dry_run"]:
@@ -135,12 +147,25 @@ def train_command(**options: Any) -> None:
                 click.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), nl=False)
                 return
             if resume:
-                folder = RunFolder(resume)
                 _check_same_run(stored | stored_fingerprints, plain)
             else:
-                folder = RunFolder.create(output, plain, bytes_needed=_bytes_needed(config, settings))
-                claims.enter_context(folder.claimed())
-        _run(settings, config, folder, console, started, checkpoint=checkpoint, resuming=resume is not None)
+                needed = _bytes_needed(config, settings)
+                folder = claims.enter_context(RunFolder.create(output, plain, bytes_needed=needed))
+        _run(settings, config, folder, console, started, resuming=resume is not None, checkpoint=checkpoint)
+
+
+def _checkpoint_of(folder: RunFolder, steps: Any, console: Any) -> Path | None:
+    """Where a run goes on; None at its start.
+
+    Raises:
+        ValueError: the folder has lost something, or has more steps on record than are asked for.
+    """
+    checkpoint = folder.good_checkpoint(lambda text: console.print(text))
+    folder.read(SAMPLES)
+    recorded = folder.recorded_steps()
+    if isinstance(steps, int) and steps < recorded:
+        raise ValueError(f"--steps {steps} is less than the {recorded} steps that {folder.path} has on record")
+    return checkpoint
 
 
 def _values(options: dict[str, Any]) -> dict[str, Any]:
@@ -173,48 +198,52 @@ def _run(
     console: Any,
     started: float,
     *,
-    checkpoint: Path | None,
     resuming: bool,
+    checkpoint: Path | None,
 ) -> None:
     from aepo_rllib.cli.loop import summary, train
 
-    console.print(f"run directory: {folder.path}", highlight=False)
-    with local_ray(), stopped(config) as algo:
-        if resuming:
-            _restore(algo, checkpoint, folder, console)
-        console.print(f"ready after {time.monotonic() - started:.0f} s", style="dim", highlight=False)
+    console.print(f"run directory: {folder.path}")
+    with last_words(folder) as tell, stop_request(console) as stop:
+
+        def end(cause: str) -> None:
+            stop.cause = cause
+            tell(cause)  # at once: Ray may end this process before the step does
+
         try:
-            stopped_by = train(algo, settings, folder, console)
+            with ray_cluster(console.print, end), stopped(config) as algo:
+                if resuming:
+                    _restore(algo, checkpoint, folder, console)
+                console.print(f"ready after {time.monotonic() - started:.0f} s", style="dim")
+                train(algo, settings, folder, console, stop)
         except KeyboardInterrupt:
-            stopped_by = signal.SIGINT
-        except _run_stoppers() as error:
-            raise click.ClickException(f"{error}\nthe last checkpoint stands: {folder.path}") from error
-    console.print(summary(folder) if folder.read(METRICS) else "no step was finished")
-    if stopped_by is not None:
-        console.print(f"interrupted; continue with: aepo train --resume {folder.path}", highlight=False)
-        raise SystemExit(128 + stopped_by)
-    console.print(f"next: aepo eval {folder.path}", highlight=False)
-
-
-def _run_stoppers() -> tuple[type[Exception], ...]:
-    """Errors by which a run ends itself; their message says it all."""
-    from aepo_rllib.algorithms.base import UnjudgedError
-    from aepo_rllib.envs.grading import GraderBroken
-    from aepo_rllib.learning import NonFiniteError
-    from aepo_rllib.mismatch import ProbeError, RatioError
-
-    return GraderBroken, NonFiniteError, ProbeError, RatioError, UnjudgedError
+            stop.signal = stop.signal or signal.SIGINT
+        except click.ClickException:
+            raise
+        except SystemExit as error:  # Ray's way to end a process that has lost its raylet
+            raise failure(error, folder, cause=stop.cause or "Ray ended the run, as its own processes do") from error
+        except Exception as error:
+            raise failure(error, folder, cause=stop.cause) from error
+    if stop.cause:
+        raise UserError(f"{stop.cause}; {folder.way_on()}", exit_code=1)
+    console.print(summary(folder) if folder.read(METRICS) else "no step was finished", soft_wrap=False)
+    if stop.signal is not None:
+        console.print(f"interrupted; continue with: aepo train --resume {folder.path}")
+        raise SystemExit(128 + stop.signal)
+    console.print(f"next: aepo eval {folder.path}")
 
 
 def _restore(algo: TextRL, checkpoint: Path | None, folder: RunFolder, console: Any) -> None:
     """Bring back a checkpoint, and drop the records of steps that will be done again."""
+    folder.remove_unfinished()
     if checkpoint is None:
-        console.print("no checkpoint yet: starting from step 1", highlight=False)
+        console.print("no checkpoint was due yet: starting from step 1")
     else:
         algo.restore_from_path(str(checkpoint.resolve()), verified=True)  # when it was chosen
-        console.print(f"resuming after step {algo.train_steps}", highlight=False)
-    folder.cut(METRICS, algo.train_steps)
-    folder.cut(SAMPLES, algo.train_steps)
+        console.print(f"resuming after step {algo.train_steps}")
+    for name in (METRICS, SAMPLES):
+        if folder.cut(name, algo.train_steps):
+            console.print(f"{name} ended with half a line, which was cut off")
 
 
 def _check_same_run(stored: dict[str, Any], asked: dict[str, Any]) -> None:
@@ -256,27 +285,12 @@ def _bytes_needed(config: TextRLConfig, settings: RunSettings) -> int:
 
 
 @contextlib.contextmanager
-def local_ray() -> Iterator[None]:
-    """A Ray cluster for the run: the one `RAY_ADDRESS` names, else a local one that ends with it."""
-    import ray
-
-    if ray.is_initialized():
-        yield
-        return
-    ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-@contextlib.contextmanager
 def stopped(config: TextRLConfig) -> Iterator[TextRL]:
     """An algorithm that is stopped at the end."""
     try:
         algo = config.build_algo()
     except (ValueError, OSError) as error:
-        raise InputError(" ".join(str(error).split())) from error
+        raise InputError(error) from error
     try:
         yield algo
     finally:

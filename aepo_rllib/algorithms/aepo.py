@@ -17,7 +17,7 @@ import logging
 import math
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
@@ -39,6 +39,7 @@ from aepo_rllib.entropy_control import (
 )
 from aepo_rllib.groups import Groups
 from aepo_rllib.objectives import Component, clipped_surrogate, reinforce
+from aepo_rllib.options import FLAG, NOT_NEGATIVE, POSITIVE, Idle, Option, choice, count
 from aepo_rllib.rollout import Stream, engine_class
 from aepo_rllib.tempered_weights import WEIGHT_RULES
 
@@ -55,6 +56,45 @@ class AEPOConfig(GRPOConfig):
         config = AEPOConfig().language_model(model_path="embedded").entropy_control(target_entropy="0.5x")
         algo = config.build_algo()
     """
+
+    OPTIONS: ClassVar[dict[str, Option]] = {
+        "controller": choice("switch", "proportional", "constant"),
+        "temperature_low": POSITIVE,
+        "temperature_high": POSITIVE,
+        "heat_at_target": FLAG,
+        "temperature": POSITIVE,
+        "entropy_source": choice(
+            metrics.EXACT_ENTROPY, metrics.SAMPLED_SURPRISAL, metrics.UPDATE_SURPRISAL, optional=True
+        ),
+        "entropy_window": count(),
+        "entropy_lag": Option(int, least=0, most=1),
+        "initial_entropy": Option(float, least=0, optional=True),
+        "alpha": NOT_NEGATIVE,
+        "tempered_share": Option(float, above=0, most=1),
+        "positive_rule": choice(*WEIGHT_RULES),
+        "composition": choice("add", "replace"),
+        "replace_rows": count(0),
+        "halve_when_cold": FLAG,
+        "tempered_surrogate": choice("reinforce", "clipped"),
+    }
+    IDLE: ClassVar[tuple[Idle, ...]] = (
+        Idle(("temperature",), "controller", ("switch", "proportional"), "choose controller='constant'"),
+        Idle(
+            ("target_entropy", "temperature_low", "temperature_high", "heat_at_target", "initial_entropy"),
+            "controller",
+            ("constant",),
+            "leave it out: nothing is controlled",
+        ),
+        Idle(("heat_at_target",), "controller", ("proportional",), "choose controller='switch'"),
+        Idle(("alpha",), "composition", ("replace",), "replaced rows are main rows; choose composition='add'"),
+        Idle(("halve_when_cold",), "composition", ("add",), "choose composition='replace'"),
+        Idle(
+            ("entropy_lag",),
+            "entropy_source",
+            (metrics.UPDATE_SURPRISAL,),
+            "that is the previous batch's already; leave it out",
+        ),
+    )
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or AEPO)
@@ -163,23 +203,12 @@ class AEPOConfig(GRPOConfig):
     def validate(self) -> None:
         """Checks the dial besides what GRPO checks."""
         super().validate()
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r} is unknown; choose one of {', '.join(map(str, choices))}"
-                )
         schedule_points(self.target_entropy)
-        if not 0 < self.temperature_low < self.temperature_high:
+        if not self.temperature_low < self.temperature_high:
             raise ValueError(
-                f"temperature_low={self.temperature_low} must be above 0 and below "
+                f"temperature_low={self.temperature_low} must be below "
                 f"temperature_high={self.temperature_high}: the dial needs one side that cools and one that heats"
             )
-        if not self.temperature > 0:
-            raise ValueError(f"temperature={self.temperature} must be above 0")
-        if not 0 < self.tempered_share <= 1:
-            raise ValueError(f"tempered_share={self.tempered_share} must be above 0 and at most 1")
-        if self.alpha < 0:
-            raise ValueError(f"alpha={self.alpha} must not be negative")
         self._validate_composition()
         self._validate_entropy_source()
 
@@ -213,8 +242,12 @@ class AEPOConfig(GRPOConfig):
         return self.entropy_source or self.engine_entropy()
 
     def _validate_entropy_source(self) -> None:
-        if not (isinstance(self.entropy_window, int) and self.entropy_window >= 1):
-            raise ValueError(f"entropy_window={self.entropy_window!r} must be a whole number of at least 1")
+        lagging = self.entropy_lag > 0 or self.entropy_source == metrics.UPDATE_SURPRISAL
+        if self.initial_entropy != type(self)().initial_entropy and not lagging:
+            raise ValueError(
+                f"initial_entropy={self.initial_entropy!r} does nothing with entropy_lag={self.entropy_lag!r}: every "
+                "batch is measured before its entropy is read; leave it out"
+            )
         if self.entropy_source is None:
             return
         if self.entropy_source == metrics.EXACT_ENTROPY and not engine_class(self.engine).exact_entropy:
@@ -227,16 +260,6 @@ class AEPOConfig(GRPOConfig):
                 f"entropy_source={self.entropy_source!r} and skip_flat_rows={self.skip_flat_rows} clash: it is a mean "
                 "over all rows of an update; set skip_flat_rows=False"
             )
-
-
-_CHOICES: dict[str, tuple[Any, ...]] = {
-    "controller": ("switch", "proportional", "constant"),
-    "entropy_source": (None, metrics.EXACT_ENTROPY, metrics.SAMPLED_SURPRISAL, metrics.UPDATE_SURPRISAL),
-    "entropy_lag": (0, 1),
-    "positive_rule": tuple(WEIGHT_RULES),
-    "composition": ("add", "replace"),
-    "tempered_surrogate": ("reinforce", "clipped"),
-}
 
 
 class AEPO(GRPO):

@@ -21,10 +21,11 @@ from aepo_rllib import metrics
 from aepo_rllib.algorithms.config import TextRLConfig
 from aepo_rllib.algorithms.saved import SavedAlgorithm
 from aepo_rllib.batching import Row, RowGroups, carries_gradient, deal
+from aepo_rllib.capacity import RunnerWatch
 from aepo_rllib.collection import collect
 from aepo_rllib.env_runner import SAMPLE, SLOT
 from aepo_rllib.groups import Groups, problem_of
-from aepo_rllib.learning import NonFiniteError, log_probs, take_step
+from aepo_rllib.learning import NonFiniteError, log_probs, naming_lost_learners, take_step
 from aepo_rllib.mismatch import (
     Gap,
     Sequences,
@@ -56,6 +57,8 @@ class TextRL(SavedAlgorithm):
     @override(Algorithm)
     def setup(self, config: TextRLConfig) -> None:
         """Build runners and learners."""
+        # First: RLlib restores runners while it sets up.
+        self.runner_watch = RunnerWatch(config.num_env_runners, config.max_env_runner_restarts_per_hour)
         super().setup(config)
         self.train_steps = 0
         self.base_entropy: float | None = None
@@ -85,6 +88,7 @@ class TextRL(SavedAlgorithm):
 
         Raises:
             RuntimeError: some groups never came back although healthy runners were asked again.
+            CapacityError: no env runner is left, or they die too often.
             GraderBroken: answers of known verdict, graded with every request, were misjudged.
             Exception: whatever else an env runner raised.
             UnjudgedError: the grader timed out or crashed on too many of them.
@@ -125,6 +129,7 @@ class TextRL(SavedAlgorithm):
             request,
             timeout_s=self.config.sample_timeout_s,
             restore=lambda: self.restore_env_runners(self.env_runner_group),
+            patience_s=self.config.env_runner_restore_timeout_s,
         )
         self.metrics.aggregate(collected.metrics, key=ENV_RUNNER_RESULTS)
         if request.stream is not Stream.BASE_ENTROPY:  # that one belongs to no training step
@@ -275,9 +280,22 @@ class TextRL(SavedAlgorithm):
         restored = super().restore_env_runners(env_runner_group)
         if restored:
             self._send_weights(env_runner_group)
+            if env_runner_group is self.env_runner_group:
+                self.runner_watch.restarted(len(restored))
         return restored
 
     # --- One training step ---
+
+    @override(Algorithm)
+    def step(self) -> dict[str, Any]:
+        """As RLlib's.
+
+        Raises:
+            LearnerLost: a learner process has died.
+            Exception: see `rollout`, `learn` and `sync_weights`.
+        """
+        with naming_lost_learners(self.learner_group):
+            return super().step()
 
     @contextmanager
     def step_frame(self) -> Iterator[None]:
@@ -289,8 +307,17 @@ class TextRL(SavedAlgorithm):
         yield
         rate = self.completions_this_step / (time.perf_counter() - started)
         self.log(metrics.THROUGHPUT, {metrics.COMPLETIONS_PER_SECOND: rate})
+        self._watch_runners()
         self.train_steps += 1
         self.updating = False
+
+    def _watch_runners(self) -> None:
+        """Log how many env runners sample, and say so once when their number changes."""
+        remote = self.env_runner_group.num_remote_env_runners()
+        healthy = self.env_runner_group.num_healthy_remote_env_runners() if remote else 1
+        self.log(metrics.THROUGHPUT, {metrics.HEALTHY_ENV_RUNNERS: healthy})
+        if remote and (change := self.runner_watch.observe(healthy)):
+            logger.warning("step %d: %s", self.train_steps + 1, change)
 
     def log(self, section: str, figures: dict[str, float]) -> None:
         """Log this step's figures of a section, unsmoothed."""

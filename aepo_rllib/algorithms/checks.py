@@ -1,13 +1,21 @@
-"""Checks of single config values, with the nearest known name where one is misspelt."""
+"""Names of config keys, with the nearest known one where one is misspelt."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+from ray._common.deprecation import DEPRECATED_VALUE
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
+from aepo_rllib.algorithms.rllib_options import IGNORED
 from aepo_rllib.arguments import unknown
+from aepo_rllib.options import KINDS, Option
 
-FREE_FORM = frozenset({"target_entropy"})
-"""Keys whose values come in several types; their own parser checks them."""
+if TYPE_CHECKING:
+    from aepo_rllib.algorithms.config import TextRLConfig
+
+FREE_FORM = frozenset({"target_entropy", "env"})
+"""Keys whose values have a parser of their own."""
 
 
 def check_known_key(config: AlgorithmConfig, key: str) -> None:
@@ -16,7 +24,7 @@ def check_known_key(config: AlgorithmConfig, key: str) -> None:
     Raises:
         ValueError: names the nearest known keys.
     """
-    if key.startswith("__") and key.endswith("__"):  # Ray Tune's own
+    if key.startswith("__") and key.endswith("__") and not hasattr(config, key):  # Ray Tune's own
         return
     known = [*vars(config), "multiagent"]
     # RLlib's dicts spell some keys differently from its attributes ("input" for "input_").
@@ -26,22 +34,22 @@ def check_known_key(config: AlgorithmConfig, key: str) -> None:
     raise ValueError(unknown("config key", key, [name for name in known if not name.startswith("_")]))
 
 
-def check_types(config: AlgorithmConfig) -> None:
-    """Refuse a value whose type is not its default's, for the keys that RLlib does not have itself.
+def is_plain(config: TextRLConfig, key: str) -> bool:
+    """Whether a config key takes a plain value, which YAML can say; no class, function or key of the past."""
+    if key in config.options() or key in FREE_FORM or key in IGNORED:
+        return True
+    default = getattr(AlgorithmConfig(), key, None)
+    return type(default) in KINDS and default != DEPRECATED_VALUE
+
+
+def check_plain(config: TextRLConfig, key: str, value: Any) -> None:
+    """Refuse what YAML and the command line cannot set, and values of another kind than RLlib's default.
 
     Raises:
-        ValueError: names key, value and type.
+        ValueError: an unknown key, or one of these; names it.
     """
-    defaults, rllib = vars(type(config)()), vars(AlgorithmConfig())
-    for name, default in defaults.items():
-        value = getattr(config, name)
-        if name in rllib or name in FREE_FORM or name.startswith("_"):
-            continue
-        for kind, accepted in ((bool, bool), (int, int), (float, (int, float)), (str, str)):
-            if type(default) is kind and (
-                not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool)
-            ):
-                raise ValueError(f"{name}={value!r} must be {_TYPE_NAMES[kind]}, such as the default {default!r}")
-
-
-_TYPE_NAMES: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+    check_known_key(config, key)
+    if not is_plain(config, key):
+        raise ValueError(f"config key {key!r} cannot be set in YAML or on the command line; set it in Python")
+    if key not in config.options() and key not in FREE_FORM and key not in IGNORED:
+        Option(type(getattr(AlgorithmConfig(), key))).check(key, value)

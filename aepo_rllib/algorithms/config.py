@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
@@ -13,21 +13,25 @@ from ray.rllib.utils.annotations import override
 from typing_extensions import Self
 
 from aepo_rllib import metrics
-from aepo_rllib.algorithms.checks import check_known_key, check_types
+from aepo_rllib.algorithms.checks import check_known_key
 from aepo_rllib.algorithms.config_checks import (
     check_batches,
+    check_environment,
     check_model_and_length,
     check_objective,
     check_problems,
     check_resources,
 )
+from aepo_rllib.algorithms.rllib_options import RLLIB, check_ignored
+from aepo_rllib.arguments import check_arguments
 from aepo_rllib.env_runner import TextEnvRunner
 from aepo_rllib.envs.problems import ProblemSet, load_problems
-from aepo_rllib.envs.text_env import ACTION_SPACE, ENV_ID, OBSERVATION_SPACE
+from aepo_rllib.envs.text_env import ACTION_SPACE, ENV_ID, OBSERVATION_SPACE, MathTextEnv
 from aepo_rllib.hf import DTYPES, EMBEDDED
 from aepo_rllib.learner import CausalLMLearner
 from aepo_rllib.mismatch import PROBE_ROWS, Tolerance
-from aepo_rllib.objectives import Component
+from aepo_rllib.objectives import AGGREGATIONS, Component
+from aepo_rllib.options import FLAG, FRACTION, MAPPING, NOT_NEGATIVE, TEXT, Idle, Option, check_values, choice, count
 from aepo_rllib.rl_module import CausalLMModule
 from aepo_rllib.rollout import SamplingFilters, check_engine_options
 from aepo_rllib.rollout import engine_class as find_engine_class
@@ -35,6 +39,41 @@ from aepo_rllib.rollout import engine_class as find_engine_class
 
 class TextRLConfig(AlgorithmConfig):
     """Base configuration. Defaults suit the embedded model on two CPU cores."""
+
+    OPTIONS: ClassVar[dict[str, Option]] = {
+        **RLLIB,
+        "model_path": TEXT,
+        "dtype": choice(*DTYPES),
+        "share_prompts": FLAG,
+        "engine": TEXT,
+        "engine_options": MAPPING,
+        "probe_rows": count(0, optional=True),
+        "max_new_tokens": count(),
+        "top_p": Option(float, above=0, most=1),
+        "top_k": count(0),
+        "min_p": FRACTION,
+        "ignore_filters_in_ratio": FLAG,
+        "sleep_while_learning": FLAG,
+        "torch_threads": count(),
+        "batch_size": count(),
+        "group_size": count(2),  # one completion alone has no baseline
+        "updates_per_batch": count(),
+        "aggregation": choice(*AGGREGATIONS),
+        "micro_batch_size": count(optional=True),
+        "skip_flat_rows": FLAG,
+        "rows_per_backward": count(optional=True),
+        "ratio_tolerance": Option(float, least=0, optional=True),
+        "mismatch_tolerance": NOT_NEGATIVE,
+        "importance_cap": Option(float, least=1, optional=True),
+        "weight_decay": NOT_NEGATIVE,
+        "adam_betas": Option(float, least=0, below=1, pair=True),
+        "validation_problems": Option(str, optional=True),
+        "max_unjudged_share": FRACTION,
+        "max_env_runner_restarts_per_hour": count(0),
+    }
+    """What values options may have; subclasses add their own."""
+    IDLE: ClassVar[tuple[Idle, ...]] = ()
+    """Which options do nothing beside which; subclasses add their own."""
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class)
@@ -82,9 +121,10 @@ class TextRLConfig(AlgorithmConfig):
         self._dont_auto_sync_env_runner_states = True  # the runners hold no connector states
         # RLlib drops what takes a runner longer than 60 s.
         self.sample_timeout_s = 1800.0
-        # RLlib waits 60 s before a restart and allows 1000 of them.
+        # RLlib waits 60 s before a restart, and counts restarts over the life of a run.
         self.delay_between_env_runner_restarts_s = 1.0
-        self.max_num_env_runner_restarts = 3
+        self.max_num_env_runner_restarts = -1
+        self.max_env_runner_restarts_per_hour = 30
         self.env_runner_restore_timeout_s = 120
         self.env_runner_health_probe_timeout_s = 5.0
 
@@ -217,6 +257,28 @@ class TextRLConfig(AlgorithmConfig):
         super().training(**kwargs)
         return self._set(locals())
 
+    @classmethod
+    def options(cls) -> dict[str, Option]:
+        """What values options may have, the bases' included."""
+        return {
+            name: option for base in reversed(cls.__mro__) for name, option in vars(base).get("OPTIONS", {}).items()
+        }
+
+    @override(AlgorithmConfig)
+    def fault_tolerance(self, *, max_env_runner_restarts_per_hour: int = NotProvided, **kwargs: Any) -> Self:
+        """Sets the fault tolerance configuration.
+
+        Args:
+            max_env_runner_restarts_per_hour: The run stops when env runners died more often than this, each, within an
+                hour. (RLlib's own `max_num_env_runner_restarts` counts over the life of a run; here it is unlimited.)
+            kwargs: RLlib's own.
+
+        Returns:
+            This updated AlgorithmConfig object.
+        """
+        super().fault_tolerance(**kwargs)
+        return self._set(locals())
+
     def probe_count(self) -> int:
         """The number behind `probe_rows`."""
         if self.probe_rows is not None:
@@ -285,10 +347,11 @@ class TextRLConfig(AlgorithmConfig):
         """As RLlib's, but a key that does not exist is refused instead of silently set.
 
         Raises:
-            ValueError: an unknown key; names the nearest known ones.
+            ValueError: an unknown key, with the nearest known ones, or a value that does not fit.
         """
         for key in config_dict:
             check_known_key(self, key)
+        check_values(config_dict, self.options())
         return super().update_from_dict(dict(config_dict))
 
     @override(AlgorithmConfig)
@@ -298,14 +361,19 @@ class TextRLConfig(AlgorithmConfig):
         Raises:
             ValueError: names the option, its value and the cure.
         """
+        defaults = vars(type(self)())
+        check_values(vars(self), self.options())
+        for rule in (rule for base in type(self).__mro__ for rule in vars(base).get("IDLE", ())):
+            rule.check(self, defaults)
+        check_ignored(self, vars(AlgorithmConfig()))
+        check_environment(self)
+        if self.env == ENV_ID:
+            check_arguments("env_config key", self.env_config, MathTextEnv.__init__)
         super().validate()
-        check_types(self)
         self._make_paths_absolute()
         check_batches(self)
         check_objective(self)
         check_engine_options("engine_options key", self.engine, self.engine_options)
-        if self.dtype not in DTYPES:
-            raise ValueError(f"dtype={self.dtype!r} is unknown; choose one of {', '.join(DTYPES)}")
         if self.env == ENV_ID:
             check_problems(self)
         check_resources(self)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
+import gymnasium
 import ray
 import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.tune.registry import ENV_CREATOR, _global_registry
 
-from aepo_rllib.arguments import check_arguments
 from aepo_rllib.envs.problems import ProblemError, ProblemSet, is_procedural
 from aepo_rllib.envs.prompts import PromptTemplate, get_template
-from aepo_rllib.envs.text_env import ENV_ID, MathTextEnv
+from aepo_rllib.envs.text_env import ENV_ID, check_env_arguments
 from aepo_rllib.hf import check_model, load_tokenizer
-from aepo_rllib.objectives import AGGREGATIONS
 from aepo_rllib.prompting import PromptEncoder
 from aepo_rllib.rollout import engine_class
 
@@ -26,12 +25,6 @@ def check_batches(config: AlgorithmConfig) -> None:
     Raises:
         ValueError: names the option.
     """
-    for name in ("batch_size", "updates_per_batch", "max_new_tokens", "torch_threads"):
-        _check_count(name, getattr(config, name))
-    if config.rows_per_backward is not None:
-        _check_count("rows_per_backward", config.rows_per_backward, ", or None")
-    if not (isinstance(config.group_size, int) and config.group_size >= 2):
-        raise ValueError(f"group_size={config.group_size!r} must be at least 2: one completion alone has no baseline")
     if config.updates_per_batch > config.batch_size:
         raise ValueError(
             f"updates_per_batch={config.updates_per_batch} exceeds batch_size={config.batch_size}, but every "
@@ -51,17 +44,11 @@ def check_objective(config: AlgorithmConfig) -> None:
     Raises:
         ValueError: names the options.
     """
-    if config.aggregation not in AGGREGATIONS:
-        raise ValueError(f"aggregation={config.aggregation!r} is unknown; choose one of {', '.join(AGGREGATIONS)}")
     if (config.aggregation == "micro-batch-token-mean") != bool(config.micro_batch_size):
         raise ValueError(
             f"aggregation={config.aggregation!r} and micro_batch_size={config.micro_batch_size!r} clash: "
             "'micro-batch-token-mean' needs micro_batch_size of at least 1, and nothing else does"
         )
-    for name, least in (("importance_cap", 1), ("ratio_tolerance", 0)):
-        value = getattr(config, name)
-        if value is not None and not (type(value) in (int, float) and value >= least):
-            raise ValueError(f"{name}={value!r} must be a number of at least {least}, or None")
     filters = config.sampling_filters()
     if filters and not config.ignore_filters_in_ratio:
         raise ValueError(
@@ -115,15 +102,28 @@ def _check_prompts(
         )
 
 
+def check_environment(config: AlgorithmConfig) -> None:
+    """Refuse an environment that nobody has registered.
+
+    Raises:
+        ValueError: names it.
+    """
+    env = config.env
+    known = isinstance(env, str) and (env in gymnasium.registry or _global_registry.contains(ENV_CREATOR, env))
+    if not known and not callable(env):
+        raise ValueError(
+            f"env={env!r} is no environment: register it with gymnasium or ray.tune.register_env, or give its class"
+        )
+
+
 def check_problems(config: AlgorithmConfig) -> None:
     """Refuse problems that cannot be read, and an evaluation without any.
 
     Raises:
         ProblemError: names source, file and line.
-        ValueError: an unknown argument of the environment, or an unknown template.
+        ValueError: an argument of the environment out of its range.
     """
-    check_arguments("env_config key", config.env_config, MathTextEnv.__init__)
-    get_template(config.env_config.get("template", "plain"))
+    check_env_arguments(**config.env_config)
     _problem_sets(config)
 
 
@@ -207,8 +207,3 @@ def _here(resource: str) -> int:
     if resource == "GPU":
         return torch.cuda.device_count()
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _check_count(name: str, value: Any, otherwise: str = "") -> None:
-    if not (isinstance(value, int) and value >= 1):
-        raise ValueError(f"{name}={value!r} must be a whole number of at least 1{otherwise}")

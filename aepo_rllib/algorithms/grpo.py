@@ -10,10 +10,10 @@ authors' code of AEPO and in DAPO) unless `aggregation` says otherwise; there is
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.utils.annotations import override
 from typing_extensions import Self
 
@@ -24,6 +24,7 @@ from aepo_rllib.algorithms.config import TextRLConfig
 from aepo_rllib.batching import RowGroups, rows_of
 from aepo_rllib.groups import Groups
 from aepo_rllib.objectives import Component, clipped_surrogate
+from aepo_rllib.options import FLAG, Option
 from aepo_rllib.rollout import Stream
 
 MAIN_COMPONENT = 0
@@ -37,6 +38,13 @@ class GRPOConfig(TextRLConfig):
         config = GRPOConfig().language_model(model_path="embedded").training(batch_size=16, group_size=8)
         algo = config.build_algo()
     """
+
+    OPTIONS: ClassVar[dict[str, Option]] = {
+        "clip_low": Option(float, above=0),
+        "clip_high": Option(float, above=0),
+        "dual_clip": Option(float, above=1, optional=True),
+        "scale_by_std": FLAG,
+    }
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or GRPO)
@@ -73,14 +81,6 @@ class GRPOConfig(TextRLConfig):
         """The clipped surrogate over the main rows."""
         surrogate = partial(clipped_surrogate, low=self.clip_low, high=self.clip_high, dual_clip=self.dual_clip)
         return {"main": Component(surrogate)}
-
-    @override(AlgorithmConfig)
-    def validate(self) -> None:
-        """Checks clip ranges besides what `TextRLConfig` checks."""
-        super().validate()
-        for name in ("clip_low", "clip_high"):
-            if not (value := getattr(self, name)) > 0:
-                raise ValueError(f"{name}={value!r} must be above 0")
 
 
 class GRPO(TextRL):

@@ -13,6 +13,7 @@ from ray.rllib.utils.annotations import override
 from aepo_rllib.algorithms.config import TextRLConfig
 from aepo_rllib.checkpoint import appearing_folder, verify
 from aepo_rllib.export import HF_FOLDER, write_huggingface
+from aepo_rllib.learning import naming_lost_learners
 from aepo_rllib.rl_module import CausalLMModule
 
 STATE_KEY = "text_rl"
@@ -78,7 +79,7 @@ class SavedAlgorithm(Algorithm):
         path = path or tempfile.mkdtemp(prefix="aepo-checkpoint-")
         if not _is_local(path):
             return super().save_to_path(path, **kwargs)
-        with appearing_folder(Path(path)) as folder:
+        with naming_lost_learners(self.learner_group), appearing_folder(Path(path)) as folder:
             super().save_to_path(folder, **kwargs)
             self.export_huggingface(folder / HF_FOLDER)
         return str(path)

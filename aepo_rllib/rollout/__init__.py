@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from aepo_rllib.arguments import check_arguments
+from aepo_rllib.options import check_values
 from aepo_rllib.rollout.engine import Completion, FinishReason, Prompt, RolloutEngine, SamplingFilters
 from aepo_rllib.rollout.request import RolloutRequest, Stream
 from aepo_rllib.rollout.shared import acquire_engine, release_engine
@@ -50,9 +51,11 @@ def check_engine_options(what: str, name: str, options: Mapping[str, Any]) -> No
     """Refuse options that an engine does not have; `what` they are called in the message.
 
     Raises:
-        ValueError: unknown engine or option, or an option of the wrong type.
+        ValueError: unknown engine or option, or a value that it cannot have.
     """
-    check_arguments(what, options, engine_class(name).__init__, reserved=("model", "dtype", "device"))
+    engine = engine_class(name)
+    check_arguments(what, options, engine.__init__, reserved=("model", "dtype", "device"))
+    check_values(options, engine.OPTIONS, what)
 
 
 def make_engine(name: str, model: str, **options: Any) -> RolloutEngine:

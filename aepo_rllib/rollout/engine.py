@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import abc
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+
+from aepo_rllib.options import Option
 
 
 class FinishReason(str, enum.Enum):
@@ -96,6 +98,9 @@ class RolloutEngine(abc.ABC):
 
     Class attributes say what an engine promises; the contract suite in the tests holds it to them.
     """
+
+    OPTIONS: ClassVar[Mapping[str, Option]] = {}
+    """Ranges of the constructor's own options."""
 
     exact_entropy: bool = False
     """Whether completions carry the exact entropy per token."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from aepo_rllib.entropy import distribution_moments, token_statistics
 from aepo_rllib.hf import as_tensors, load_model
+from aepo_rllib.options import Option, count
 from aepo_rllib.rollout.engine import NO_FILTERS, Completion, FinishReason, Prompt, RolloutEngine, SamplingFilters
 from aepo_rllib.rollout.sampling import draw, sampling_law, uniforms
 
@@ -32,6 +33,7 @@ class TransformersEngine(RolloutEngine):
         max_rows: Most completions sampled at a time; bounds memory.
     """
 
+    OPTIONS: ClassVar[dict[str, Option]] = {"max_rows": count()}
     exact_entropy = True
     reproducible = True
 

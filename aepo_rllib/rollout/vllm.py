@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from aepo_rllib.hf import ModelError, as_tensors, context_length, reason_of, resolve_model, state_names
+from aepo_rllib.options import Option, count
 from aepo_rllib.rollout.engine import NO_FILTERS, Completion, FinishReason, Prompt, RolloutEngine, SamplingFilters
 
 ENVIRONMENT = {
@@ -57,6 +58,12 @@ class VLLMEngine(RolloutEngine):
         ValueError: a dtype that vLLM does not know.
     """
 
+    OPTIONS: ClassVar[dict[str, Option]] = {
+        "max_model_len": count(optional=True),
+        "max_num_seqs": count(),
+        "gpu_memory_utilization": Option(float, above=0, most=1),
+        "tensor_parallel_size": count(),
+    }
     own_model = one_per_process = True
     _open: ClassVar[weakref.WeakSet[VLLMEngine]] = weakref.WeakSet()
 

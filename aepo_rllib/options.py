@@ -1,0 +1,148 @@
+"""What values an option of a config may have: its kind and its range, declared once and checked in one way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", dict: "a mapping"}
+
+
+@dataclass(frozen=True)
+class Option:
+    """Values that an option may have.
+
+    Attributes:
+        kind: bool, int, float (whole numbers fit), str or dict (any mapping).
+        least, above, most, below: Bounds of a number.
+        choices: All values there are.
+        optional: Whether None is a value, too.
+        pair: Two such values in a list or tuple.
+        instead: A text that is also a value, such as RLlib's "auto".
+        schedule: Whether a list is a value, too; RLlib checks its schedules.
+    """
+
+    kind: type
+    least: float | None = None
+    above: float | None = None
+    most: float | None = None
+    below: float | None = None
+    choices: tuple[Any, ...] = ()
+    optional: bool = False
+    pair: bool = False
+    instead: str | None = None
+    schedule: bool = False
+
+    def check(self, name: str, value: Any) -> None:
+        """Refuse a value that does not fit.
+
+        Raises:
+            ValueError: names option, value and what it may be.
+        """
+        if (value is None and self.optional) or (self.instead is not None and value == self.instead):
+            return
+        if self.schedule and isinstance(value, list):
+            return
+        values = value if self.pair else [value]
+        fits = isinstance(values, list | tuple) and len(values) == 1 + self.pair and all(map(self._fits, values))
+        if not fits:
+            raise ValueError(f"{name}={value!r} must be {self.words()}")
+
+    def words(self) -> str:
+        """What a value may be."""
+        bounds = [
+            f"{word} {bound:g}"
+            for word, bound in (
+                ("at least", self.least),
+                ("above", self.above),
+                ("at most", self.most),
+                ("below", self.below),
+            )
+            if bound is not None
+        ]
+        kind = f"one of {', '.join(map(str, self.choices))}" if self.choices else KINDS[self.kind]
+        text = f"two of {kind}" if self.pair else kind
+        text += f" {'of ' if self.kind is int and not self.pair else ''}{' and '.join(bounds)}" if bounds else ""
+        return text + (f", or {self.instead!r}" if self.instead else "") + (", or None" if self.optional else "")
+
+    def _fits(self, value: Any) -> bool:
+        if self.kind is dict:
+            return isinstance(value, Mapping)
+        if type(value) is not self.kind and not (self.kind is float and type(value) is int):
+            return False
+        if self.choices:
+            return value in self.choices
+        if self.kind not in (int, float):
+            return True
+        return (
+            math.isfinite(value)
+            and (self.least is None or value >= self.least)
+            and (self.above is None or value > self.above)
+            and (self.most is None or value <= self.most)
+            and (self.below is None or value < self.below)
+        )
+
+
+@dataclass(frozen=True)
+class Idle:
+    """An option that does nothing in a combination.
+
+    Attributes:
+        names: Of the options.
+        when: The option that switches them off ...
+        values: ... by one of these values,
+        negated: or by any but these.
+        instead: What to do.
+    """
+
+    names: tuple[str, ...]
+    when: str
+    values: tuple[Any, ...]
+    instead: str
+    negated: bool = False
+
+    def check(self, config: Any, defaults: Mapping[str, Any]) -> None:
+        """Refuse options that were set, and do nothing.
+
+        Raises:
+            ValueError: names both options with their values.
+        """
+        switch = getattr(config, self.when)
+        if (switch in self.values) is self.negated:
+            return
+        for name in self.names:
+            if (value := getattr(config, name)) != defaults[name]:
+                raise ValueError(f"{name}={value!r} does nothing with {self.when}={switch!r}; {self.instead}")
+
+
+FLAG, TEXT, MAPPING = Option(bool), Option(str), Option(dict)
+FRACTION = Option(float, least=0, most=1)
+POSITIVE, NOT_NEGATIVE = Option(float, above=0), Option(float, least=0)
+
+
+def count(least: int = 1, *, optional: bool = False, instead: str | None = None) -> Option:
+    """A whole number."""
+    return Option(int, least=least, optional=optional, instead=instead)
+
+
+def choice(*choices: Any, optional: bool = False) -> Option:
+    """One of several texts."""
+    return Option(type(choices[0]), choices=choices, optional=optional)
+
+
+def check_values(values: Mapping[str, Any], options: Mapping[str, Option], what: str = "") -> None:
+    """Refuse values that do not fit their options; others are let through.
+
+    Args:
+        values: By name.
+        options: Likewise.
+        what: What the names are called in a message.
+
+    Raises:
+        ValueError: names the option.
+    """
+    for name, value in values.items():
+        if name in options:
+            options[name].check(f"{what} {name}".strip(), value)

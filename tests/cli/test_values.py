@@ -1,0 +1,191 @@
+"""Every option has a kind and a range, and what does nothing is refused: before anything is loaded or started."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from aepo_rllib import AEPOConfig, GRPOConfig
+from aepo_rllib.algorithms import ALGORITHMS
+from aepo_rllib.cli.settings import RUN_OPTIONS, build, parse_assignments
+from aepo_rllib.cli.yaml_input import parse_mapping, parse_yaml, read_mapping
+
+BAD = """
+lr=-1 | lr=-1 must be a number above 0
+lr=.nan | lr=nan
+lr= | lr=None
+grad_clip=abc | grad_clip='abc'
+grad_clip=0 | grad_clip=0
+seed=abc | seed='abc'
+seed=-1 | seed=-1
+num_epochs=0 | num_epochs=0
+num_epochs=1.5 | num_epochs=1.5
+sample_timeout_s=-5 | sample_timeout_s=-5
+num_learners=abc | num_learners='abc'
+num_env_runners=-1 | num_env_runners=-1
+num_gpus_per_learner=-1 | num_gpus_per_learner=-1
+evaluation_duration=-3 | evaluation_duration=-3
+evaluation_config=3 | evaluation_config=3 must be a mapping
+max_env_runner_restarts_per_hour=-1 | max_env_runner_restarts_per_hour=-1
+micro_batch_size='4' aggregation=micro-batch-token-mean | micro_batch_size='4'
+micro_batch_size=-3 | micro_batch_size=-3
+micro_batch_size=2.5 | micro_batch_size=2.5
+dual_clip=a | dual_clip='a'
+dual_clip=-1 | dual_clip=-1
+probe_rows=x | probe_rows='x'
+initial_entropy=x | initial_entropy='x'
+mismatch_tolerance=-1 | mismatch_tolerance=-1
+ratio_tolerance=.inf | ratio_tolerance=inf
+max_unjudged_share=7 | max_unjudged_share=7
+replace_rows=-2 | replace_rows=-2
+alpha=.nan | alpha=nan
+weight_decay=-1 | weight_decay=-1
+adam_betas=[2,3] | adam_betas=[2, 3] must be two of
+adam_betas=0.9 | adam_betas=0.9
+temperature_high=.inf | temperature_high=inf
+temperature=true | temperature=True
+entropy_window=true | entropy_window=True
+top_p=1.5 | top_p=1.5
+top_k=-1 | top_k=-1
+max_new_tokens=1e2 | max_new_tokens=100.0
+dtype=int8 | dtype='int8'
+engine=3 | engine=3
+engine_options=3 | engine_options=3
+engine_options.max_rows=0 | max_rows=0
+env_config= | env_config=None
+env_config.problems=3 | 'problems': 3
+env_config.grader_workers=0 | grader_workers
+env_config.grader_deadline_s=.nan | grader_deadline_s
+env_config.split=foo | unknown split 'foo'
+env_config.template=nope | unknown prompt template
+env=3 | env=3 is no environment
+env=nope | env='nope' is no environment
+validation_problems=3 | validation_problems=3
+algo=[a] | algo=['a'] must be a text
+algo=nope | algo='nope' is unknown
+steps=true | steps=True
+samples_per_step=abc | samples_per_step='abc'
+checkpoint_every=0 | checkpoint_every=0
+__class__.x=1 | unknown config key '__class__'
+__dict__=1 | unknown config key '__dict__'
+_lr=1 | unknown config key '_lr'
+algo_class=os.system | 'algo_class' cannot be set in YAML
+callbacks_class=x | 'callbacks_class' cannot be set in YAML
+observation_space=x | 'observation_space' cannot be set in YAML
+policies=1 | policies=1
+log_level=3 | log_level=3
+monitor=1 | 'monitor' cannot be set in YAML
+target_entropy= | None is no target entropy
+target_entropy=true | True is no entropy target
+target_entropy=[[0]] | [[0]] is no target entropy
+train_batch_size_per_learner=3 | train_batch_size_per_learner=3 is not used here: batch_size
+train_batch_size=4000 | train_batch_size=4000 is not used here: batch_size
+minibatch_size=8 | minibatch_size=8 is not used here: updates_per_batch
+gamma=0.9 | gamma=0.9 is not used here
+num_envs_per_env_runner=4 | num_envs_per_env_runner=4 is not used here: batch_size
+explore=false | explore=False is not used here
+alpha=2 composition=replace replace_rows=3 | alpha=2 does nothing with composition='replace'
+temperature=0.9 | temperature=0.9 does nothing with controller='switch'
+temperature=0.9 controller=proportional | temperature=0.9 does nothing with controller='proportional'
+target_entropy=0.4 controller=constant | target_entropy=0.4 does nothing with controller='constant'
+temperature_low=0.7 controller=constant | temperature_low=0.7 does nothing with controller='constant'
+heat_at_target=true controller=proportional | heat_at_target=True does nothing
+halve_when_cold=true | halve_when_cold=True does nothing with composition='add'
+entropy_lag=1 entropy_source=update_surprisal skip_flat_rows=false | entropy_lag=1 does nothing
+initial_entropy=0.3 | initial_entropy=0.3 does nothing with entropy_lag=0
+"""
+CASES = [tuple(map(str.strip, line.split(" | "))) for line in BAD.strip().splitlines()]
+
+
+@pytest.mark.parametrize(("assignments", "complaint"), CASES)
+def test_a_value_that_does_not_fit_is_refused_by_name(assignments, complaint):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is looked at below
+        build(parse_assignments(assignments.split()))
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_own_option_is_declared(name):
+    """An option that somebody adds without saying what it may be is found here."""
+    config = ALGORITHMS[name]()
+    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
+    own = vars(config).keys() - vars(AlgorithmConfig()).keys()
+    assert own - config.options().keys() == ({"target_entropy"} if "target_entropy" in own else set())
+    assert config.options().keys() <= vars(config).keys()
+    for option, value in vars(config).items():
+        if option in config.options():
+            config.options()[option].check(option, value)
+
+
+def test_tune_and_python_meet_the_same_checks():
+    with pytest.raises(ValueError, match="lr=-1 must be a number above 0"):
+        AEPOConfig().update_from_dict({"lr": -1})
+    config = GRPOConfig().training(lr=-1)
+    with pytest.raises(ValueError, match="lr=-1 must be a number above 0"):
+        config.validate()
+    with pytest.raises(ValueError, match=r"gamma=0\.9 is not used here"):
+        GRPOConfig().training(gamma=0.9).validate()
+
+
+def test_settings_of_a_run_are_declared_with_it():
+    settings, _ = build({})
+    assert vars(settings).keys() == RUN_OPTIONS.keys()
+
+
+# --- One loader ---
+
+BROKEN = [
+    "!!python/object/apply:os.system ['touch hacked']",
+    "[1",
+    "{a: 1",
+    "'",
+    "[" * 1_000,
+    "2026-99-99",
+    "? [a]\n: b",
+]
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_broken_yaml_is_one_kind_of_error_wherever_it_stands(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "x.yaml"
+    file.write_text(text)
+    readers = (
+        lambda: parse_yaml(text, "--fields"),
+        lambda: parse_assignments([f"lr={text}"]),
+        lambda: read_mapping(file),
+    )
+    for read in readers:
+        with pytest.raises(ValueError, match=r"broken YAML|expected a mapping") as caught:
+            read()
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "hacked").exists()
+
+
+@pytest.mark.parametrize("text", ["abc", "3", "[a]", "1: 2", "a: &a [*a]\n2: 3"])
+def test_a_mapping_is_asked_for(text):
+    with pytest.raises(ValueError, match="--fields"):
+        parse_mapping(text, "--fields")
+
+
+@pytest.mark.parametrize("assignment", ["lr", "=1", ".x=1", "a..b=1", "a.=1"])
+def test_an_assignment_needs_a_key(assignment):
+    with pytest.raises(ValueError, match="expected key=value"):
+        parse_assignments([assignment])
+
+
+def test_a_key_has_a_value_or_parts():
+    with pytest.raises(ValueError, match=r"'lr\.x=2': lr has been given a value"):
+        parse_assignments(["lr=1", "lr.x=2"])
+
+
+def test_many_keys_take_no_more_than_their_number():
+    started = time.perf_counter()
+    assert len(parse_mapping("".join(f"k{n}: 1\n" for n in range(2_000)), "x")) == 2_000
+    few = time.perf_counter() - started
+    started = time.perf_counter()
+    parse_mapping("".join(f"k{n}: 1\n" for n in range(16_000)), "x")
+    assert time.perf_counter() - started < 24 * few
