@@ -9,6 +9,7 @@ import click
 
 from aepo_rllib.cli.errors import input_errors
 from aepo_rllib.cli.options import ks_option, output_option
+from aepo_rllib.cli.terminal import visible
 
 
 @click.command("compare")
@@ -37,14 +38,15 @@ def compare_command(folders: tuple[Path, ...], output: Path | None, **options: A
     """
     from rich.console import Console
 
-    from aepo_rllib.eval.reports.compare import compare, read_evaluations
+    from aepo_rllib.eval.reports.compare import compare
     from aepo_rllib.eval.reports.compared import comparison_table, write_comparison
+    from aepo_rllib.eval.reports.evaluations import read_evaluations
 
     with input_errors():
         comparisons = compare(read_evaluations(folders), **options)
-    console = Console(highlight=False, markup=False)
-    for comparison in comparisons:
-        console.print(comparison_table(comparison))
-    if output is not None:
-        write_comparison(comparisons, output)
-        click.echo(f"reports: {output}")
+        console = Console(highlight=False, markup=False)
+        for comparison in comparisons:
+            console.print(comparison_table(comparison))
+        if output is not None:
+            write_comparison(comparisons, output)
+            click.echo(f"reports: {visible(output)}")

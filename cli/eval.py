@@ -10,6 +10,7 @@ import click
 from aepo_rllib.cli.errors import input_errors
 from aepo_rllib.cli.options import ks_option, output_option
 from aepo_rllib.cli.quiet import quiet_libraries
+from aepo_rllib.cli.terminal import visible
 
 SHOWN_PROMPT_CHARS = 400
 
@@ -66,6 +67,11 @@ SHOWN_PROMPT_CHARS = 400
 )
 @output_option("Folder for samples and reports.  [default: RUN/eval, or eval-MODEL here]")
 @click.option("--overwrite", is_flag=True, help="Replace the reports of another evaluation in that folder.")
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Cut out of the samples what is damaged, keep it beside them, and draw it again.",
+)
 @click.option("--engine", default="transformers", show_default=True, metavar="NAME", help="Rollout engine.")
 @click.option(
     "--engine-option",
@@ -103,10 +109,10 @@ def eval_command(model_or_run: str, **options: Any) -> None:
     compare models at k, take n = 2k or more. The intervals say how far the score would move with other problems of the
     same kind.
 
-    Samples are stored as they are drawn: the same command goes on after a kill, and a larger --n draws only what is
-    missing. `aepo regrade` judges them again, `aepo compare` sets evaluations side by side. The folder also gets
-    passk.json (scores), passk.png and .svg (curves), samples.html (a page to look at samples), problems.jsonl (answers
-    per problem) and results.json (lm-eval's own).
+    Samples are stored as they are drawn, with checksums: the same command goes on after a kill, a larger --n draws only
+    what is missing, damage is named, and --repair cuts it out. `aepo regrade` judges them again, `aepo compare` sets
+    evaluations side by side. The folder also gets passk.json (scores), passk.png and .svg (curves), samples.html (a
+    page to look at samples), problems.jsonl (answers per problem) and results.json (lm-eval's own).
 
     The maths suites are read from `.jsonl` files in the folder AEPO_DATA_DIR, or from Hugging Face.
 
@@ -127,12 +133,11 @@ def eval_command(model_or_run: str, **options: Any) -> None:
 
     notes = Console(stderr=True, highlight=False, markup=False)
     with input_errors():
-        target = find_target(model_or_run)
+        if options["template"]:
+            get_template(options["template"])
+        target = find_target(model_or_run, options["template"])
         check_suites(options["suites"])
         check_sampling(options["n"], options["ks"], options["temperature"])
-        template = options["template"] or target.template
-        if template:
-            get_template(template)
         if options["grader"]:
             get_verifier(options["grader"])
         output: Path = options.pop("output") or target.output
@@ -142,14 +147,18 @@ def eval_command(model_or_run: str, **options: Any) -> None:
         options["engine_options"] = parse_assignments(options["engine_options"], "--engine-option")
         _check_engine_options(options["engine"], options["engine_options"])
         _check_loadable(target.model, options["dtype"], options["device"])
-        notes.print(f"{target.model}, prompt template {template or 'of each suite'}; samples in {output}", style="dim")
+        template = f"prompt template {target.template or 'of each suite'}"
+        notes.print(f"{visible(target.model)}, {template}; samples in {visible(output)}", style="dim", soft_wrap=True)
         from aepo_rllib.eval.run import evaluate_model
 
+        kept = f"what was sampled is kept in {output}, and the same command goes on from there"
         try:
-            summary = evaluate_model(target.model, output=output, **options | {"template": template})
+            summary = evaluate_model(target.model, output=output, **options | {"template": target.template})
         except KeyboardInterrupt:
-            notes.print(f"stopped; what was sampled is kept in {output}, and the same command goes on from there")
+            notes.print(f"stopped; {visible(kept)}", soft_wrap=True)
             raise SystemExit(130) from None
+        except OSError as error:
+            raise OSError(f"{error}; {kept}") from error
     show(summary, output)
 
 
@@ -178,7 +187,7 @@ def _check_loadable(model: str, dtype: str, device: str) -> None:
     if model == EMBEDDED or Path(model).is_dir():
         check_model(model)
         return
-    click.echo(f"no folder {model} here: looking for it on Hugging Face ...", err=True)
+    click.echo(f"no folder {visible(model)} here: looking for it on Hugging Face ...", err=True)
     try:
         check_model(model)
     except ModelError as error:
@@ -195,10 +204,10 @@ def show(summary: dict[str, Any], output: Path) -> None:
     for suite, scores in summary["suites"].items():
         console.print(suite_table(suite, scores))
         first = summary["evaluation"]["first_prompts"].get(suite, "")
-        console.print(f"first prompt: {first[:SHOWN_PROMPT_CHARS]!r}", style="dim")
+        console.print(f"first prompt: {visible(repr(first[:SHOWN_PROMPT_CHARS]))}", style="dim")
     for group, scores in summary["groups"].items():
         console.print(group_table(group, scores, summary["suites"]))
-    click.echo(f"reports: {output}")
+    click.echo(f"reports: {visible(output)}")
 
 
 def _set_threads(threads: int) -> None:

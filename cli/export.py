@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import click
 
 from aepo_rllib.cli.errors import check_unused, input_errors
+from aepo_rllib.cli.terminal import visible
+from aepo_rllib.eval.copying import copy_model
 from aepo_rllib.eval.target import newest_export
 
 
@@ -17,7 +18,8 @@ from aepo_rllib.eval.target import newest_export
 def export_command(run: Path, folder: Path) -> None:
     """Copy the newest Hugging Face directory of RUN to FOLDER.
 
-    RUN is a run directory or one of its checkpoints. Nothing is unpickled, and no torch is needed.
+    RUN is a run directory or one of its checkpoints. Nothing is unpickled, no torch is needed, and no link is followed
+    out of RUN.
 
     \b
     Example:
@@ -26,5 +28,5 @@ def export_command(run: Path, folder: Path) -> None:
     with input_errors():
         source = newest_export(run)
         check_unused(folder)
-        shutil.copytree(source, folder, dirs_exist_ok=True)
-    click.echo(f"{source} -> {folder}")
+        copy_model(source, folder, within=run)
+    click.echo(visible(f"{source} -> {folder}"))

@@ -22,9 +22,9 @@ from aepo_rllib.cli.quiet import quiet_libraries
 def regrade_command(folder: Path, **options: Any) -> None:
     """Judge the stored samples of an evaluation again.
 
-    DIR is the output folder of `aepo eval`, or a run folder with one in it. Its reports are written anew; nothing is
-    sampled, and the model is not needed, only the problems. An evaluation that was interrupted will do: where a problem
-    has fewer than k samples, pass@k is undefined.
+    DIR is the output folder of `aepo eval`, whoever made it, or a run folder with one in it. Its reports are written
+    anew; nothing is sampled, and the model is not needed, only the problems. An evaluation that was interrupted will
+    do: where a problem has fewer than k samples, pass@k is undefined. Where a suite has none, nothing is written.
 
     \b
     Examples:

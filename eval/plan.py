@@ -8,6 +8,10 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from aepo_rllib.eval.checks import check_sampling
+from aepo_rllib.eval.json_input import anything, check_fields, read_object, within
+from aepo_rllib.eval.plan_fields import IDENTITY, SETTINGS
+from aepo_rllib.eval.suites import expand
 from aepo_rllib.files import write_atomically
 
 PLAN, SAMPLES_FOLDER = "evaluation.json", "samples"
@@ -23,6 +27,9 @@ class Plan:
         identity: What the samples depend on besides prompt and decoding (`SamplingLM.identity`).
         first_prompts: By suite, what the model reads first, special tokens included.
         problems: By suite, a digest of its problems and their known answers.
+
+    Raises:
+        ValueError: a setting that is none, be it from a user or from a file; names it.
     """
 
     model: str
@@ -40,22 +47,32 @@ class Plan:
     first_prompts: Mapping[str, str] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        check_fields({entry.name: getattr(self, entry.name) for entry in fields(self)}, SETTINGS)
+        check_sampling(self.n, self.ks, self.temperature)
+
     @classmethod
     def read(cls, folder: Path) -> Plan:
-        """The plan of an output folder.
+        """The plan of an output folder. Whoever wrote it, no name or number in it goes further unchecked.
 
         Raises:
-            ValueError: there is none, or none of this version.
+            ValueError: there is none, none of this version, or one that `aepo eval` cannot have written; names the
+                file and the field.
+            OSError: it cannot be read.
         """
         file = folder / PLAN
         if not file.is_file():
             raise ValueError(f"{folder} is no evaluation: it has no {PLAN}")
         try:
-            values = json.loads(file.read_text(encoding="utf-8"))
-            ks = values["ks"]
-            return cls(**values | {"suites": tuple(values["suites"]), "ks": tuple(ks) if ks else None})
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{file} cannot be read ({error})") from error
+            values = read_object(file)
+            with within(file):
+                check_fields(values, SETTINGS)
+                ks = values["ks"]
+                plan = cls(**values | {"suites": tuple(values["suites"]), "ks": None if ks is None else tuple(ks)})
+                plan._check_complete()
+        except ValueError as error:
+            raise ValueError(f"{error}; `aepo eval ... --overwrite` writes it anew and keeps the samples") from error
+        return plan
 
     def check(self, folder: Path, *, overwrite: bool = False) -> None:
         """Refuse a folder with something else in it.
@@ -77,11 +94,15 @@ class Plan:
         write_atomically(folder / PLAN, json.dumps(self.as_json(), indent=2, ensure_ascii=False) + "\n")
 
     def regraded(self, grader: str | None, n: int | None, ks: Sequence[int] | None) -> Plan:
-        """The same samples, seen another way; None leaves a setting as it was."""
+        """The same samples, seen another way; None leaves a setting as it was.
+
+        Raises:
+            ValueError: an unknown grader, or k above n.
+        """
         return replace(
             self,
             grader=grader or self.grader,
-            n=n or self.n,
+            n=self.n if n is None else n,
             ks=tuple(sorted(set(ks))) if ks else (self.ks if n is None else None),
         )
 
@@ -98,6 +119,14 @@ class Plan:
     def as_json(self) -> dict[str, Any]:
         """Plain JSON."""
         return json.loads(json.dumps(asdict(self)))
+
+    def _check_complete(self) -> None:
+        """Refuse what no evaluation leaves behind that has begun: without a digest, any problems would be taken."""
+        with within("identity"):
+            check_fields(self.identity, IDENTITY)
+        for name in ("first_prompts", "problems"):
+            with within(name):
+                check_fields(getattr(self, name), dict.fromkeys(expand(self.suites), anything))
 
     def _check_same(self, folder: Path) -> None:
         hint = "add --overwrite to replace its reports, or choose another --output"

@@ -19,7 +19,7 @@ from lm_eval.tasks import TaskManager
 
 from aepo_rllib.eval.checks import check_sampling, check_suites
 from aepo_rllib.eval.data import docs_digest
-from aepo_rllib.eval.plan import SAMPLES_FOLDER, Plan
+from aepo_rllib.eval.plan import PLAN, SAMPLES_FOLDER, Plan
 from aepo_rllib.eval.reports.files import remove_reports, write_reports
 from aepo_rllib.eval.reports.summary import summarize
 from aepo_rllib.eval.sampling.decoding import Decoding
@@ -50,6 +50,7 @@ def evaluate_model(
     max_rows: int = 1024,
     output: str | Path | None = None,
     overwrite: bool = False,
+    repair: bool = False,
 ) -> dict[str, Any]:
     """Sample n completions for every problem of some suites, grade them, and report pass@k.
 
@@ -75,6 +76,8 @@ def evaluate_model(
         max_rows: Most completions sampled at a time; bounds memory.
         output: Folder for samples and report files; default none are kept.
         overwrite: Replace the reports of another evaluation in that folder. Samples are never removed.
+        repair: Cut out of the stored samples what is damaged, and draw it again, instead of refusing it. What is cut
+            out stays beside them, and is logged.
 
     Returns:
         The content of passk.json: "evaluation" (model and settings), "suites" and "groups", see
@@ -83,8 +86,10 @@ def evaluate_model(
     Raises:
         aepo_rllib.hf.ModelError: the model cannot be read.
         aepo_rllib.envs.ProblemError: a suite's problems cannot be read.
-        ValueError: unknown suite, template, grader, engine or engine option, k above n, a problem too long for the
-            model, or an output folder with another evaluation in it.
+        aepo_rllib.eval.sampling.store.StoreError: the stored samples are damaged.
+        ValueError: unknown suite, template, grader, engine or engine option, another setting out of its range, k above
+            n, a problem too long for the model, or an output folder with another evaluation in it.
+        OSError: a file cannot be written. What was sampled before stays.
         RuntimeError: a vLLM engine in a process that has one.
     """
     check_suites(suites)
@@ -115,6 +120,7 @@ def evaluate_model(
             dtype=dtype,
             device=device,
             max_rows=max_rows,
+            repair=repair,
             engine_options=engine_options,
         )
         stack.callback(lm.engine.close)
@@ -127,7 +133,10 @@ def evaluate_model(
         if overwrite:
             remove_reports(folder)
         plan.write(folder)
-        return _run(lm, plan, tasks, folder, keep=output is not None)
+        results, summary = _run(lm, plan, tasks)
+        if output is not None:
+            write_reports(folder, results, summary)
+    return summary
 
 
 def regrade(
@@ -140,11 +149,12 @@ def regrade(
 ) -> dict[str, Any]:
     """Grade the stored samples of an evaluation again, and write its reports anew. Nothing is sampled.
 
-    The problems are read again, from where the suite has them; the model is not needed.
+    The problems are read again, from where the suite has them; the model is not needed. The old reports stay until the
+    new ones are complete.
 
     Args:
-        folder: Output folder of `evaluate_model`. An interrupted one will do: a problem with fewer than k samples
-            leaves pass@k undefined.
+        folder: Output folder of `evaluate_model`, whoever made it: nothing in it is trusted. An interrupted one will
+            do: a problem with fewer than k samples leaves pass@k undefined.
         grader: Name of a verifier; default the one it was graded with last.
         n: Samples per problem to look at; default as many as were asked for.
         ks: Values of k; default the powers of two up to n.
@@ -154,22 +164,32 @@ def regrade(
         As `evaluate_model`.
 
     Raises:
-        ValueError: no evaluation in that folder, an unknown grader, k above n, problems that have changed since, or a
-            folder that another process writes into.
+        aepo_rllib.eval.sampling.store.StoreError: the stored samples are damaged, or there are none of some suite.
+        ValueError: no evaluation in that folder, or an impossible one, an unknown grader, k above n, problems that have
+            changed since, a folder that another process writes into, or another evaluation in the output folder.
+        OSError: a file cannot be read or written.
     """
     folder = Path(folder)
     plan = Plan.read(folder).regraded(grader, n, ks)
-    check_sampling(plan.n, plan.ks, plan.temperature)
     tasks = load_tasks(plan)
-    if changed := [suite for suite, digest in _digests(tasks).items() if plan.problems.get(suite, digest) != digest]:
+    if changed := [suite for suite, digest in _digests(tasks).items() if plan.problems[suite] != digest]:
         raise ValueError(f"the problems of {', '.join(changed)} have changed since they were sampled")
     lm = StoredLM(folder / SAMPLES_FOLDER, plan.identity)
     target = folder if output is None else Path(output)
-    target.mkdir(parents=True, exist_ok=True)
-    with claimed(target):
-        if target == folder:
+    here = target.exists() and target.samefile(folder)
+    if not here and (target / PLAN).exists():
+        raise ValueError(f"{target} holds an evaluation of its own; choose another --output")
+    with ExitStack() as stack:
+        if here:
+            stack.enter_context(claimed(folder))
+        results, summary = _run(lm, plan, tasks)
+        if not here:
+            target.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(claimed(target))
+        write_reports(target, results, summary)
+        if here:
             plan.write(folder)
-        return _run(lm, plan, tasks, target, keep=True)
+    return summary
 
 
 def load_tasks(plan: Plan) -> dict[str, Any]:
@@ -177,8 +197,10 @@ def load_tasks(plan: Plan) -> dict[str, Any]:
 
     Raises:
         aepo_rllib.envs.ProblemError: a suite's problems cannot be read.
-        ValueError: unknown template or grader.
+        ValueError: unknown suite, template or grader.
     """
+    # lm-eval takes the path of any YAML file as a task's name, and such a file may name code to be run.
+    check_suites(plan.suites)
     # lm-eval explains its own options here, once per suite, to those who have typed none of them.
     logging.getLogger("lm_eval.api.task").setLevel(logging.ERROR)
     # Without lm-eval's own tasks: looking through all of their files takes ten seconds.
@@ -192,7 +214,8 @@ def load_tasks(plan: Plan) -> dict[str, Any]:
     return loaded
 
 
-def _run(lm: LM, plan: Plan, tasks: dict[str, Any], folder: Path, *, keep: bool) -> dict[str, Any]:
+def _run(lm: LM, plan: Plan, tasks: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """lm-eval's results with all samples, and their summary."""
     started = time.time()
     results = evaluate(lm=lm, task_dict=tasks, limit=plan.limit, log_samples=True)
     results |= {
@@ -206,10 +229,7 @@ def _run(lm: LM, plan: Plan, tasks: dict[str, Any], folder: Path, *, keep: bool)
         "total_evaluation_time_seconds": str(time.time() - started),
         **{f"{package}_version": version(package) for package in ("lm_eval", "transformers")},
     }
-    summary = {"evaluation": plan.as_json(), **summarize(results, plan.ks, seed=plan.seed)}
-    if keep:
-        write_reports(folder, results, summary)
-    return summary
+    return results, {"evaluation": plan.as_json(), **summarize(results, plan.ks, seed=plan.seed)}
 
 
 def _questions(tasks: dict[str, Any], plan: Plan) -> list[Asked]:

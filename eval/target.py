@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aepo_rllib.eval.json_input import Check, known, read_object, whole, within
+
 EMBEDDED, HF_FOLDER, INFO_FILE = "embedded", "huggingface", "aepo.json"
 """As in `aepo_rllib.hf` and `aepo_rllib.export`; spelled out because importing those loads torch."""
 
+_CHECKPOINT = re.compile(r"step_[0-9]+")
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
@@ -29,58 +31,72 @@ class Target:
     template: str | None = None
 
 
-def find_target(text: str) -> Target:
+def find_target(text: str, template: str | None = None) -> Target:
     """The model behind what the user gave.
 
     A training run stands for its newest export.
 
+    Args:
+        text: A model's folder or id, "embedded", or a run's folder.
+        template: Name of the prompt template to use, whatever the model was trained with.
+
     Raises:
-        ValueError: no such folder, or a folder with no model in it.
+        ValueError: no such folder, a folder with no model in it, or one whose `aepo.json` names an unknown template.
+        OSError: a folder cannot be read.
     """
     folder = Path(text).expanduser()
     if text == EMBEDDED:
-        return Target(text, Path(f"eval-{text}"))
+        return Target(text, Path(f"eval-{text}"), template)
     if (folder / "config.json").is_file():
-        return Target(str(folder), Path(f"eval-{folder.resolve().name}"), _template(folder))
+        return Target(str(folder), Path(f"eval-{folder.resolve().name}"), template or _template(folder))
     if folder.is_dir():
         export = newest_export(folder)
-        return Target(str(export), folder / "eval", _template(export))
+        return Target(str(export), folder / "eval", template or _template(export))
     if not _HUB_ID.fullmatch(text) or ("/" in text and folder.parent.is_dir()):
         raise ValueError(f"there is no folder {text}")
-    return Target(text, Path(f"eval-{text.rpartition('/')[2]}"))
+    return Target(text, Path(f"eval-{text.rpartition('/')[2]}"), template)
 
 
 def newest_export(run: Path) -> Path:
     """The exported model of a run that has seen the most steps, checkpoints included.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none, or one whose step is none; names its file.
+        OSError: the folder cannot be read.
     """
-    folders = [run, *(run / "checkpoints").glob("[!.]*")]
-    exports = [folder / HF_FOLDER for folder in folders if (folder / HF_FOLDER / "config.json").is_file()]
+    exports = [folder / HF_FOLDER for folder in _folders(run) if (folder / HF_FOLDER / "config.json").is_file()]
     if not exports:
         raise ValueError(
             f"{run} is neither a model (config.json) nor a run with an exported one "
-            f"({HF_FOLDER}/ or checkpoints/*/{HF_FOLDER}/)"
+            f"({HF_FOLDER}/ or checkpoints/step_*/{HF_FOLDER}/)"
         )
     return max(exports, key=lambda export: (_step(export), export.parent == run, export.parent.name))
 
 
+def _folders(run: Path) -> list[Path]:
+    """Where a run's exports lie. A folder of another name in its checkpoints is none of training's."""
+    checkpoints = run / "checkpoints"
+    found = checkpoints.iterdir() if checkpoints.is_dir() else ()
+    return [run, *(folder for folder in found if _CHECKPOINT.fullmatch(folder.name))]
+
+
 def _step(export: Path) -> int:
-    """The training step an export was made at; -1 when it does not say."""
-    step = _info(export).get("step")
-    return step if isinstance(step, int) else -1
+    """The training step an export was made at; -1 where it does not say: that file is written last."""
+    step = _info(export, "step", whole(0, 10**12))
+    return -1 if step is None else step
 
 
 def _template(export: Path) -> str | None:
-    template = _info(export).get("template")
-    return template if isinstance(template, str) else None
+    from aepo_rllib.envs.prompts import get_template  # loads numpy
+
+    return _info(export, "template", known(get_template))
 
 
-def _info(export: Path) -> dict[str, Any]:
-    """What training has written beside a model; empty when it has not."""
-    try:
-        info = json.loads((export / INFO_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return info if isinstance(info, dict) else {}
+def _info(export: Path, name: str, check: Check) -> Any:
+    """What training has written beside a model; None where it has not."""
+    file = export / INFO_FILE
+    value = read_object(file).get(name) if file.is_file() else None
+    if value is not None:
+        with within(file), within(name):
+            check(value)
+    return value

@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from aepo_rllib.eval.passk import RESAMPLES, PassAtKCurve, bootstrap_means, curve_over_problems, pass_at_k_table
-from aepo_rllib.eval.plan import report_folder
+from aepo_rllib.eval.passk import RESAMPLES, PassAtKCurve, bootstrap_means, curve_over_problems
+from aepo_rllib.eval.reports.evaluations import Evaluation
 
-PROBLEMS, SUMMARY = "problems.jsonl", "passk.json"
 TIE = 1e-12
 SAME = ("temperature", "top_p", "max_gen_toks")
 """Settings whose difference is worth a word: they move scores."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """A finished evaluation.
-
-    Attributes:
-        name: What it is called in tables.
-        summary: The content of passk.json.
-        counts: By suite and problem: (samples, correct ones).
-    """
-
-    name: str
-    summary: Mapping[str, Any]
-    counts: Mapping[str, Mapping[str, tuple[int, int]]]
-
-    def table(self, suite: str, ids: Sequence[str], ks: Sequence[int]) -> np.ndarray:
-        """pass@k of these problems (P, K); nan where a problem has fewer than k samples."""
-        n_P, counts_P = zip(*(self.counts[suite][identifier] for identifier in ids), strict=True)
-        return pass_at_k_table(n_P, counts_P, ks)
 
 
 @dataclass(frozen=True)
@@ -93,15 +69,6 @@ class Comparison:
     notes: Sequence[str]
 
 
-def read_evaluations(folders: Sequence[Path]) -> list[Evaluation]:
-    """Evaluations from their report folders, or from the run folders around them.
-
-    Raises:
-        ValueError: a folder without reports.
-    """
-    return [_read(_report_folder(folder), name) for folder, name in zip(folders, short_names(folders), strict=True)]
-
-
 def compare(
     evaluations: Sequence[Evaluation], *, ks: Sequence[int] | None = None, resamples: int = RESAMPLES, seed: int = 0
 ) -> list[Comparison]:
@@ -129,17 +96,6 @@ def compare(
             + "; ".join(f"{evaluation.name} has {', '.join(evaluation.counts)}" for evaluation in evaluations)
         )
     return [_compare_suite(suite, evaluations, ks, resamples, seed) for suite in suites]
-
-
-def short_names(folders: Sequence[Path]) -> list[str]:
-    """What tells paths apart: their parts without those that all of them share at either end."""
-    parts = [folder.resolve().parts for folder in folders]
-    if len(set(parts)) < len(parts):
-        raise ValueError("the same evaluation is named twice")
-    shortest = min(map(len, parts))
-    head = next(i for i in range(shortest + 1) if i == shortest or len({p[i] for p in parts}) > 1)
-    tail = next(i for i in range(shortest + 1) if i == shortest - head or len({p[-1 - i] for p in parts}) > 1)
-    return ["/".join(p[min(head, len(p) - 1 - tail) : len(p) - tail]) for p in parts]
 
 
 def crossover(ks: Sequence[int], differences_K: np.ndarray) -> float | None:
@@ -212,9 +168,9 @@ def _check_same_problems(suite: str, first: Evaluation, other: Evaluation) -> No
     if differing:
         raise ValueError(
             f"{suite}: {first.name} and {other.name} hold different problems: {len(differing)} are in one only, "
-            f"such as {min(differing)}"
+            f"such as {min(differing)!r}"
         )
-    digests = [evaluation.summary["evaluation"].get("problems", {}).get(suite) for evaluation in (first, other)]
+    digests = [evaluation.summary["evaluation"]["problems"][suite] for evaluation in (first, other)]
     if digests[0] != digests[1]:
         raise ValueError(f"{suite}: problems of {first.name} and {other.name} have the same ids but other contents")
 
@@ -228,23 +184,3 @@ def _differing_settings(suite: str, first: Evaluation, other: Evaluation) -> lis
     return [
         f"{name}: {mine} in {first.name}, {theirs} in {other.name}" for name, mine, theirs in pairs if mine != theirs
     ]
-
-
-def _report_folder(folder: Path) -> Path:
-    place = report_folder(folder, SUMMARY, PROBLEMS)
-    if not (place / SUMMARY).is_file() or not (place / PROBLEMS).is_file():
-        raise ValueError(f"{folder} holds no evaluation: no {SUMMARY} and {PROBLEMS} in it; see aepo eval")
-    return place
-
-
-def _read(folder: Path, name: str) -> Evaluation:
-    try:
-        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-        counts: dict[str, dict[str, tuple[int, int]]] = {suite: {} for suite in summary["suites"]}
-        for line in (folder / PROBLEMS).read_text(encoding="utf-8").split("\n"):
-            if line:
-                row = json.loads(line)
-                counts[row["suite"]][row["id"]] = (row["n"], row["correct"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder}: its reports cannot be read ({type(error).__name__}: {error})") from error
-    return Evaluation(name, summary, counts)

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from rich.console import Group
 
+from aepo_rllib.cli.terminal import visible
 from aepo_rllib.eval.passk import PassAtKCurve
 from aepo_rllib.eval.reports.compare import Comparison, Crossover, Difference
-from aepo_rllib.eval.reports.plot import COLOURS, style_k_axis
+from aepo_rllib.eval.reports.plot import COLOURS, plain_pyplot, style_k_axis
 from aepo_rllib.eval.reports.summary import curve_json
 from aepo_rllib.eval.reports.table import plain_table, titled
 from aepo_rllib.files import write_atomically
@@ -25,9 +26,9 @@ def comparison_table(comparison: Comparison) -> Group:
     table = plain_table()
     table.add_column("", no_wrap=True)
     for name in comparison.curves:
-        table.add_column(name, justify="right")
+        table.add_column(visible(name), justify="right")
     for difference in comparison.differences:
-        table.add_column(f"{difference.name} - {first}", justify="right")
+        table.add_column(visible(f"{difference.name} - {first}"), justify="right")
     for place, k in enumerate(comparison.curves[first].ks):
         scores = [f"{100 * curve.mean[place]:.1f}" for curve in comparison.curves.values()]
         table.add_row(f"pass@{k}", *scores, *(_cell(difference.curve, place) for difference in comparison.differences))
@@ -92,40 +93,40 @@ def _crossover_json(crossover: Crossover | None) -> dict[str, Any] | None:
 
 def _plot(comparisons: Sequence[Comparison], file: Path) -> None:
     """A column per suite: the curves above, the differences below."""
-    import matplotlib
+    with plain_pyplot() as plt:
+        figure, axes = plt.subplots(
+            2,
+            len(comparisons),
+            figsize=(7 * len(comparisons), 7.5),
+            squeeze=False,
+            layout="constrained",
+            height_ratios=(3, 2),
+        )
+        for place, comparison in enumerate(comparisons):
+            above, below = axes[:, place]
+            _panels(above, below, comparison)
+        figure.savefig(file, dpi=150)
+        plt.close(figure)
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(
-        2,
-        len(comparisons),
-        figsize=(7 * len(comparisons), 7.5),
-        squeeze=False,
-        layout="constrained",
-        height_ratios=(3, 2),
-    )
-    for place, comparison in enumerate(comparisons):
-        above, below = axes[:, place]
-        colours = dict(zip(comparison.curves, COLOURS * len(comparison.curves), strict=False))
-        for name, curve in comparison.curves.items():
-            _band(above, curve, colours[name], name)
-        for difference in comparison.differences:
-            _band(below, difference.curve, colours[difference.name], difference.name)
-        ks = next(iter(comparison.curves.values())).ks
-        for axis in (above, below):
-            style_k_axis(axis, ks)
-        above.set_ylim(0, 103)
-        above.set_ylabel("pass@k in %, with 95 % interval")
-        above.set_title(f"{comparison.suite}, {comparison.problems} problems")
-        above.legend(loc="lower right", fontsize=9)
-        below.axhline(0, color="black", lw=1)
-        below.set_ylabel(f"minus {next(iter(comparison.curves))},\npaired by problem")
-    figure.savefig(file, dpi=150)
-    plt.close(figure)
+def _panels(above: Any, below: Any, comparison: Comparison) -> None:
+    colours = dict(zip(comparison.curves, COLOURS * len(comparison.curves), strict=False))
+    for name, curve in comparison.curves.items():
+        _band(above, curve, colours[name], name)
+    for difference in comparison.differences:
+        _band(below, difference.curve, colours[difference.name], difference.name)
+    ks = next(iter(comparison.curves.values())).ks
+    for axis in (above, below):
+        style_k_axis(axis, ks)
+    above.set_ylim(0, 103)
+    above.set_ylabel("pass@k in %, with 95 % interval")
+    above.set_title(visible(f"{comparison.suite}, {comparison.problems} problems"))
+    above.legend(loc="lower right", fontsize=9)
+    below.axhline(0, color="black", lw=1)
+    below.set_ylabel(visible(f"minus {next(iter(comparison.curves))},") + "\npaired by problem")
 
 
 def _band(axis: Any, curve: PassAtKCurve, colour: str, label: str) -> None:
     ks = np.array(curve.ks)
     axis.fill_between(ks, 100 * curve.low, 100 * curve.high, color=colour, alpha=0.15, lw=0)
-    axis.plot(ks, 100 * curve.mean, color=colour, lw=2, marker="o", ms=4, label=label)
+    axis.plot(ks, 100 * curve.mean, color=colour, lw=2, marker="o", ms=4, label=visible(label))

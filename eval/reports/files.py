@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from lm_eval.utils import handle_non_serializable
@@ -17,6 +20,8 @@ from aepo_rllib.eval.reports.shown import shown_suites
 from aepo_rllib.files import write_atomically
 
 RESULTS, SUMMARY, PROBLEMS, CURVES, PAGE = "results.json", "passk.json", "problems.jsonl", "passk", "samples.html"
+UNFINISHED = ".reports-"
+"""How the folder begins to be called in which reports are made."""
 
 
 def remove_reports(folder: Path) -> None:
@@ -26,7 +31,7 @@ def remove_reports(folder: Path) -> None:
 
 
 def write_reports(folder: Path, results: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
-    """Write every report file, replacing older ones.
+    """Write every report file, then let them replace older ones. What fails before leaves the older ones.
 
     * results.json: lm-eval's results, without the samples;
     * passk.json: the summary;
@@ -43,6 +48,15 @@ def write_reports(folder: Path, results: Mapping[str, Any], summary: Mapping[str
         OSError: a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for left_over in folder.glob(f"{UNFINISHED}*"):  # by a kill
+        shutil.rmtree(left_over, ignore_errors=True)
+    with TemporaryDirectory(prefix=UNFINISHED, dir=folder) as unfinished:
+        _write_all(Path(unfinished), results, summary)
+        for file in Path(unfinished).iterdir():
+            os.replace(file, folder / file.name)
+
+
+def _write_all(folder: Path, results: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
     stock = {key: value for key, value in results.items() if key != "samples"}
     # An undefined score is left out: lm-eval's own readers expect numbers.
     scores = {name: _defined(part) for name, part in stock["results"].items()}

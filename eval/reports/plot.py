@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from aepo_rllib.cli.terminal import visible
 
 MAX_COLUMNS = 3
 INK = "#1f2d3a"
@@ -23,22 +26,32 @@ def plot_curves(summary: Mapping[str, Any], file: Path) -> Path:
         summary: The content of passk.json.
         file: The picture; its ending names the format.
     """
+    panels = _panels(summary)
+    columns = min(len(panels), MAX_COLUMNS)
+    rows = math.ceil(len(panels) / columns)
+    with plain_pyplot() as plt:
+        figure, axes = plt.subplots(
+            rows, columns, figsize=(7 * columns, 4.8 * rows), squeeze=False, layout="constrained"
+        )
+        for axis in axes.ravel()[len(panels) :]:
+            axis.remove()
+        for axis, (title, scores) in zip(axes.ravel(), panels, strict=False):
+            _draw(axis, title, scores)
+        figure.savefig(file, dpi=150)
+        plt.close(figure)
+    return file
+
+
+@contextmanager
+def plain_pyplot() -> Iterator[Any]:
+    """`matplotlib.pyplot` without a screen, and with names as they are: a dollar sign in one begins no formula."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    panels = _panels(summary)
-    columns = min(len(panels), MAX_COLUMNS)
-    rows = math.ceil(len(panels) / columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(7 * columns, 4.8 * rows), squeeze=False, layout="constrained")
-    for axis in axes.ravel()[len(panels) :]:
-        axis.remove()
-    for axis, (title, scores) in zip(axes.ravel(), panels, strict=False):
-        _draw(axis, title, scores)
-    figure.savefig(file, dpi=150)
-    plt.close(figure)
-    return file
+    with plt.rc_context({"text.parse_math": False}):
+        yield plt
 
 
 def style_k_axis(axis: Any, ks: Sequence[float] | np.ndarray) -> None:
@@ -72,7 +85,7 @@ def _draw(axis: Any, title: str, scores: Mapping[str, Any]) -> None:
         shifted = ks * 2.0 ** (0.05 * (place - (len(families) - 1) / 2))
         colour = COLOURS[place % len(COLOURS)]
         bars = np.clip([family_mean - family_low, family_high - family_mean], 0, None)
-        label = f"{family} ({part['problems']})"
+        label = f"{visible(family)} ({part['problems']})"
         axis.errorbar(
             shifted, family_mean, bars, color=colour, lw=1.2, elinewidth=0.8, capsize=2, marker="o", ms=3, label=label
         )
@@ -81,7 +94,7 @@ def _draw(axis: Any, title: str, scores: Mapping[str, Any]) -> None:
     style_k_axis(axis, ks)
     axis.set_ylim(0, 103)  # points at 100 stay whole
     axis.set_ylabel("pass@k in %, with 95 % interval over problems")
-    axis.set_title(title)
+    axis.set_title(visible(title))
     handles, labels = axis.get_legend_handles_labels()
     axis.legend(handles[::-1], labels[::-1], loc="lower right", fontsize=9, title="(problems)")
 

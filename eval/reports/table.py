@@ -10,6 +10,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from aepo_rllib.cli.terminal import visible
+
 RATES = {"no_answer": "no answer", "truncated": "cut off", "timed_out": "timed out", "grader_crashed": "crashed"}
 
 
@@ -19,7 +21,7 @@ def suite_table(suite: str, scores: Mapping[str, Any]) -> Group:
     table = plain_table()
     table.add_column("\nproblems", no_wrap=True)
     for name, part in columns.items():
-        table.add_column(f"{name}\n{part['problems']}", justify="right")
+        table.add_column(f"{visible(name)}\n{part['problems']}", justify="right")
     _add_points(table, list(columns.values()))
     n = scores["n"]
     table.add_row(f"avg@{n}", *(_percent(part["avg@n"]) for part in columns.values()))
@@ -34,8 +36,8 @@ def suite_table(suite: str, scores: Mapping[str, Any]) -> Group:
 
 def group_table(group: str, scores: Mapping[str, Any], suites: Mapping[str, Any]) -> Group:
     """A group's macro average beside its suites."""
-    columns = {f"{group}\nmacro": scores} | {
-        f"{name.removeprefix('aepo_')}\n{suites[name]['problems']}": suites[name] for name in scores["suites"]
+    columns = {f"{visible(group)}\nmacro": scores} | {
+        f"{visible(name.removeprefix('aepo_'))}\n{suites[name]['problems']}": suites[name] for name in scores["suites"]
     }
     table = plain_table()
     table.add_column("\nproblems", no_wrap=True)
@@ -53,7 +55,7 @@ def plain_table() -> Table:
 
 def titled(title: str, table: Table, notes: str) -> Group:
     """A table between two lines that may be wider than it."""
-    return Group(Text(title, style="italic"), table, Text(notes, style="dim italic"))
+    return Group(Text(visible(title), style="italic"), table, Text(visible(notes), style="dim italic"))
 
 
 def _add_points(table: Table, parts: list[Mapping[str, Any]]) -> None:

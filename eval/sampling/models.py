@@ -7,6 +7,7 @@ first ones), and keep what they have sampled in a store, so that a run that was 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -22,6 +23,7 @@ from lm_eval.api.registry import register_model
 from aepo_rllib.envs.prompts import get_template
 from aepo_rllib.eval.sampling.decoding import Decoding
 from aepo_rllib.eval.sampling.progress import sample_progress
+from aepo_rllib.eval.sampling.repair import repair
 from aepo_rllib.eval.sampling.requests import Asked, collect, waves, without
 from aepo_rllib.eval.sampling.samples import SampledText, StoredSample
 from aepo_rllib.eval.sampling.store import MemorySamples, Place, SampleFile, Samples
@@ -30,6 +32,8 @@ from aepo_rllib.fingerprint import model_fingerprint
 from aepo_rllib.hf import load_tokenizer, resolve_model, stop_ids
 from aepo_rllib.prompting import PromptEncoder
 from aepo_rllib.rollout import Completion, FinishReason, Prompt, Stream, check_engine_options, make_engine
+
+logger = logging.getLogger(__name__)
 
 
 @register_model("aepo-hf")
@@ -48,6 +52,7 @@ class SamplingLM(LM):
         dtype: Of the weights.
         device: Where to sample; lm-eval's --device. The CPU where that device is missing, as in lm-eval's `hf`.
         max_rows: Most completions sampled at a time; bounds memory.
+        repair: Cut out of the store what is damaged, and sample it again, instead of refusing it.
         batch_size: Ignored: lm-eval says 1 where its user says nothing. `max_rows` is the number to set.
         max_batch_size: Ignored likewise.
         engine_options: The engine's own, such as vLLM's `tensor_parallel_size`.
@@ -73,6 +78,7 @@ class SamplingLM(LM):
         dtype: str = "float32",
         device: str | None = None,
         max_rows: int = 1024,
+        repair: bool = False,
         batch_size: Any = None,
         max_batch_size: Any = None,
         engine_options: Mapping[str, Any] | None = None,
@@ -88,7 +94,7 @@ class SamplingLM(LM):
         self.template = get_template(template)
         self.encoder = PromptEncoder(self.tokenizer, self.template)
         self.store = None if store is None else Path(store)
-        self.by_reference = by_reference
+        self.by_reference, self.repair = by_reference, repair
         before = model_fingerprint(pretrained)  # nothing yet for a hub model that has to be downloaded first
         self.engine = make_engine(
             self.engine_name, resolve_model(pretrained), dtype=dtype, device=_device(device), **options
@@ -137,8 +143,18 @@ class SamplingLM(LM):
             self._check_length(question)
 
     def samples(self, decoding: Decoding) -> Samples:
-        """Where the samples of a decoding are kept."""
-        return MemorySamples() if self.store is None else SampleFile(self.store, self.identity() | decoding.law())
+        """Where the samples of a decoding are kept.
+
+        Raises:
+            aepo_rllib.eval.sampling.store.StoreError: the store is damaged, and is not to be repaired.
+            OSError: it cannot be read or written.
+        """
+        if self.store is None:
+            return MemorySamples()
+        law = self.identity() | decoding.law()
+        if self.repair and (done := repair(self.store, law)):
+            logger.warning("%s", done)
+        return SampleFile(self.store, law)
 
     def identity(self) -> dict[str, Any]:
         """What samples depend on besides prompt and decoding: the part of their law that is this model's.

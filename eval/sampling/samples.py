@@ -73,6 +73,7 @@ def texts_of(samples: Iterable[str]) -> Iterator[str]:
     """The texts of completions, wherever they lie, one by one.
 
     Raises:
+        ValueError: a file of samples was changed after it had been looked through.
         OSError: a stored one cannot be read.
     """
     with ExitStack() as stack:
@@ -84,4 +85,8 @@ def texts_of(samples: Iterable[str]) -> Iterator[str]:
             if sample.file not in files:
                 files[sample.file] = stack.enter_context(sample.file.open("rb"))
             files[sample.file].seek(sample.offset)
-            yield json.loads(files[sample.file].readline())["text"]
+            try:
+                text = json.loads(files[sample.file].readline())["text"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"{sample.file} was changed while its samples were read; try again") from error
+            yield text

@@ -4,34 +4,39 @@ A store is a folder. Each file in it holds the samples of one *law*: everything 
 besides its prompt (the model's fingerprint, template, temperature, filters, token limit, seed). Its first line is that
 law, every other line a sample:
 
-    {"prompt": "5f0c...", "sample": 17, "text": "...", "tokens": 23, "truncated": false}
+    {"prompt": "5f0c...", "sample": 17, "tokens": 23, "truncated": false, "text": "..."}
 
-`prompt` is a digest of the text that was asked (`prompt_key`). After the samples that were drawn together stands
-`{"wave": 64}`, their number. A wave without that line was cut short by a kill and is drawn again as a whole, because
-what else is in a batch may move the last digits of a logit.
+`prompt` is a digest of the text that was asked (`prompt_key`). After the samples that were drawn together stands a line
+that proves them to be whole (`aepo_rllib.eval.sampling.lines`). A wave without that line was cut short by a kill and is
+drawn again as a whole, because what else is in a batch may move the last digits of a logit.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
+from aepo_rllib.eval.sampling.lines import (
+    CURE,
+    FIRST_FORMAT,
+    Place,
+    Seal,
+    StoreError,
+    head_of,
+    read_head,
+    read_wave,
+    sample_line,
+)
 from aepo_rllib.eval.sampling.samples import SampledText, StoredSample
 
+__all__ = ["MemorySamples", "Place", "SampleFile", "Samples", "StoreError", "law_digest", "prompt_key", "store_file"]
 
-class StoreError(ValueError):
-    """A file of samples cannot be used; the message names the file, the line and the reason."""
-
-
-class Place(NamedTuple):
-    """Which sample: of which prompt, and its number."""
-
-    prompt: str
-    sample: int
+logger = logging.getLogger(__name__)
 
 
 class Samples(Protocol):
@@ -72,18 +77,18 @@ class SampleFile:
         read_only: Leave the file as it is, so that it can be looked at while another process writes.
 
     Raises:
-        StoreError: the file is damaged before its end.
+        StoreError: the file is damaged before its end; `aepo_rllib.eval.sampling.repair` mends it.
         OSError: it cannot be read or written.
     """
 
     def __init__(self, folder: Path, law: Mapping[str, Any], *, read_only: bool = False) -> None:
-        self.path = folder / f"{law_digest(law)}.jsonl"
-        self._law = law
+        self.path = store_file(folder, law)
         self._index: dict[Place, StoredSample] = {}
+        self._head, self._waves, self._bytes = head_of(law), 0, 0
         if self.path.is_file():
-            whole = self._read()
+            self._read(law)
             if not read_only:
-                self._cut(whole)
+                self._cut()
 
     def __len__(self) -> int:
         return len(self._index)
@@ -96,58 +101,66 @@ class SampleFile:
         """Append a wave, which is on the disk when this returns.
 
         Raises:
+            StoreError: somebody else has written into the file.
             OSError: the disk is full, say; what was there before stays usable.
         """
-        begins = not self.path.is_file()
-        lines = [json.dumps({"law": self._law}, sort_keys=True) + "\n"] if begins else []
-        offset = len(lines[0]) if begins else self.path.stat().st_size
-        wave: dict[Place, StoredSample] = {}
+        lines = [] if self._bytes else [self._head.line]
+        offset = self._bytes or len(self._head.line)
+        seal, wave = Seal(self._head, self._waves + 1), dict[Place, StoredSample]()
         for place, text in samples:
             if place in self._index or place in wave:
                 continue
             wave[place] = StoredSample(self.path, offset, truncated=text.truncated, tokens=text.tokens)
-            lines.append(_line(place, text))
+            lines.append(sample_line(place, text))
+            seal.add(lines[-1])
             offset += len(lines[-1])
-        lines.append(json.dumps({"wave": len(wave)}) + "\n")
-        with self.path.open("ab") as file:
-            file.write("".join(lines).encode("ascii"))
-            file.flush()
-            os.fsync(file.fileno())
+        lines.append(seal.line())
+        self._append(b"".join(lines))
         self._index |= wave
+        self._waves += 1
 
-    def _read(self) -> int:
-        """Index every whole wave; the number of bytes before a torn one."""
-        offset = whole = 0
-        wave: dict[Place, StoredSample] = {}
+    def _append(self, content: bytes) -> None:
+        with self.path.open("ab", buffering=0) as file:
+            if file.tell() != self._bytes:
+                raise StoreError(f"{self.path} was changed by somebody else while it was written")
+            try:
+                rest = memoryview(content)
+                while rest:
+                    rest = rest[file.write(rest) :]
+                os.fsync(file.fileno())
+            except OSError:
+                os.truncate(file.fileno(), self._bytes)  # half a wave in the middle would count as damage
+                raise
+        self._bytes += len(content)
+
+    def _read(self, law: Mapping[str, Any]) -> None:
+        """Index every whole wave."""
         with self.path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.endswith(b"\n"):
-                    break
-                try:
-                    record = json.loads(line)
-                    if number == 1:
-                        _check_law(record["law"], self._law)
-                    elif "wave" in record:
-                        _check_wave(record["wave"], len(wave))
-                        self._index |= wave
-                        wave = {}
-                    else:
-                        sample = StoredSample(self.path, offset, truncated=record["truncated"], tokens=record["tokens"])
-                        _check_text(record["text"])
-                        wave[Place(record["prompt"], record["sample"])] = sample
-                except (ValueError, KeyError, TypeError) as error:
-                    raise StoreError(
-                        f"{self.path}:{number}: no sample ({error}); the file is damaged, delete it to sample anew"
-                    ) from error
-                offset += len(line)
-                whole = whole if wave else offset
-        return whole if self._index else 0
+            head = read_head(file, self.path, law)
+            if head is None:
+                return
+            line = 2
+            while wave := read_wave(file, self.path, head, self._waves + 1, line):
+                if not self._index.keys().isdisjoint(wave.samples):
+                    raise StoreError(f"{self.path}:{line}-{wave.last_line}: samples that an earlier wave has; {CURE}")
+                self._index |= wave.samples
+                self._waves, self._bytes, line = wave.number, wave.end, wave.last_line + 1
+        if self._index and head.format == FIRST_FORMAT:
+            self._head = head
+            logger.warning("%s was written before samples had checksums: damage in it may go unseen", self.path)
 
-    def _cut(self, whole: int) -> None:
-        if not whole:
+    def _cut(self) -> None:
+        """Remove what a kill has torn; without any sample in it, the file."""
+        if not self._index:
+            self._waves = self._bytes = 0
             self.path.unlink()
-        elif whole < self.path.stat().st_size:
-            os.truncate(self.path, whole)
+        elif self._bytes < self.path.stat().st_size:
+            os.truncate(self.path, self._bytes)
+
+
+def store_file(folder: Path, law: Mapping[str, Any]) -> Path:
+    """The file in a store that holds the samples of a law, whether or not it is there."""
+    return folder / f"{law_digest(law)}.jsonl"
 
 
 def law_digest(law: Mapping[str, Any]) -> str:
@@ -163,23 +176,3 @@ def prompt_key(text: str, occurrence: int = 0) -> str:
         occurrence: How often the suite has asked the same before.
     """
     return hashlib.sha256(f"{occurrence}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def _line(place: Place, text: SampledText) -> str:
-    record = {"prompt": place.prompt, "sample": place.sample, "tokens": text.tokens, "truncated": text.truncated}
-    return json.dumps(record | {"text": str(text)}) + "\n"
-
-
-def _check_law(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    if found != json.loads(json.dumps(wanted)):
-        raise ValueError(f"it holds samples of another law: {found}")
-
-
-def _check_wave(announced: int, found: int) -> None:
-    if announced != found:
-        raise ValueError(f"a wave of {announced} samples with {found} in it")
-
-
-def _check_text(text: Any) -> None:
-    if not isinstance(text, str):
-        raise TypeError("its text is none")

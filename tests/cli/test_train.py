@@ -94,7 +94,14 @@ def alive(pid):
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+        (signal.SIGHUP, 129),
+    ],
+)
 def test_a_signal_ends_with_a_checkpoint_of_the_last_finished_step(tmp_path, number, code):
     run = tmp_path / "interrupted"
     command = [sys.executable, "-m", "aepo_rllib.cli.main", "train", "--steps", "500", "--output", str(run), *SMALL]

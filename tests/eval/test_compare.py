@@ -1,4 +1,5 @@
 import json
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -7,7 +8,8 @@ from scipy import stats
 
 from aepo_rllib.cli.compare import compare_command
 from aepo_rllib.eval.passk import pass_at_k
-from aepo_rllib.eval.reports.compare import compare, crossover, read_evaluations, short_names
+from aepo_rllib.eval.reports.compare import compare, crossover
+from aepo_rllib.eval.reports.evaluations import read_evaluations, short_names
 
 N, KS = 64, [1, 2, 4, 8, 16, 32, 64]
 
@@ -15,8 +17,14 @@ N, KS = 64, [1, 2, 4, 8, 16, 32, 64]
 def write(folder, counts, *, n=N, version="1.0", suite="aepo_x", **settings):
     """A report folder with these numbers of correct samples."""
     folder.mkdir(parents=True)
-    scores = {"version": version, "k": {str(k): {} for k in KS}, "temperature": settings.pop("temperature", 1.0)}
-    evaluation = {"template": None, "grader": None} | settings
+    scores = {
+        "version": version,
+        "problems": len(counts),
+        "avg@n": sum(int(count) for count in counts) / n / len(counts),
+        "k": {str(k): {} for k in KS},
+        "temperature": settings.pop("temperature", 1.0),
+    }
+    evaluation = {"template": None, "grader": None, "problems": {suite: "5f0c"}} | settings
     (folder / "passk.json").write_text(json.dumps({"suites": {suite: scores}, "evaluation": evaluation}))
     rows = [{"suite": suite, "id": f"p{i}", "n": n, "correct": int(count)} for i, count in enumerate(counts)]
     (folder / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -141,3 +149,17 @@ def test_command_writes_table_json_and_plots(pair, tmp_path, monkeypatch):
     missing = CliRunner().invoke(compare_command, ["broad", "out"])
     assert missing.exit_code == 2
     assert "holds no evaluation" in missing.output
+
+
+def test_names_of_folders_and_suites_are_shown_as_they_are_and_do_nothing(tmp_path):
+    """No markup in the table, no formula in the picture, nothing that a terminal would obey."""
+    names = [r"[red]$\frac$", "b\x1b]0;title\x07\u202e[/b]"]
+    folders = [write(tmp_path / name, [1, 2], suite="aepo_x\x1b[2J[bold]") for name in names]
+    result = CliRunner().invoke(
+        compare_command, [*map(str, folders), "-o", str(tmp_path / "out[/b]\x1b")], terminal_width=200
+    )
+    assert result.exit_code == 0, result.output
+    assert result.output.replace("\n", "").isprintable()
+    for shown in (names[0], r"b\x1b]0;title\x07\u202e[/b]", r"aepo_x\x1b[2J[bold]", r"out[/b]\x1b"):
+        assert shown in result.output.replace("\n", "")
+    ElementTree.parse(tmp_path / "out[/b]\x1b" / "compare.svg")

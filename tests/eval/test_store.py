@@ -11,7 +11,7 @@ from lm_eval.api.instance import Instance
 from aepo_rllib.eval.sampling.models import SamplingLM
 from aepo_rllib.eval.sampling.requests import BLOCK, collect, waves, without
 from aepo_rllib.eval.sampling.samples import MissingSample, SampledText, StoredSample, texts_of
-from aepo_rllib.eval.sampling.store import MemorySamples, Place, SampleFile, StoreError, prompt_key
+from aepo_rllib.eval.sampling.store import MemorySamples, Place, SampleFile, StoreError, prompt_key, store_file
 from aepo_rllib.eval.sampling.stored import StoredLM
 from aepo_rllib.files import claimed
 from aepo_rllib.hf import resolve_model
@@ -94,16 +94,18 @@ def test_damage_before_the_end_is_named(tmp_path):
     store = SampleFile(tmp_path, LAW)
     store.add((Place("p", i), sampled(f"text {i}")) for i in range(3))
     lines = store.path.read_text().splitlines(keepends=True)
-    for bad in ("{]\n", '{"prompt": "p"}\n', "[]\n", "7\n", '{"wave": 7}\n'):
+    good = '{"prompt": "q", "sample": 0, "tokens": 1, "truncated": false, "text": ""}\n'
+    for bad in ("{]\n", '{"prompt": "p"}\n', "[]\n", "7\n", "[" * 100_000 + "\n", good.replace("false", "0"), lines[1]):
         store.path.write_text("".join([*lines[:2], bad, *lines[2:]]))
-        with pytest.raises(StoreError, match=rf"{store.path.name}:3: no sample"):
+        with pytest.raises(StoreError, match=rf"{store.path.name}:3: no sample .*--repair"):
             SampleFile(tmp_path, LAW)
-    store.path.write_text("".join(['{"law": {"model": "other"}}\n', *lines[1:]]))
+    store.path.write_text("".join(['{"format": 2, "law": {"model": "other"}}\n', *lines[1:]]))
     with pytest.raises(StoreError, match=r":1: .*another law"):
         SampleFile(tmp_path, LAW)
-    store.path.write_text("".join([*lines[:2], *lines[3:]]))
-    with pytest.raises(StoreError, match=r"a wave of 3 samples with 2 in it"):
-        SampleFile(tmp_path, LAW)
+    for changed in ([*lines[:2], *lines[3:]], [*lines[:2], good, *lines[2:]], [*lines[:4], '{"wave": 7}\n']):
+        store.path.write_text("".join(changed))
+        with pytest.raises(StoreError, match=r":2-\d: wave 1 is damaged: its samples \([234]\) and its last line"):
+            SampleFile(tmp_path, LAW)
 
 
 def test_stored_samples_are_small_and_say_where_they_lie(tmp_path):
@@ -255,8 +257,16 @@ def test_a_stored_model_says_what_was_said_and_nothing_else(tmp_path):
     assert list(texts_of(stored.generate_until(requests(4)))) == list(texts_of(said))
     more = stored.generate_until(requests(6))
     assert [isinstance(sample, MissingSample) for sample in more] == ([False] * 4 + [True] * 2) * 2
-    other = stored.generate_until(requests(2, prompts=("Add 5 6.",)))
-    assert all(isinstance(sample, MissingSample) for sample in other)
+    other = stored.generate_until(requests(2, prompts=("Add 1 2.", "Add 5 6.")))
+    assert [isinstance(sample, MissingSample) for sample in other] == [False] * 2 + [True] * 2
+    # Nothing of a whole task: then samples were lost, and whoever asks has to know.
+    with pytest.raises(StoreError, match="holds no sample of u"):
+        stored.generate_until([*requests(2), *requests(2, prompts=("Add 5 6.",), task="u")])
+    with pytest.raises(StoreError, match=r"is not there: .* holds no sample of u; the same `aepo eval` draws them"):
+        stored.generate_until([*requests(2), *requests(2, task="u", max_gen_toks=9)])
+    store_file(tmp_path, lm.identity() | collect(requests(1))[0].decoding.law()).unlink()
+    with pytest.raises(StoreError, match="holds no sample of t"):
+        stored.generate_until(requests(2))
 
 
 def test_two_suites_that_share_a_problem_sample_it_once(tmp_path):
