@@ -42,8 +42,8 @@ def naming_lost_learners(group: LearnerGroup) -> Iterator[None]:
         if alive == len(group):
             raise
         raise LearnerLost(
-            f"learning failed in {len(group) - alive} of {len(group)} learner processes: one was killed, by the system for "
-            "want of memory or by somebody"
+            f"learning failed in {len(group) - alive} of {len(group)} learner processes: one was killed, by the system "
+            "for want of memory or by somebody"
         ) from error
 
 

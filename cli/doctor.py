@@ -34,7 +34,7 @@ def doctor_command(model: str, dtype: str, problems: str, template: str, max_new
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     console.print("loading torch and ray ...", style="dim")
     import ray  # noqa: F401 - configures its loggers on import
 

@@ -23,6 +23,7 @@ from aepo_rllib.cli.ray_cluster import ray_cluster
 from aepo_rllib.cli.run_folder import METRICS, SAMPLES, RunFolder, check_unused_run
 from aepo_rllib.cli.settings import RunSettings, build, merge, parse_assignments, resolved
 from aepo_rllib.cli.stopping import stop_request
+from aepo_rllib.cli.terminal import visible
 from aepo_rllib.cli.yaml_input import read_mapping
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def _checkpoint_of(folder: RunFolder, steps: Any, console: Any) -> Path | None:
     Raises:
         ValueError: the folder has lost something, or has more steps on record than are asked for.
     """
-    checkpoint = folder.good_checkpoint(lambda text: console.print(text))
+    checkpoint = folder.good_checkpoint(lambda text: console.print(visible(text)))
     folder.read(SAMPLES)
     recorded = folder.recorded_steps()
     if isinstance(steps, int) and steps < recorded:

@@ -15,6 +15,7 @@ from small_runs import small, weights
 
 from aepo_rllib import GRPOConfig, metrics, vector_envs
 from aepo_rllib.algorithms.base import UnjudgedError
+from aepo_rllib.capacity import CapacityError
 from aepo_rllib.envs import AnyText
 from aepo_rllib.envs.grading import GraderBroken
 from aepo_rllib.envs.text_env import PROBLEM_INDEX
@@ -65,20 +66,28 @@ def test_a_grader_that_cannot_judge_stops_the_run(ray_cluster):
         algo.stop()
 
 
-def test_a_killed_env_runner_comes_back_with_the_current_weights(ray_cluster):
+def test_a_killed_env_runner_comes_back_with_the_current_weights(ray_cluster, caplog):
     algo = small(GRPOConfig(), num_env_runners=2).training(lr=0.05).build_algo()
     group = algo.env_runner_group
     try:
-        algo.train()
+        assert algo.train()[metrics.THROUGHPUT][metrics.HEALTHY_ENV_RUNNERS] == 2
         [pid, _] = group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
         os.kill(pid, signal.SIGKILL)
-        pids, deadline = [], time.monotonic() + 120
+        pids, healthy, deadline = [], [], time.monotonic() + 120
         while len(pids) < 2 and time.monotonic() < deadline:
             result = algo.train()  # with weights of the start the first ratio is far off 1, and the run stops
             assert result[metrics.UPDATE][metrics.FIRST_RATIO_MAX_DEVIATION] < 1e-3
+            healthy.append(result[metrics.THROUGHPUT][metrics.HEALTHY_ENV_RUNNERS])
             pids = group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
         assert len(set(pids)) == 2
         assert pid not in pids
+        assert healthy[0] == 1
+        assert [
+            record.message.partition(": ")[2] for record in caplog.records if "env runners are" in record.message
+        ] == [
+            "1 of 2 env runners are left; sampling takes longer until the others are back",
+            "2 of 2 env runners are there again",
+        ][: 1 + (healthy[-1] == 2)]
         result = algo.train()
         assert result[metrics.UPDATE][metrics.FIRST_RATIO_MAX_DEVIATION] < 1e-3
         current = {name.removeprefix("model."): value for name, value in weights(algo).items()}
@@ -88,6 +97,19 @@ def test_a_killed_env_runner_comes_back_with_the_current_weights(ray_cluster):
             for name, value in state.items():
                 if name in current:
                     np.testing.assert_array_equal(value, current[name])
+    finally:
+        algo.stop()
+
+
+def test_a_run_whose_env_runners_are_all_lost_stops_instead_of_sampling_elsewhere(ray_cluster):
+    config = small(GRPOConfig(), num_env_runners=1, env_runner_restore_timeout_s=2)
+    algo = config.fault_tolerance(restart_failed_env_runners=False, ignore_env_runner_failures=True).build_algo()
+    try:
+        algo.train()
+        [pid] = algo.env_runner_group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(CapacityError, match=r"all 1 env runners are lost, .* env_runner_restore_timeout_s=2"):
+            algo.train()
     finally:
         algo.stop()
 
