@@ -141,6 +141,36 @@ def test_a_cluster_that_lies_about_is_not_joined(start):
             address.write_text(before)
 
 
+@pytest.mark.slow
+def test_a_stranger_cannot_join_the_cluster_of_a_run(start, tmp_path):
+    process, _ = start()
+    [gcs] = named(process.pid, "gcs/gcs_server")
+    words = Path(f"/proc/{gcs}/cmdline").read_text().split("\0")
+    port = next(word.partition("=")[2] for word in words if word.startswith("--gcs_server_port="))
+    code = "import sys, ray\nray.init(address=sys.argv[1], logging_level='ERROR')\nprint('JOINED')"
+    address = f"127.0.0.1:{port}"
+    for mode in ("token", "disabled"):
+        environment = {
+            **os.environ,
+            "HOME": str(tmp_path),
+            "RAY_AUTH_MODE": mode,
+            "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
+        }
+        try:
+            stranger = subprocess.run(
+                [sys.executable, "-c", code, address],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                env=environment,
+                check=False,
+            )
+            said = stranger.stdout
+        except subprocess.TimeoutExpired as error:
+            said = str(error.stdout or "")
+        assert "JOINED" not in said, mode
+
+
 def test_rays_token_is_kept_from_others(monkeypatch, tmp_path):
     file = tmp_path / "auth_token"
     file.write_text("secret")

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from test_train import alive, children, records
 
-STEPS, QUIET_STEPS, WINDOW = 150, 60, 20
+STEPS, QUIET_STEPS, WINDOW = 1000, 60, 20
 REWARD_NOISE, ENTROPY_NOISE = 0.08, 0.03
 """Two seeds of the quiet run differ by so much in the mean of 20 steps."""
 MIB_A_MINUTE, WARM_UP_S = 1.0, 240.0
@@ -90,7 +90,7 @@ def disturb(process, run, family, looks):
         with contextlib.suppress(OSError):
             pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
             looks.append(Look(now - started, pages * PAGE_KIB, len(os.listdir(f"/proc/{process.pid}/fd"))))
-        assert now - started < 1800, "the run hangs"
+        assert now - started < 3600, "the run hangs"
         time.sleep(2)
     return hits
 
@@ -105,7 +105,7 @@ def test_a_run_that_is_disturbed_all_the_time_ends_as_one_that_is_not(tmp_path):
     said = (tmp_path / "chaos.log").read_text()
     print(f"{looks[-1].seconds:.0f} s; hits: { {hit: hits.count(hit) for hit in set(hits)} }")
     assert process.returncode == 0, said
-    assert len(hits) >= 10
+    assert len(hits) >= 30
     steps = records(run)
     assert [record["step"] for record in steps] == list(range(1, STEPS + 1))
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from aepo_rllib import metrics
 from aepo_rllib.checkpoint import MANIFEST, verify
 
 STEPS = 9
+SECRETS = {"HF_TOKEN": "hf_CANARYCANARYCANARY", "WANDB_API_KEY": "CANARYwandb"}
 SMALL = ["--batch-size", "6", "--group-size", "4", "--set", "checkpoint_every=2", "--set", "evaluation_interval=3"]
 
 
@@ -40,7 +42,7 @@ def weights_hash(run):
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "whole"
-    result = aepo("train", "--steps", STEPS, "--output", run, *SMALL)
+    result = aepo("train", "--steps", STEPS, "--output", run, *SMALL, env=os.environ | SECRETS)
     assert result.returncode == 0, result.stdout + result.stderr
     return run, result.stdout
 
@@ -68,6 +70,15 @@ def test_a_run_leaves_everything_it_promises(uninterrupted):
     for plot in ("entropy.png", "reward.png"):
         assert (run / plot).read_bytes().startswith(b"\x89PNG")
     assert AutoModelForCausalLM.from_pretrained(run / "huggingface").num_parameters() > 300_000
+
+
+def test_no_secret_of_the_environment_is_in_a_run_folder(uninterrupted):
+    run, shown = uninterrupted
+    files = [file for file in run.rglob("*") if file.is_file()]
+    assert len(files) > 20
+    for secret in SECRETS.values():
+        assert secret not in shown
+        assert not [file for file in files if secret.encode() in file.read_bytes()]
 
 
 def test_tensorboard_reads_the_run_back(uninterrupted):
@@ -169,12 +180,15 @@ def test_real_problems_with_the_real_verifier(tmp_path):
         {
             "question": "Natalia sold 48 clips in April and half as many in May. How many in all?",
             "answer": "48/2=24\n#### 72",
+            "id": "../../evil",
+            "family": "../evil",
         },
         {
             "question": "A robe takes 2 bolts of blue fiber and half that much white. How many bolts?",
             "answer": "#### 3",
+            "id": str(tmp_path / "evil"),
         },
-        {"question": "James runs 3 sprints 3 times a week, 60 m each. Meters a week?", "answer": "#### 540"},
+        {"question": "James runs 3 sprints 3 times a week, 60 m each. Meters?", "answer": "#### 540", "id": "a\0evil"},
     ]
     problems.write_text("".join(json.dumps(row) + "\n" for row in rows))
     random_model(model, [row["question"] for row in rows])
@@ -188,6 +202,7 @@ def test_real_problems_with_the_real_verifier(tmp_path):
         verdicts = sum(value for key, value in record.items() if key.startswith("main/verdict_"))
         assert verdicts == pytest.approx(1)
         assert record["main/verdict_timed_out"] == record["main/verdict_grader_crashed"] == 0
+    assert not list(tmp_path.parent.rglob("*evil*")), "a name from the problems became a path"
 
 
 def random_model(folder, texts):
