@@ -74,8 +74,9 @@ class Option:
             return False
         if self.choices:
             return value in self.choices
-        if self.kind not in (int, float):
-            return True
+        return not isinstance(value, int | float) or self._in_range(value)
+
+    def _in_range(self, value: float) -> bool:
         return (
             math.isfinite(value)
             and (self.least is None or value >= self.least)

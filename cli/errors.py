@@ -11,19 +11,19 @@ import click
 from aepo_rllib.cli.terminal import visible
 
 
-class UserError(click.ClickException):
-    """Ends a command with one line on standard error."""
+class RunFailed(click.ClickException):
+    """Ends a command that has begun its work, with one line on standard error."""
 
-    def __init__(self, message: object, *, exit_code: int) -> None:
-        super().__init__(visible(" ".join(str(message).split())))
-        self.exit_code = exit_code
-
-
-class InputError(UserError):
-    """Something the user gave cannot be used."""
+    exit_code = 1
 
     def __init__(self, message: object) -> None:
-        super().__init__(message, exit_code=2)
+        super().__init__(visible(" ".join(str(message).split())))
+
+
+class InputError(RunFailed):
+    """Something the user gave cannot be used."""
+
+    exit_code = 2
 
 
 def check_unused(folder: Path, advice: str = "choose another folder") -> None:

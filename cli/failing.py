@@ -6,7 +6,7 @@ import traceback
 
 import click
 
-from aepo_rllib.cli.errors import UserError
+from aepo_rllib.cli.errors import RunFailed
 from aepo_rllib.cli.run_folder import RunFolder
 from aepo_rllib.cli.terminal import visible
 
@@ -23,7 +23,7 @@ def failure(error: BaseException, folder: RunFolder, *, cause: str | None = None
         kept = f" (traceback: {folder.write_error(''.join(traceback.format_exception(error)))})"
     except OSError:
         kept = ""
-    return UserError(f"{cause or cause_of(error)}{kept}; {folder.way_on()}", exit_code=1)
+    return RunFailed(f"{cause or cause_of(error)}{kept}; {folder.way_on()}")
 
 
 def cause_of(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import yaml
 
-from aepo_rllib.cli.errors import InputError, UserError, input_errors
+from aepo_rllib.cli.errors import InputError, RunFailed, input_errors
 from aepo_rllib.cli.failing import failure
 from aepo_rllib.cli.last_words import last_words
 from aepo_rllib.cli.quiet import quiet_libraries
@@ -226,7 +226,7 @@ def _run(
         except Exception as error:
             raise failure(error, folder, cause=stop.cause) from error
     if stop.cause:
-        raise UserError(f"{stop.cause}; {folder.way_on()}", exit_code=1)
+        raise RunFailed(f"{stop.cause}; {folder.way_on()}")
     console.print(summary(folder) if folder.read(METRICS) else "no step was finished", soft_wrap=False)
     if stop.signal is not None:
         console.print(f"interrupted; continue with: aepo train --resume {folder.path}")
