@@ -6,7 +6,7 @@ import logging
 import pickle
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
@@ -19,7 +19,7 @@ from aepo_rllib.rollout import RolloutRequest
 
 logger = logging.getLogger(__name__)
 
-MAX_ROUNDS = 4
+MAX_ROUNDS = 8
 
 
 class Collected(NamedTuple):
@@ -42,6 +42,7 @@ def collect(
     *,
     timeout_s: float,
     restore: Callable[[], Any],
+    renew: Callable[[Sequence[int]], Any],
     patience_s: float,
 ) -> Collected:
     """Sample a request on all healthy runners; groups that one fails to bring are asked for again.
@@ -53,6 +54,7 @@ def collect(
         request: What to sample.
         timeout_s: Seconds a runner may take.
         restore: Tries to bring lost runners back, with current weights.
+        renew: Gives current weights to the runners of these indices.
         patience_s: Seconds to wait for one to come back where all of several remote runners are lost.
 
     Raises:
@@ -65,14 +67,18 @@ def collect(
     missing = set(request.slots)
     for _ in range(MAX_ROUNDS):
         deliveries = _ask(group, request.only(tuple(sorted(missing))), timeout_s)
-        for delivery in deliveries:
+        # One that died and was restarted between two calls answers as if nothing had happened.
+        if stale := [delivery.worker_index for delivery in deliveries if delivery.stale]:
+            logger.warning("env runners %s were restarted, and get the current weights", stale)
+            renew(stale)
+        for delivery in (delivery for delivery in deliveries if not delivery.stale):
             if delivery.error is not None:
                 raise delivery.error.exception from RuntimeError(delivery.error.traceback)
             collected.episodes.extend(delivery.episodes)
             collected.metrics.append(delivery.metrics)
             missing -= {episode.get_infos(0)[SLOT] for episode in delivery.episodes}
         for name in collected.seconds:
-            collected.seconds[name] += max((delivery.seconds[name] for delivery in deliveries), default=0.0)
+            collected.seconds[name] += max((delivery.seconds.get(name, 0.0) for delivery in deliveries), default=0.0)
         if not missing:
             whole = {metrics.SAMPLING_SECONDS: time.perf_counter() - started}
             return collected._replace(seconds=collected.seconds | whole)
@@ -108,15 +114,19 @@ class _Delivery(NamedTuple):
     metrics: Any
     seconds: dict[str, float]
     error: _RunnerError | None = None
+    stale: bool = False
+    """It has other weights than those that were sent last, and has sampled nothing."""
 
 
 class _RolloutCall:
-    """A picklable call of `_rollout`."""
+    """A picklable call of `_rollout`, for a runner that has the weights of this version."""
 
-    def __init__(self, request: RolloutRequest) -> None:
-        self.request = request
+    def __init__(self, request: RolloutRequest, version: int) -> None:
+        self.request, self.version = request, version
 
     def __call__(self, runner: TextEnvRunner) -> _Delivery:
+        if runner.weights_version != self.version:
+            return _Delivery(runner.worker_index, [], None, {}, stale=True)
         return _rollout(runner, self.request)
 
 
@@ -158,7 +168,7 @@ def _ask(group: EnvRunnerGroup, request: RolloutRequest, timeout_s: float) -> li
     parts = request.split(len(ids))
     asked = ids[: len(parts)]
     deliveries = group.foreach_env_runner(
-        [_RolloutCall(part) for part in parts],
+        [_RolloutCall(part, group.local_env_runner.weights_version) for part in parts],
         remote_worker_ids=asked,
         local_env_runner=False,
         timeout_seconds=timeout_s,

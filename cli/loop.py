@@ -66,9 +66,10 @@ def train(algo: TextRL, settings: RunSettings, folder: RunFolder, console: Conso
 def _finish(algo: TextRL, settings: RunSettings, folder: RunFolder) -> None:
     """Leave the last finished step on the disk.
 
-    In the middle of an update the weights are those of no step, and the last checkpoint stands.
+    In the middle of an update the weights are those of no step, and the last checkpoint stands; likewise where the disk
+    has refused the step's record.
     """
-    if algo.train_steps and not algo.updating:
+    if algo.train_steps and not algo.updating and folder.recorded_steps() == algo.train_steps:
         folder.save_checkpoint(algo, keep=settings.keep_checkpoints)
         with appearing_folder(folder.path / HUGGINGFACE, manifest=False) as export:
             algo.export_huggingface(export)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from aepo_rllib.cli.errors import input_errors
+from aepo_rllib.cli.terminal import visible
 
 SHOWN_EXCEPTIONS = 10
 
@@ -31,25 +32,27 @@ def problems_command(source: str, split: str, template: str, fields: str | None,
     """
     from collections import Counter
 
-    import yaml
-
+    from aepo_rllib.cli.yaml_input import parse_mapping
     from aepo_rllib.envs.grading import Grader
     from aepo_rllib.envs.problems import load_problems
     from aepo_rllib.envs.prompts import get_template
 
     with input_errors():
-        problems = load_problems(source, split=split, fields=yaml.safe_load(fields) if fields else None)
+        columns = parse_mapping(fields, "--fields") if fields else None
+        problems = load_problems(source, split=split, fields=columns)
         shown = get_template(template).render(problems[0].text)
+        grader = Grader(workers)
     click.echo(f"{len(problems)} problems")
     for family, count in sorted(Counter(problem.family for problem in problems).items()):
         if family:
-            click.echo(f"  {family}: {count}")
-    click.echo(f"first prompt ({problems[0].id}, answer {problems[0].answer!r}):\n{shown}")
-    with Grader(workers) as grader:
+            click.echo(f"  {visible(family)}: {count}")
+    click.echo(f"first prompt ({visible(problems[0].id)}, answer {visible(repr(problems[0].answer))}):")
+    click.echo(visible(shown, lines=True))
+    with grader:
         grades = grader.grade_batch(problems, [f"\\boxed{{{problem.answer}}}" for problem in problems])
     failing = [(p, g) for p, g in zip(problems, grades, strict=True) if g.verdict.reward == 0]
     click.echo(f"{len(problems) - len(failing)} of {len(problems)} known answers pass their own verifier")
     for problem, grade in failing[:SHOWN_EXCEPTIONS]:
-        click.echo(f"  {problem.id}: {grade.verdict.value}: {problem.answer:.80}")
+        click.echo(visible(f"  {problem.id}: {grade.verdict.value}: {problem.answer:.80}"))
     if failing:
         raise SystemExit(1)

@@ -7,6 +7,7 @@ from importlib.resources import files
 import click
 
 from aepo_rllib.cli.errors import input_errors
+from aepo_rllib.cli.terminal import visible
 
 SHOWN_EXCEPTIONS = 5
 
@@ -42,7 +43,8 @@ def tasks_command(show_path: bool, check: bool, names: tuple[str, ...]) -> None:
     if check:
         failures = [_check(name) for name in expand(names or tuple(all_suites()))]
         raise SystemExit(int(any(failures)))
-    _show(names or tuple(all_suites()))
+    with input_errors():
+        _show(names or tuple(all_suites()))
 
 
 def _show(names: tuple[str, ...]) -> None:
@@ -58,7 +60,7 @@ def _show(names: tuple[str, ...]) -> None:
     for name in names:
         suite = all_suites()[name]
         judged = "" if suite.members else str(suite.data.get("verifier", "each problem's own"))
-        origin = "macro average of " + ", ".join(suite.members) if suite.members else suite.origin()
+        origin = "macro average of " + ", ".join(suite.members) if suite.members else visible(suite.origin())
         table.add_row(name, suite.version, str(suite.problems or ""), judged, origin)
     Console(highlight=False, markup=False).print(table)
 
@@ -74,7 +76,7 @@ def _check(name: str) -> bool:
     try:
         problems = [as_problem(doc) for doc in load_docs(**suite.data)["test"]]
     except ProblemError as error:
-        click.echo(f"{name}: {error}")
+        click.echo(visible(f"{name}: {error}"))
         return True
     with Grader() as grader:
         grades = grader.grade_batch(problems, (f"\\boxed{{{problem.answer}}}" for problem in problems))
@@ -85,7 +87,7 @@ def _check(name: str) -> bool:
         f"{len(problems) - len(failing)} known answers pass their own grader"
     )
     for problem, grade in failing[:SHOWN_EXCEPTIONS]:
-        click.echo(f"  {problem.id}: {grade.verdict.value}: {problem.answer:.80}")
+        click.echo(visible(f"  {problem.id}: {grade.verdict.value}: {problem.answer:.80}"))
     if len(failing) > SHOWN_EXCEPTIONS:
         click.echo(f"  and {len(failing) - SHOWN_EXCEPTIONS} more")
     return bool(failing or published)

@@ -129,6 +129,7 @@ class TextRL(SavedAlgorithm):
             request,
             timeout_s=self.config.sample_timeout_s,
             restore=lambda: self.restore_env_runners(self.env_runner_group),
+            renew=self._renew,
             patience_s=self.config.env_runner_restore_timeout_s,
         )
         self.metrics.aggregate(collected.metrics, key=ENV_RUNNER_RESULTS)
@@ -273,6 +274,11 @@ class TextRL(SavedAlgorithm):
             inference_only=True,
             timeout_seconds=self.config.env_runner_restore_timeout_s,
         )
+
+    def _renew(self, runners: Sequence[int]) -> None:
+        """Give runners the current weights that were restarted without anybody having noticed."""
+        self.runner_watch.restarted(len(runners))
+        self._send_weights(self.env_runner_group)
 
     @override(Algorithm)
     def restore_env_runners(self, env_runner_group: EnvRunnerGroup) -> list[int]:

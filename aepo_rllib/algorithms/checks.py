@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ray._common.deprecation import DEPRECATED_VALUE
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.tune.search.sample import Domain
 
 from aepo_rllib.algorithms.rllib_options import IGNORED
 from aepo_rllib.arguments import unknown
@@ -32,6 +34,11 @@ def check_known_key(config: AlgorithmConfig, key: str) -> None:
     if name in known or isinstance(getattr(type(config), name, None), property):
         return
     raise ValueError(unknown("config key", key, [name for name in known if not name.startswith("_")]))
+
+
+def is_search(value: Any) -> bool:
+    """Whether a value is one of Tune's search spaces, which become values before a trial begins."""
+    return isinstance(value, Domain) or (isinstance(value, Mapping) and "grid_search" in value)
 
 
 def is_plain(config: TextRLConfig, key: str) -> bool:

@@ -13,7 +13,7 @@ from ray.rllib.utils.annotations import override
 from typing_extensions import Self
 
 from aepo_rllib import metrics
-from aepo_rllib.algorithms.checks import check_known_key
+from aepo_rllib.algorithms.checks import check_known_key, is_search
 from aepo_rllib.algorithms.config_checks import (
     check_batches,
     check_environment,
@@ -351,7 +351,7 @@ class TextRLConfig(AlgorithmConfig):
         """
         for key in config_dict:
             check_known_key(self, key)
-        check_values(config_dict, self.options())
+        check_values({key: value for key, value in config_dict.items() if not is_search(value)}, self.options())
         return super().update_from_dict(dict(config_dict))
 
     @override(AlgorithmConfig)

@@ -101,6 +101,29 @@ def test_a_killed_env_runner_comes_back_with_the_current_weights(ray_cluster, ca
         algo.stop()
 
 
+def test_a_runner_that_was_restarted_while_nobody_looked_samples_from_the_current_weights(ray_cluster, caplog):
+    """Killed between two calls and restarted before the next, it has the weights of the start and answers at once."""
+    algo = small(GRPOConfig(), num_env_runners=1).training(lr=0.05).build_algo()
+    try:
+        algo.train()
+        [runner] = algo.env_runner_group._worker_manager.actors().values()
+        pid = ray.get(runner.apply.remote(lambda runner: os.getpid()))
+        os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:  # Ray brings it back, and RLlib knows nothing of it
+            try:
+                if ray.get(runner.apply.remote(lambda runner: os.getpid()), timeout=20) != pid:
+                    break
+            except ray.exceptions.RayError:
+                time.sleep(0.2)
+        assert algo.env_runner_group.num_healthy_remote_env_runners() == 1
+        result = algo.train()
+        assert result[metrics.UPDATE][metrics.FIRST_RATIO_MAX_DEVIATION] < 1e-3
+        assert "env runners [1] were restarted, and get the current weights" in caplog.text
+    finally:
+        algo.stop()
+
+
 def test_a_run_whose_env_runners_are_all_lost_stops_instead_of_sampling_elsewhere(ray_cluster):
     config = small(GRPOConfig(), num_env_runners=1, env_runner_restore_timeout_s=2)
     algo = config.fault_tolerance(restart_failed_env_runners=False, ignore_env_runner_failures=True).build_algo()

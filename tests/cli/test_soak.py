@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from test_train import alive, children, records
 
-STEPS, QUIET_STEPS, WINDOW = 1000, 60, 20
+STEPS, QUIET_STEPS, WINDOW = 700, 60, 20
 REWARD_NOISE, ENTROPY_NOISE = 0.08, 0.03
 """Two seeds of the quiet run differ by so much in the mean of 20 steps."""
 MIB_A_MINUTE, WARM_UP_S = 1.0, 240.0

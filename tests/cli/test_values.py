@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from ray import tune
 
 from aepo_rllib import AEPOConfig, GRPOConfig
 from aepo_rllib.algorithms import ALGORITHMS
@@ -128,6 +129,11 @@ def test_tune_and_python_meet_the_same_checks():
         config.validate()
     with pytest.raises(ValueError, match=r"gamma=0\.9 is not used here"):
         GRPOConfig().training(gamma=0.9).validate()
+
+
+def test_search_spaces_are_let_through():
+    for space in (tune.grid_search([1e-4, 3e-4]), tune.loguniform(1e-5, 1e-3), tune.choice([1e-4])):
+        assert AEPOConfig().update_from_dict({"lr": space}).lr is space
 
 
 def test_settings_of_a_run_are_declared_with_it():
