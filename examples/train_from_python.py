@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/example"))
     arguments = parser.parse_args()
 
-    ray.init(include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", include_dashboard=False, log_to_driver=False)
     config = (
         AEPOConfig()
         .language_model(model_path="embedded")

@@ -14,11 +14,7 @@ from tests.aepo_rllib.small_runs import small, weights
 SUITE = "aepo_arithmetic"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _ray():
-    ray.init(num_cpus=2, include_dashboard=False, ignore_reinit_error=True)
-    yield
-    ray.shutdown()
+pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 def test_scores_stand_in_every_second_result_and_training_is_untouched(tmp_path):
