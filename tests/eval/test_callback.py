@@ -2,7 +2,6 @@ import functools
 import json
 
 import pytest
-import ray
 import torch
 from ray.rllib.utils import force_list
 
