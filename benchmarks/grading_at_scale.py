@@ -16,10 +16,12 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from aepo_rllib.eval.data import docs_digest
 from aepo_rllib.eval.plan import SAMPLES_FOLDER, Plan
 from aepo_rllib.eval.run import load_tasks
 from aepo_rllib.eval.sampling.decoding import Decoding
@@ -29,6 +31,15 @@ from aepo_rllib.eval.sampling.store import Place, SampleFile, prompt_key
 
 N, TEXT_CHARS = 1024, 4000
 SIZES = {"aepo_aime24": 30, "aepo_math500": 500}
+IDENTITY = {
+    "model": "made up",
+    "engine": "transformers",
+    "dtype": "float32",
+    "frame": "none",
+    "system": None,
+    "stop_ids": [0],
+    "seed": 0,
+}
 FILLER = "We consider the expression step by step, and find that it holds for every case.\n\n"
 
 
@@ -48,9 +59,10 @@ def measure(scratch: Path, suite: str, problems: int) -> dict[str, float]:
     rows = [{"id": f"p{i}", "problem": f"Made-up problem {i}.", "answer": gold} for i, gold in enumerate(golds)]
     (scratch / f"{suite.removeprefix('aepo_')}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     os.environ["AEPO_DATA_DIR"] = str(scratch)
-    plan = Plan("made up", (suite,), N, None, 1.0, 1.0, None, None, 0, None, None, {"model": "made up"}, {})
-    plan.write(scratch / "out")
+    plan = Plan("made up", (suite,), N, None, 1.0, 1.0, None, None, 0, None, None, IDENTITY, {suite: "made up"})
     task = load_tasks(plan)["tasks"][suite]
+    plan = replace(plan, problems={suite: docs_digest(task.test_docs())})
+    plan.write(scratch / "out")
     (scratch / "out" / SAMPLES_FOLDER).mkdir()
     law = plan.identity | Decoding.from_kwargs(task.config.generation_kwargs).law()
     store = SampleFile(scratch / "out" / SAMPLES_FOLDER, law)

@@ -67,6 +67,6 @@ def get_template(name: str) -> PromptTemplate:
     Raises:
         ValueError: there is none.
     """
-    if name not in TEMPLATES:
+    if not isinstance(name, str) or name not in TEMPLATES:
         raise ValueError(f"unknown prompt template {name!r}; choose one of {', '.join(TEMPLATES)}")
     return TEMPLATES[name]

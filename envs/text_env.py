@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium.vector.utils import batch_space
 
 from aepo_rllib.envs.grading import Grade, Grader
+from aepo_rllib.envs.grading.pool import check_limits
 from aepo_rllib.envs.problems import Problem, load_problems
 from aepo_rllib.envs.prompts import get_template
 from aepo_rllib.envs.spaces import AnyText
@@ -22,6 +23,24 @@ PROBLEM_INDEX = "problem_index"
 
 OBSERVATION_SPACE = AnyText()
 ACTION_SPACE = AnyText()
+
+
+def check_env_arguments(
+    *, template: str = "plain", grader_workers: int = 2, grader_deadline_s: float = 3.0, **others: Any
+) -> None:
+    """Refuse arguments of `MathTextEnv` that it cannot work with, before it reads a problem or starts a process.
+
+    Args:
+        template: See there, as the next two.
+        grader_workers: Number of processes.
+        grader_deadline_s: Seconds a comparison may take.
+        others: Left to `aepo_rllib.envs.problems.load_problems`.
+
+    Raises:
+        ValueError: of the wrong kind, out of range or unknown; names the argument.
+    """
+    get_template(template)
+    check_limits(grader_workers, grader_deadline_s, prefix="grader_")
 
 
 @lru_cache(maxsize=1)
@@ -51,7 +70,8 @@ class MathTextEnv(gymnasium.Env[str, str]):
 
     ## Arguments
     problems: a source, see `aepo_rllib.envs.problems.load_problems`. split, fields, problem_seed: passed to it.
-    template: name of a prompt template. grader_workers, grader_deadline_s: of the grading service.
+    template: name of a prompt template. grader_workers, grader_deadline_s: of the grading service. ValueError names an
+    argument that cannot be used.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012 - gymnasium's own convention
@@ -67,6 +87,7 @@ class MathTextEnv(gymnasium.Env[str, str]):
         grader_deadline_s: float = 3.0,
         render_mode: str | None = None,
     ) -> None:
+        check_env_arguments(template=template, grader_workers=grader_workers, grader_deadline_s=grader_deadline_s)
         self.problems = load_problems(problems, split=split, fields=fields, seed=problem_seed)
         self.template = get_template(template)
         self.grader = shared_grader(grader_workers, grader_deadline_s)

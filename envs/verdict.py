@@ -15,7 +15,10 @@ class Verdict(str, enum.Enum):
     NO_ANSWER = "no_answer"
     """The completion states no final answer. That is the model's failing: an ordinary zero."""
     TIMED_OUT = "timed_out"
-    """Judging was stopped at the deadline. Nothing is known about the answer."""
+    """Judging was stopped at the deadline, also when tried again, alone. Nothing is known about the answer.
+
+    Of many such answers in one call only the first few are tried again.
+    """
     CRASHED = "grader_crashed"
     """Judging failed twice without reaching a verdict. Nothing is known about the answer."""
 

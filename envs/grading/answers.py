@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 
-MAX_ANSWER_CHARS = 300
-"""A longer final answer counts as none: no known answer is that long, and graders slow down on such input."""
+from aepo_rllib.envs.problems.problem import MAX_ANSWER_CHARS
 
 _OPENINGS = (r"\boxed{", r"\fbox{")
 _ESCAPE_OR_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)

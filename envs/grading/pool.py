@@ -14,14 +14,25 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Sequence
+from numbers import Integral, Real
 
 from aepo_rllib.envs.grading.process import WORKER_COMMAND, Comparison, WorkerLost, WorkerProcess
+from aepo_rllib.envs.problems.problem import MAX_ANSWER_CHARS
 from aepo_rllib.envs.verdict import Verdict
 
+MAX_WORKERS = 1024
+MAX_DEADLINE_S = 3600.0
 MAX_SERVED = 10_000
 """A worker is replaced after this many requests, which bounds what one can remember or leak."""
 MAX_ATTEMPTS = 2
 """How often a request is tried when its worker is lost."""
+SECOND_TRIES_DEADLINES = 3
+"""Second tries of one call begin as long as they have judged for less than so many deadlines together.
+
+What timed out because its worker or the machine stood still takes milliseconds when it is tried again, so that
+hundreds of such comparisons fit. Answers made to hang use this up in three tries, and cost a call no more than that,
+however many there are.
+"""
 MAX_START_FAILURES = 3
 """So many workers in a row that end by themselves before their first request cannot start at all."""
 MAX_START_KILLS = 20
@@ -30,13 +41,38 @@ MAX_START_KILLS = 20
 logger = logging.getLogger(__name__)
 
 
+def check_limits(workers: int, deadline_s: float, prefix: str = "") -> None:
+    """Refuse numbers that no pool can work with.
+
+    Args:
+        workers: Number of processes.
+        deadline_s: Seconds a comparison may take.
+        prefix: What the caller puts before these names.
+
+    Raises:
+        ValueError: not numbers, or out of range; names the argument.
+    """
+    if isinstance(workers, bool) or not isinstance(workers, Integral) or not 1 <= workers <= MAX_WORKERS:
+        raise ValueError(f"{prefix}workers must be a whole number from 1 to {MAX_WORKERS}, not {workers!r:.80}")
+    if isinstance(deadline_s, bool) or not isinstance(deadline_s, Real) or not 0 < deadline_s <= MAX_DEADLINE_S:
+        raise ValueError(
+            f"{prefix}deadline_s must be a number of seconds above 0, at most {MAX_DEADLINE_S:g}, "
+            f"not {deadline_s!r:.80}"
+        )
+
+
 class WorkerPool:
-    """Compares answers in up to `size` worker processes, started when first needed.
+    """Compares answers in up to `workers` processes, started when first needed.
 
     Safe to use from several threads; their calls take turns.
 
+    The deadline is one of the wall clock, which is what a caller waits by: it bounds a call whatever a worker does,
+    sleeps and swaps included. A clock of the worker's own processor time would forgive a machine that stands still,
+    but never run out for a worker that was stopped, so it would need this one beside it. What stood still is forgiven
+    by a second try instead.
+
     Args:
-        size: Number of processes.
+        workers: Number of processes.
         deadline_s: Seconds a comparison may take before its worker is killed.
         command: What starts a worker; see `aepo_rllib.envs.grading.worker` for the protocol.
         max_served: Comparisons after which a worker is replaced.
@@ -44,16 +80,15 @@ class WorkerPool:
 
     def __init__(
         self,
-        size: int,
+        workers: int,
         deadline_s: float,
         *,
         command: Sequence[str] = WORKER_COMMAND,
         max_served: int = MAX_SERVED,
     ) -> None:
-        if size < 1 or deadline_s <= 0:
-            raise ValueError(f"a pool needs size >= 1 and deadline_s > 0, not {size} and {deadline_s}")
-        self.size = size
-        self.deadline_s = deadline_s
+        check_limits(workers, deadline_s)
+        self.size = int(workers)
+        self.deadline_s = float(deadline_s)
         self._command = tuple(command)
         self._max_served = max_served
         self._rules: frozenset[str] = frozenset()
@@ -75,15 +110,19 @@ class WorkerPool:
     def grade(self, comparisons: Sequence[Comparison | tuple[str, str]]) -> list[Verdict]:
         """The verdict on each comparison, in their order; a pair is one by the rule "math".
 
-        A comparison past its deadline is `TIMED_OUT`. One whose worker was lost is tried once more, then
-        `CRASHED`, as is one that raised an error.
+        A comparison past its deadline is tried once more, when nothing else is left to judge, and then `TIMED_OUT`
+        (at once after `SECOND_TRIES_DEADLINES`). One whose worker was lost is tried once more, then `CRASHED`, as is
+        one that raised an error.
 
         Raises:
             RuntimeError: workers do not start.
-            ValueError: an answer is too long to be sent.
+            ValueError: an answer is longer than any that is read.
         """
+        wanted = [Comparison(*comparison) for comparison in comparisons]
+        longest = max((len(text) for pair in wanted for text in (pair.gold, pair.answer)), default=0)
+        if longest > MAX_ANSWER_CHARS:
+            raise ValueError(f"an answer to compare has {longest} characters, more than {MAX_ANSWER_CHARS}")
         with self._lock:
-            wanted = [Comparison(*comparison) for comparison in comparisons]
             self._rules |= {comparison.rule for comparison in wanted}
             return _Round(self, wanted).run()
 
@@ -91,6 +130,14 @@ class WorkerPool:
         """End all workers. A later `grade` starts new ones."""
         with self._lock:
             _kill_all(self._workers)
+
+    def busy(self) -> list[WorkerProcess]:
+        """Workers that hold a request."""
+        return [worker for worker in self._workers if worker.request is not None]
+
+    def renew(self) -> None:
+        """End all workers, so that the next one is new; for a round in which none is at work."""
+        _kill_all(self._workers)
 
     def prepare(self, wanted: int) -> list[WorkerProcess]:
         """The workers, after replacing dead, worn and unprepared ones and starting up to `wanted`."""
@@ -139,20 +186,40 @@ class _Round:
         self._waiting = deque(range(len(comparisons)))
         self._attempts = [0] * len(comparisons)
         self._verdicts: dict[int, Verdict] = {}
+        self._judged_s = 0.0
+        self._spare = 0
 
     def run(self) -> list[Verdict]:
-        workers: list[WorkerProcess] = []
         try:
-            while len(self._verdicts) < len(self._comparisons):
-                workers = self._pool.prepare(wanted=len(self._comparisons) - len(self._verdicts))
-                self._hand_out(workers)
-                self._collect(workers)
-                self._enforce_deadlines(workers)
+            self._settle()
+            self._try_again()
         finally:
             # Only an exception (Ctrl-C, say) leaves a request behind; its reply must not meet the next round.
-            for worker in [worker for worker in workers if worker.request is not None]:
+            for worker in self._pool.busy():
                 self._pool.discard(worker)
         return [self._verdicts[request] for request in range(len(self._comparisons))]
+
+    def _settle(self) -> None:
+        """Hand out what waits until every request has a verdict."""
+        while len(self._verdicts) < len(self._comparisons):
+            workers = self._pool.prepare(wanted=len(self._comparisons) - len(self._verdicts) + self._spare)
+            self._hand_out(workers)
+            self._collect(workers)
+            self._enforce_deadlines(workers)
+
+    def _try_again(self) -> None:
+        """Judge what timed out once more, one by one, so that neither a stalled worker nor our own load decides."""
+        late = [request for request, verdict in self._verdicts.items() if verdict is Verdict.TIMED_OUT]
+        if late:
+            self._pool.renew()  # what stopped one worker may have stopped those that wait or start, too
+        self._judged_s = 0.0
+        for request in late:
+            if self._judged_s >= SECOND_TRIES_DEADLINES * self._pool.deadline_s:
+                break
+            self._spare = 0
+            del self._verdicts[request]
+            self._waiting.append(request)
+            self._settle()
 
     def _hand_out(self, workers: Sequence[WorkerProcess]) -> None:
         for worker in list(workers):
@@ -179,7 +246,7 @@ class _Round:
                 self._retry(worker, reason)
                 continue
             if reply is not None and request is not None:
-                self._verdicts[request] = _verdict(reply)
+                self._close(worker, request, _verdict(reply))
 
     def _enforce_deadlines(self, workers: Sequence[WorkerProcess]) -> None:
         """Replies were taken first, so that a pause of this very process costs no one the verdict."""
@@ -187,7 +254,8 @@ class _Round:
             if (worker.ready and worker.request is None) or worker.due > time.monotonic():
                 continue
             if worker.request is not None:
-                self._verdicts[worker.request] = Verdict.TIMED_OUT
+                self._close(worker, worker.request, Verdict.TIMED_OUT)
+                self._spare = 1  # what stopped this worker may have stopped one that is starting, which then waits
             self._pool.discard(worker)
 
     def _retry(self, worker: WorkerProcess, reason: WorkerLost) -> None:
@@ -197,10 +265,14 @@ class _Round:
             logger.info("grading worker %d was lost (%s)", worker.pid, reason)
             self._attempts[request] += 1
             if self._attempts[request] >= MAX_ATTEMPTS:
-                self._verdicts[request] = Verdict.CRASHED
+                self._close(worker, request, Verdict.CRASHED)
             else:
                 self._waiting.appendleft(request)
         self._pool.discard(worker)
+
+    def _close(self, worker: WorkerProcess, request: int, verdict: Verdict) -> None:
+        self._verdicts[request] = verdict
+        self._judged_s += time.monotonic() - worker.sent
 
 
 def _verdict(reply: dict[str, object]) -> Verdict:

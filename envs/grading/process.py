@@ -21,8 +21,6 @@ READY = {"ready": True}
 """The first line of a worker."""
 ALARM_FACTOR = 3.0
 """A worker ends itself after this many deadlines, in case nobody is left to end it."""
-MAX_REQUEST_BYTES = 32_768
-"""Requests fit the buffer of a pipe, so that writing one never blocks."""
 
 
 class Comparison(NamedTuple):
@@ -44,7 +42,8 @@ class WorkerProcess:
         rules: What it loads before it is ready, so that no comparison pays for that out of its time.
         ready: Whether its imports are done.
         request: The id of the request it works on, or None.
-        due: When the present step (start or request) has to be done, on the clock of `time.monotonic`.
+        sent: When it was handed the request, on the clock of `time.monotonic`.
+        due: When the present step (start or request) has to be done, on the same clock.
         served: How many requests it has answered.
     """
 
@@ -65,7 +64,8 @@ class WorkerProcess:
         self._unread = b""
         self.ready = False
         self.request: int | None = None
-        self.due = time.monotonic() + START_LIMIT_S
+        self.sent = time.monotonic()
+        self.due = self.sent + START_LIMIT_S
         self.served = 0
 
     @property
@@ -94,15 +94,15 @@ class WorkerProcess:
         """Hand over one request, which is due a deadline from now.
 
         Raises:
-            ValueError: the two texts are too long.
             WorkerLost: the process has ended.
         """
         assert self._process.stdin is not None
         line = json.dumps({"id": request, **comparison._asdict()}).encode() + b"\n"
-        if len(line) > MAX_REQUEST_BYTES:
-            raise ValueError(f"an answer to compare has {max(map(len, comparison))} characters, which is too long")
-        self.request, self.due = request, time.monotonic() + self._deadline_s
+        self.request, self.sent = request, time.monotonic()
+        self.due = self.sent + self._deadline_s
         try:
+            # Never blocks: JSON spells a character in twelve bytes at most, so that two of the longest answers fit
+            # the buffer of a pipe.
             self._process.stdin.write(line)
         except BrokenPipeError as error:
             raise WorkerLost("it closed its input") from error

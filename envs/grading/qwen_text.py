@@ -26,10 +26,9 @@ from functools import lru_cache
 
 from word2number.w2n import word_to_num  # type: ignore[import-untyped]
 
-from aepo_rllib.envs.grading.answers import MAX_ANSWER_CHARS
-from aepo_rllib.envs.problems.problem import Problem
+from aepo_rllib.envs.problems.problem import MAX_ANSWER_CHARS, Problem
 
-_MAX_RAW_CHARS = 10 * MAX_ANSWER_CHARS
+_MAX_RAW_CHARS = 3 * MAX_ANSWER_CHARS
 """A text this long is no answer after tidying either, and is not tidied at all."""
 _TOLERANCE = 1e-4
 """Relative to the larger of two numbers."""

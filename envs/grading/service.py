@@ -12,6 +12,13 @@ from aepo_rllib.envs.grading.verifiers import Verifier, verifier_of
 from aepo_rllib.envs.problems.problem import Problem
 from aepo_rllib.envs.verdict import Verdict
 
+MAX_DETOUR_CHARS = 300
+"""An answer that is longer than the known one by more than this is no other way to write it.
+
+Algebra takes seconds for such a text, and a policy that fills its boxes with prose writes a new one each time. A long
+known answer may still be met by a long answer.
+"""
+
 
 class Grade(NamedTuple):
     """What grading one completion found."""
@@ -33,7 +40,7 @@ class Grader:
 
     Args:
         workers: Number of worker processes.
-        deadline_s: Seconds one comparison may take.
+        deadline_s: Seconds one comparison may take; one that takes longer is tried once more, alone.
         command: What starts a worker, see `aepo_rllib.envs.grading.worker`.
     """
 
@@ -114,7 +121,7 @@ def _at_once(verifier: Verifier, problem: Problem, answer: str | None) -> Verdic
     if answer is None:
         return Verdict.NO_ANSWER
     equal = verifier.judge(problem, answer)
-    if equal is None:
+    if equal is None and len(answer) <= len(problem.answer) + MAX_DETOUR_CHARS:
         return None
     return Verdict.CORRECT if equal else Verdict.WRONG
 

@@ -6,6 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+MAX_ANSWER_CHARS = 1000
+"""What an answer may have: a longer known answer is refused, and a longer final answer of a completion counts as none.
+
+The longest known answer of the published benchmarks has 988 characters. Graders take a little longer for such texts
+than for short ones, and stop at the same deadline.
+"""
+
 
 @dataclass(frozen=True)
 class Problem:

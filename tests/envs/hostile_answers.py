@@ -6,6 +6,8 @@ directory, remove `KEEP` from it, leave it, empty the environment, or connect to
 
 from __future__ import annotations
 
+from aepo_rllib.envs.problems.problem import MAX_ANSWER_CHARS
+
 GOLDS = ("5", r"\frac{3}{7}", r"2\sqrt{3}", r"\pi", r"\{1,2\}", "(1,2)", r"\text{yes}")
 """What an answer is compared with: an integer, a fraction, an expression, a constant, a set, a tuple, a word."""
 
@@ -588,7 +590,7 @@ GROUPS: dict[str, list[str]] = {
     "hedges": HEDGES,
 }
 LONGEST_GOLD = 300
-"""Longer known answers take for ever, see `SLOW_GOLDS`, or do not fit a request, which is an error."""
+"""Many longer known answers take for ever, see `SLOW_GOLDS`; too long ones are refused."""
 
 
 def with_golds(texts: list[str]) -> list[tuple[str, str]]:
@@ -606,7 +608,14 @@ QUICK = [pair for texts in GROUPS.values() for pair in with_golds([t for t in te
 # A 5 that stands somewhere in an answer is not the answer 5.
 QUICK += [("5", text) for text in (*HEDGES, *CODE, *FORMATS)]
 SLOW = [("3", text) for texts in GROUPS.values() for text in texts if isinstance(text, Slow)]
-SLOW_GOLDS = [(nest(*pair, 5000), "6") for pair in BRACKETS if len("".join(pair)) <= 4] + [(matrix(100, 100), "6")]
+LONG_GOLDS = [
+    *(nest(*pair, (MAX_ANSWER_CHARS - 1) // len("".join(pair))) for pair in BRACKETS if len("".join(pair)) <= 4),
+    r"\cup".join(f"({n},{n + 1})" for n in range(10, 90)),
+    r"(x+1)\cdot" * 90 + "2",
+    "1*" * (MAX_ANSWER_CHARS // 2 - 1) + "1",
+]
+"""Known answers about as long as they may be."""
+SLOW_GOLDS = [(gold, answer) for gold in LONG_GOLDS for answer in ("6", gold.replace("6", "7").replace("1", "2", 1))]
 HANGING = [
     ("3", r"\dfrac{5^{(5^{(5^{(5^5)})}-4)}-5}{16}"),  # hangs math-verify past its own time-outs, its issue 65
     ("3", "10^{10^{10}}"),
@@ -615,7 +624,7 @@ HANGING = [
     ("3", "a" * 299 + "!"),
     ("3", nest("{", "}", 145)),
     ("2^{10^9}", "3"),
-    (matrix(100, 100), "6"),
+    (LONG_GOLDS[0], "6"),
 ]
 """One of each kind; all of `SLOW` and `SLOW_GOLDS` take minutes."""
 EQUAL = [("5", "5}"), ("5", "5} and {"), ("5", r"7} \boxed{5"), ("9^{9^{9^9}}", "9^{9^{9^9}}")]

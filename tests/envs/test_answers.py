@@ -7,7 +7,7 @@ import time
 import pytest
 
 from aepo_rllib.envs.grading import extract_answer
-from aepo_rllib.envs.grading.answers import MAX_ANSWER_CHARS
+from aepo_rllib.envs.problems.problem import MAX_ANSWER_CHARS
 
 
 @pytest.mark.parametrize(

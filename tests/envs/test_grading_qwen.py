@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from sympy.core.random import seed
 
 from aepo_rllib.envs.grading import Grader
-from aepo_rllib.envs.grading.answers import MAX_ANSWER_CHARS
 from aepo_rllib.envs.grading.qwen import qwen_equal
 from aepo_rllib.envs.grading.qwen_text import extract_final, judge_spelling
 from aepo_rllib.envs.grading.rules import RULES
 from aepo_rllib.envs.grading.verifiers import VERIFIERS
 from aepo_rllib.envs.problems import Problem
+from aepo_rllib.envs.problems.problem import MAX_ANSWER_CHARS
 from aepo_rllib.envs.verdict import Verdict
 
 NAME = "qwen2.5-math"

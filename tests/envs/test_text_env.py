@@ -9,6 +9,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import aepo_rllib.envs as envs
+from aepo_rllib.envs import text_env
 from aepo_rllib.envs.spaces import AnyText
 from aepo_rllib.envs.text_env import PROBLEM_INDEX
 
@@ -104,3 +105,28 @@ def test_rewards_are_floats_and_verdicts_are_the_five():
     vector = gymnasium.make_vec(envs.ENV_ID, num_envs=1)
     vector.reset()
     assert vector.step(["x"])[1].dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("grader_workers", value) for value in (0, -1, 1.0, float("inf"), "x", True, None, [1], 10**9)),
+        *(("grader_deadline_s", value) for value in (0, -1, float("nan"), float("inf"), "3", True, None, 1e9)),
+        *(("problem_seed", value) for value in (1.0, float("nan"), "x", True, None, [])),
+        *(("split", value) for value in ("nope", "", 0, True, None, ["train"])),
+        *(("template", value) for value in ("nope", "", 0, True, None, ["plain"])),
+        *(("problems", value) for value in ("", 0, True, None, ["sum3"])),
+        *(("fields", value) for value in ("abc", 1, True, ["a"], {"question": "q"}, {"id": 0})),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_named_before_a_process_starts(name, value, monkeypatch):
+    monkeypatch.setattr(text_env, "shared_grader", lambda *args: pytest.fail("a grader was made"))
+    with pytest.raises(ValueError, match=name):
+        envs.MathTextEnv(**{"problems": "sum3", name: value})
+
+
+def test_numbers_of_other_kinds_are_arguments_too():
+    numbers = {"grader_workers": np.int64(1), "grader_deadline_s": np.float32(2), "problem_seed": np.int64(3)}
+    env = envs.MathTextEnv("sum3", **numbers)
+    assert env.problems == envs.MathTextEnv("sum3", problem_seed=3).problems
+    assert (env.grader.pool.size, env.grader.pool.deadline_s) == (1, 2.0)
