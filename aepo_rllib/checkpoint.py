@@ -37,22 +37,30 @@ def appearing_folder(final: Path, *, manifest: bool = True) -> Iterator[Path]:
         OSError: it cannot be written.
     """
     temporary, replaced = (final.with_name(f"{mark}{final.name}") for mark in (TEMPORARY, REPLACED))
-    shutil.rmtree(temporary, ignore_errors=True)
+    remove(temporary)
     temporary.mkdir(parents=True)
     try:
         yield temporary
         if manifest:
             seal(temporary)
         _sync_all(temporary)
-        if final.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
+        if os.path.lexists(final):
+            remove(replaced)
             final.rename(replaced)
         temporary.rename(final)
         _sync(final.parent)
-        shutil.rmtree(replaced, ignore_errors=True)
+        remove(replaced)
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove(temporary)
         raise
+
+
+def remove(path: Path) -> None:
+    """Remove a folder with all that is in it; of a link only the link. Nothing there is fine."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def seal(folder: Path) -> None:
@@ -93,7 +101,7 @@ def _expected(folder: Path) -> dict[str, tuple[int, str]]:
         expected = {name: (entry["bytes"], entry["sha256"]) for name, entry in manifest["files"].items()}
     except FileNotFoundError as error:
         raise CheckpointError(f"{folder} has no {MANIFEST}: it was never finished, or the file was lost") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{folder / MANIFEST} is damaged ({type(error).__name__})") from error
     if manifest.get("format") != FORMAT or text != _as_text(manifest):
         raise CheckpointError(f"{folder / MANIFEST} is damaged or of another version than {FORMAT}")

@@ -108,7 +108,7 @@ def check_model(model: str) -> int | None:
     Raises:
         ModelError: as `load_tokenizer` and `load_model`.
     """
-    load_tokenizer(model)
+    stop_ids(model, load_tokenizer(model))
     if Path(resolve_model(model)).is_dir():
         load_model(model, device_map="meta")
     return context_length(model)
@@ -224,7 +224,8 @@ def _check_loaded(info: dict[str, Any]) -> None:
         ValueError: names them.
     """
     for words, key in (("missing in", "missing_keys"), ("of no use in", "unexpected_keys")):
-        if names := sorted(map(str, info[key])):
+        # Constants that older transformers stored with a GPT-2 or GPT-Neo.
+        if names := sorted(name for name in map(str, info[key]) if not name.endswith(".attn.masked_bias")):
             raise ValueError(f"tensors {words} its weights: {_first(names)}")
     if mismatched := sorted(info["mismatched_keys"]):
         shapes = [f"{name} {list(there)} instead of {list(here)}" for name, there, here in mismatched]

@@ -76,6 +76,8 @@ def read_headers(folder: Path) -> dict[str, Header]:
         try:
             with safe_open(file, framework="numpy") as tensors:
                 for name in tensors.keys():  # noqa: SIM118 - no mapping
+                    if name in headers:
+                        raise ValueError(f"tensor {name} stands in two files, {file.name} is the second")
                     tensor = tensors.get_slice(name)
                     headers[name] = Header(tensor.get_dtype(), tuple(tensor.get_shape()))
         except SafetensorError as error:
@@ -121,16 +123,20 @@ def check_dtypes(headers: dict[str, Header], weights: Collection[str], prefix: s
         ValueError: names the tensor and its dtype.
     """
     for name, header in headers.items():
+        # Experts of a mixture lie in the file one by one, under other names than in the model.
         spellings = (name, f"{prefix}.{name}", name.removeprefix(f"{prefix}."))
-        if header.dtype not in FLOATS and any(spelling in weights for spelling in spellings):
+        known = name.endswith(".weight") or any(spelling in weights for spelling in spellings)
+        if known and header.dtype not in FLOATS:
             raise ValueError(f"tensor {name} is stored as {header.dtype}, not as one of {', '.join(FLOATS)}")
 
 
 def _weight_files(folder: Path) -> Iterator[Path]:
     """The one file, or those that the index names."""
-    if (folder / "model.safetensors").is_file() or not (folder / INDEX).is_file():
+    if not (folder / INDEX).is_file():
         yield folder / "model.safetensors"
         return
+    if (folder / "model.safetensors").is_file():
+        raise ValueError(f"it holds both model.safetensors and {INDEX}: remove what is not its own")
     try:
         places = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()
         names = sorted({str(place) for place in places})

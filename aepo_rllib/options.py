@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+LARGEST = 1e15
+"""No option is larger, and Python's whole numbers have no end."""
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", dict: "a mapping"}
 
 
@@ -21,7 +24,7 @@ class Option:
         optional: Whether None is a value, too.
         pair: Two such values in a list or tuple.
         instead: A text that is also a value, such as RLlib's "auto".
-        schedule: Whether a list is a value, too; RLlib checks its schedules.
+        schedule: Whether a list of [environment step, value] is a value, too.
     """
 
     kind: type
@@ -44,6 +47,8 @@ class Option:
         if (value is None and self.optional) or (self.instead is not None and value == self.instead):
             return
         if self.schedule and isinstance(value, list):
+            if not self._is_schedule(value):
+                raise ValueError(f"{name}={value!r} must be {self.words()}, or a list of [environment step, value]")
             return
         values = value if self.pair else [value]
         fits = isinstance(values, list | tuple) and len(values) == 1 + self.pair and all(map(self._fits, values))
@@ -68,6 +73,8 @@ class Option:
         return text + (f", or {self.instead!r}" if self.instead else "") + (", or None" if self.optional else "")
 
     def _fits(self, value: Any) -> bool:
+        if isinstance(value, np.generic):
+            value = value.item()
         if self.kind is dict:
             return isinstance(value, Mapping)
         if type(value) is not self.kind and not (self.kind is float and type(value) is int):
@@ -76,9 +83,16 @@ class Option:
             return value in self.choices
         return not isinstance(value, int | float) or self._in_range(value)
 
+    def _is_schedule(self, points: list[Any]) -> bool:
+        pairs = all(isinstance(point, list | tuple) and len(point) == 2 for point in points)
+        if not points or not pairs or not all(type(step) is int and self._fits(value) for step, value in points):
+            return False
+        steps = [step for step, _ in points]
+        return steps[0] == 0 and steps == sorted(set(steps))
+
     def _in_range(self, value: float) -> bool:
         return (
-            math.isfinite(value)
+            abs(value) <= LARGEST  # not NaN either
             and (self.least is None or value >= self.least)
             and (self.above is None or value > self.above)
             and (self.most is None or value <= self.most)

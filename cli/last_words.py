@@ -31,13 +31,13 @@ def last_words(folder: RunFolder) -> Iterator[Callable[[str], None]]:
     speaker = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
     assert speaker.stdin is not None
     pipe = speaker.stdin.fileno()
-    speaker.wait()  # it goes on as a grandchild: when Ray ends a process it kills its children first
 
     def tell(cause: str) -> None:
         with contextlib.suppress(OSError):
             os.write(pipe, f"{cause}\n".encode())
 
     try:
+        speaker.wait()  # it goes on as a grandchild: when Ray ends a process it kills its children first
         yield tell
     finally:  # whatever was raised, there is a process to tell of it
         tell("")

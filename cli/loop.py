@@ -106,7 +106,7 @@ def summary(folder: RunFolder) -> Table:
     table.add_column(f"first {window} steps", justify="right")
     table.add_column(f"last {window} steps", justify="right")
     for label, key in _SUMMARY_ROWS:
-        if key in records[0]:
+        if all(key in record for record in records):
             first, last = (sum(r[key] for r in part) / window for part in (records[:window], records[-window:]))
             table.add_row(label, f"{first:.3f}", f"{last:.3f}")
     return table

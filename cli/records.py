@@ -50,7 +50,7 @@ def cut_records(file: Path, last_step: int) -> bool:
         ValueError: as `read_records`; the file is left as it is.
         OSError: the file cannot be written.
     """
-    if not file.is_file():
+    if not _exists(file):
         return False
     lines = list(_lines(file))
     size, whole = file.stat().st_size, max((line.end for line in lines), default=0)
@@ -60,8 +60,19 @@ def cut_records(file: Path, last_step: int) -> bool:
     return whole < size
 
 
+def _exists(file: Path) -> bool:
+    """Whether there is a file; something else in its place is no absence.
+
+    Raises:
+        ValueError: it is a folder, a pipe, or a link to nothing.
+    """
+    if os.path.lexists(file) and not file.is_file():
+        raise ValueError(f"{file} is no file")
+    return file.is_file()
+
+
 def _lines(file: Path) -> Iterator[Line]:
-    if not file.is_file():
+    if not _exists(file):
         return
     step = end = 0
     with file.open("rb") as handle:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from aepo_rllib.checkpoint import TEMPORARY, CheckpointError, verify
+from aepo_rllib.checkpoint import TEMPORARY, CheckpointError, remove, verify
 from aepo_rllib.cli.errors import check_unused
 from aepo_rllib.cli.records import append_record, cut_records, read_records
 from aepo_rllib.cli.yaml_input import read_mapping
@@ -26,8 +28,8 @@ from aepo_rllib.files import claimed, write_atomically
 CONFIG, METRICS, SAMPLES, ERROR = "config.yaml", "metrics.jsonl", "samples.jsonl", "error.txt"
 CHECKPOINTS, TENSORBOARD, HUGGINGFACE, INFO = "checkpoints", "tensorboard", "huggingface", "aepo.json"
 FREE_BYTES_NEEDED = 64 * 1024**2
-SEAL = "# SHA-256 of the lines above: "
-_CHECKPOINT = re.compile(r"step_(\d{1,12})")
+RUN, SEAL = "# Run ", "# SHA-256 of the lines above: "
+_CHECKPOINT = re.compile(r"step_([0-9]{6,12})")
 
 
 def check_unused_run(path: Path) -> None:
@@ -46,6 +48,7 @@ class RunFolder:
         self.path = path
         self._saved: Path | None = None
         """The checkpoint that this process has written or verified last."""
+        self.damaged: list[Path] = []
 
     @classmethod
     @contextmanager
@@ -66,12 +69,22 @@ class RunFolder:
             raise ValueError(f"{path}: {free / 1e6:.0f} MB free on this disk, but the run needs {needed / 1e6:.0f} MB")
         with claimed(path):
             check_unused_run(path)  # again: another process may have been faster
-            text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-            write_atomically(path / CONFIG, text + _seal(text))
-            yield cls(path)
+            folder = cls(path)
+            folder.write_config(config, secrets.token_hex(8))
+            yield folder
+
+    def write_config(self, config: Mapping[str, Any], run: str) -> None:
+        """Keep the resolved configuration, and the run's own name; its checkpoints carry that, too."""
+        text = f"{RUN}{run}\n" if run else ""
+        text += yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+        write_atomically(self.path / CONFIG, text + _seal(text))
 
     def config(self) -> dict[str, Any]:
-        """The resolved configuration the run was started with.
+        """The resolved configuration of the run, see `config_and_id`."""
+        return self.config_and_id()[0]
+
+    def config_and_id(self) -> tuple[dict[str, Any], str]:
+        """The resolved configuration of the run, and the run's own name; "" for one of an older version.
 
         Raises:
             ValueError: this is no run directory, or its configuration is not what was written.
@@ -88,7 +101,8 @@ class RunFolder:
                 f"{file} was changed since the run was started; a run goes on as it began: undo the change, or "
                 f"start another run with --config {file}"
             )
-        return values
+        first = whole.partition("\n")[0]
+        return values, first.removeprefix(RUN) if first.startswith(RUN) else ""
 
     def claimed(self) -> AbstractContextManager[None]:
         """Hold the folder during a block, see `aepo_rllib.files.claimed`."""
@@ -123,43 +137,49 @@ class RunFolder:
     def checkpoints(self) -> list[Path]:
         """Checkpoints, oldest first; whatever else lies beside them is not ours."""
         folder = self.path / CHECKPOINTS
-        found = [path for path in folder.iterdir() if _CHECKPOINT.fullmatch(path.name)] if folder.is_dir() else []
+        found = [path for path in folder.iterdir() if _is_checkpoint(path.name)] if folder.is_dir() else []
         return sorted((path for path in found if path.is_dir() and not path.is_symlink()), key=step_of)
 
     def good_checkpoint(self, tell: Callable[[str], None]) -> Path | None:
         """The newest checkpoint that is what was written; None where no training step has been lost without one.
 
         Args:
-            tell: Called with a sentence for every newer one that is not; such a one is set aside.
+            tell: Called with a sentence for every newer one that is not.
 
         Raises:
             ValueError: steps are recorded or a model is exported, but no checkpoint of them can be used.
         """
-        recorded = self.recorded_steps()
-        damaged, ahead = [], []
-        for checkpoint in reversed(self.checkpoints()):
-            try:
-                _check(checkpoint)
-            except CheckpointError as error:
-                damaged.append(checkpoint)
-                tell(f"{checkpoint.name} cannot be used: {error}")
-                continue
+        recorded, run = self.recorded_steps(), self.config_and_id()[1]
+        self.damaged = []
+        checkpoints = self.checkpoints()
+        for checkpoint in reversed(checkpoints):
             if step_of(checkpoint) > recorded:
-                ahead.append(checkpoint.name)
                 tell(f"{checkpoint.name} is not used: {METRICS} ends with step {recorded}")
                 continue
-            for bad in damaged:
-                bad.rename(bad.with_name(f".damaged_{bad.name}_{time.time_ns()}"))
+            try:
+                _check(checkpoint, run)
+            except CheckpointError as error:
+                self.damaged.append(checkpoint)
+                tell(f"{checkpoint.name} cannot be used: {error}")
+                continue
             self._saved = checkpoint
             return checkpoint
-        self._check_nothing_lost(recorded, bool(damaged or ahead))
+        self._check_nothing_lost(recorded, bool(checkpoints))
         return None
+
+    def set_damaged_aside(self) -> None:
+        """Take out of the way what `good_checkpoint` has refused, when a run goes on from another one."""
+        for bad in self.damaged:
+            bad.rename(bad.with_name(f".damaged_{bad.name}_{time.time_ns()}"))
 
     def _check_nothing_lost(self, recorded: int, has_others: bool) -> None:
         """A run may begin again only where no checkpoint was due yet."""
-        exported = (self.path / HUGGINGFACE).exists()
-        due = recorded > int(self.config().get("checkpoint_every", 1))
-        if not (exported or has_others or due):
+        every = self.config().get("checkpoint_every", 1)
+        if type(every) is not int:
+            raise ValueError(f"{self.path / CONFIG}: checkpoint_every={every!r} must be a whole number")
+        exported = os.path.lexists(self.path / HUGGINGFACE)
+        sampled = max((record["step"] for record in self.read(SAMPLES)), default=0)
+        if not (exported or has_others or recorded > every or sampled > recorded + 1):
             return
         state = "none of its checkpoints can be used" if has_others else f"its checkpoints ({CHECKPOINTS}/) are gone"
         raise ValueError(
@@ -182,8 +202,8 @@ class RunFolder:
     def remove_unfinished(self) -> None:
         """Remove checkpoints that a kill has cut short; they were never whole, and may be large."""
         for path in (self.path / CHECKPOINTS).glob(f"{TEMPORARY}*"):
-            if _CHECKPOINT.fullmatch(path.name.removeprefix(TEMPORARY)) and not path.is_symlink():
-                shutil.rmtree(path)
+            if _is_checkpoint(path.name.removeprefix(TEMPORARY)):
+                remove(path)
 
     def write_error(self, text: str) -> Path:
         """Keep what is too long for the screen."""
@@ -197,6 +217,12 @@ class RunFolder:
         return f"{state}; continue with: aepo train --resume {self.path}"
 
 
+def _is_checkpoint(name: str) -> bool:
+    """Whether a checkpoint is called so; "step_2" and "step_best" are somebody else's."""
+    match = _CHECKPOINT.fullmatch(name)
+    return match is not None and name == f"step_{int(match.group(1)):06d}"
+
+
 def step_of(checkpoint: Path) -> int:
     """The training step in a checkpoint's name."""
     match = _CHECKPOINT.fullmatch(checkpoint.name)
@@ -204,19 +230,22 @@ def step_of(checkpoint: Path) -> int:
     return int(match.group(1))
 
 
-def _check(checkpoint: Path) -> None:
-    """Verify a checkpoint, and that it is of the step it is called by.
+def _check(checkpoint: Path, run: str) -> None:
+    """Verify a checkpoint, and that it is of this run and of the step it is called by.
 
     Raises:
         CheckpointError: it is not what was written.
     """
     verify(checkpoint)
     try:
-        step = json.loads((checkpoint / HUGGINGFACE / INFO).read_text(encoding="utf-8"))["step"]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        info = json.loads((checkpoint / HUGGINGFACE / INFO).read_text(encoding="utf-8"))
+        step, its_run = info["step"], info.get("run", "")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"it does not say of which step it is ({HUGGINGFACE}/{INFO})") from error
     if step != step_of(checkpoint):
         raise CheckpointError(f"it is a checkpoint of step {step!r}")
+    if run and its_run != run:
+        raise CheckpointError("it is a checkpoint of another run")
 
 
 def _seal(text: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -75,8 +75,16 @@ def stop_request(console: Console) -> Iterator[StopRequest]:
 
 def leave_terminal() -> None:
     """Go on without the terminal, which is gone: writing to it would fail."""
+    _to_nowhere([stream for stream in (0, 1, 2) if os.isatty(stream)])
+
+
+def go_silent() -> None:
+    """Go on without standard output, which nobody reads any more."""
+    _to_nowhere([1])
+
+
+def _to_nowhere(streams: Sequence[int]) -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
-        if os.isatty(stream):
-            os.dup2(nowhere, stream)
+    for stream in streams:
+        os.dup2(nowhere, stream)
     os.close(nowhere)

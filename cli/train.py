@@ -116,9 +116,9 @@ def train_command(**options: Any) -> None:
                  --set evaluation_interval=null --set max_new_tokens=512
       aepo train --resume runs/baseline --steps 300
     """
-    from rich.console import Console
+    from aepo_rllib.cli.screen import Screen
 
-    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console = Screen(markup=False, highlight=False, soft_wrap=True)
     started = time.monotonic()
     with contextlib.ExitStack() as claims:
         with input_errors():
@@ -128,6 +128,8 @@ def train_command(**options: Any) -> None:
             resume: Path | None = options["resume"]
             checkpoint, stored = None, {}
             if resume is not None:
+                if options["output"] is not None:
+                    raise ValueError(f"--output {options['output']} beside --resume: a run goes on in its own folder")
                 folder = RunFolder(resume)
                 stored = folder.config()
                 claims.enter_context(folder.claimed())
@@ -144,12 +146,14 @@ def train_command(**options: Any) -> None:
             stored_fingerprints = {name: stored.pop(name, "") for name in FINGERPRINTS}
             settings, config = build(merge(stored, values))
             plain = resolved(settings, config) | _fingerprints(config)
+            if resume:
+                _check_same_run(stored | stored_fingerprints, plain, resolved(RunSettings(), type(config)()))
+                if not options["dry_run"]:
+                    folder.write_config(plain, folder.config_and_id()[1])  # with what was changed
             if options["dry_run"]:
                 click.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), nl=False)
                 return
-            if resume:
-                _check_same_run(stored | stored_fingerprints, plain)
-            else:
+            if not resume:
                 needed = _bytes_needed(config, settings)
                 folder = claims.enter_context(RunFolder.create(output, plain, bytes_needed=needed))
         _run(settings, config, folder, console, started, resuming=resume is not None, checkpoint=checkpoint)
@@ -205,24 +209,30 @@ def _run(
     from aepo_rllib.cli.loop import summary, train
 
     console.print(f"run directory: {folder.path}")
-    with last_words(folder) as tell, stop_request(console) as stop:
+    with stop_request(console) as stop, last_words(folder) as tell:
 
         def end(cause: str) -> None:
             stop.cause = cause
             tell(cause)  # at once: Ray may end this process before the step does
 
         try:
-            with ray_cluster(console.print, end), stopped(config) as algo:
-                if resuming:
-                    _restore(algo, checkpoint, folder, console)
-                console.print(f"ready after {time.monotonic() - started:.0f} s", style="dim")
-                train(algo, settings, folder, console, stop)
+            with ray_cluster(console.print, end):
+                stop.listen()  # Ray has put handlers of its own in place
+                with stopped(config) as algo:
+                    algo.run_id = folder.config_and_id()[1]
+                    if resuming:
+                        _restore(algo, checkpoint, folder, console)
+                    console.print(f"ready after {time.monotonic() - started:.0f} s", style="dim")
+                    train(algo, settings, folder, console, stop)
         except KeyboardInterrupt:
             stop.signal = stop.signal or signal.SIGINT
         except click.ClickException:
             raise
-        except SystemExit as error:  # Ray's way to end a process that has lost its raylet
-            raise failure(error, folder, cause=stop.cause or "Ray ended the run, as its own processes do") from error
+        except SystemExit as error:
+            # Ray's way to end a process that has lost its raylet, which may not have been noticed yet.
+            raise failure(
+                error, folder, cause=stop.cause or "something ended the run's process, Ray perhaps"
+            ) from error
         except Exception as error:
             raise failure(error, folder, cause=stop.cause) from error
     if stop.cause:
@@ -237,6 +247,7 @@ def _run(
 def _restore(algo: TextRL, checkpoint: Path | None, folder: RunFolder, console: Any) -> None:
     """Bring back a checkpoint, and drop the records of steps that will be done again."""
     folder.remove_unfinished()
+    folder.set_damaged_aside()
     if checkpoint is None:
         console.print("no checkpoint was due yet: starting from step 1")
     else:
@@ -244,20 +255,48 @@ def _restore(algo: TextRL, checkpoint: Path | None, folder: RunFolder, console: 
         console.print(f"resuming after step {algo.train_steps}")
     for name in (METRICS, SAMPLES):
         if folder.cut(name, algo.train_steps):
-            console.print(f"{name} ended with half a line, which was cut off")
+            console.print(f"{name} ended with half a line, or a damaged one, which was cut off")
 
 
-def _check_same_run(stored: dict[str, Any], asked: dict[str, Any]) -> None:
-    """A resumed run may only grow longer.
+FREE = {
+    "steps",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "samples_per_step",
+    "num_env_runners",
+    "sample_timeout_s",
+    "max_unjudged_share",
+    "max_env_runner_restarts_per_hour",
+    "env_runner_restore_timeout_s",
+    "env_runner_health_probe_timeout_s",
+    "delay_between_env_runner_restarts_s",
+}
+FREE_OF_PROBLEMS = {"grader_workers", "grader_deadline_s"}
+"""Settings that change nothing a run computes, and may be what it needs to go on."""
+
+
+def _check_same_run(stored: dict[str, Any], asked: dict[str, Any], defaults: dict[str, Any]) -> None:
+    """A resumed run may only grow longer, and get more time and processes.
+
+    Args:
+        stored: What the run was started with; an option that did not exist then had its default.
+        asked: What it is to go on with.
+        defaults: Of its algorithm.
 
     Raises:
         ValueError: another option differs; names them.
     """
-    free = {"steps", "checkpoint_every", "keep_checkpoints", "samples_per_step", "num_env_runners"}
+
+    def fixed(values: dict[str, Any], key: str) -> Any:
+        value = values.get(key, defaults.get(key))
+        if key == "env_config" and isinstance(value, dict):
+            return {name: setting for name, setting in value.items() if name not in FREE_OF_PROBLEMS}
+        return value
+
     differing = [
         f"{key} (was {stored.get(key)!r}, now {asked.get(key)!r})"
         for key in sorted(stored.keys() | asked.keys())
-        if key not in free and stored.get(key) != asked.get(key)
+        if key not in FREE and fixed(stored, key) != fixed(asked, key)
     ]
     if differing:
         raise ValueError(f"--resume continues the same run, but these differ: {'; '.join(differing)}")

@@ -73,10 +73,12 @@ def read_mapping(path: Path) -> dict[str, Any]:
         ValueError: as `parse_mapping`, a file that is no text, or one that is too large.
         OSError: it cannot be read.
     """
-    if path.stat().st_size > MAX_YAML_BYTES:
+    with path.open("rb") as file:
+        raw = file.read(MAX_YAML_BYTES + 1)
+    if len(raw) > MAX_YAML_BYTES:
         raise ValueError(f"{path}: larger than {MAX_YAML_BYTES} bytes")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from error
     return parse_mapping(text, str(path))

@@ -59,6 +59,7 @@ class TextRL(SavedAlgorithm):
         """Build runners and learners."""
         # First: RLlib restores runners while it sets up.
         self.runner_watch = RunnerWatch(config.num_env_runners, config.max_env_runner_restarts_per_hour)
+        self.evaluator_watch = RunnerWatch(config.evaluation_num_env_runners, config.max_env_runner_restarts_per_hour)
         super().setup(config)
         self.train_steps = 0
         self.base_entropy: float | None = None
@@ -286,8 +287,8 @@ class TextRL(SavedAlgorithm):
         restored = super().restore_env_runners(env_runner_group)
         if restored:
             self._send_weights(env_runner_group)
-            if env_runner_group is self.env_runner_group:
-                self.runner_watch.restarted(len(restored))
+            training = env_runner_group is self.env_runner_group
+            (self.runner_watch if training else self.evaluator_watch).restarted(len(restored))
         return restored
 
     # --- One training step ---

@@ -18,6 +18,28 @@ if TYPE_CHECKING:
 
 FREE_FORM = frozenset({"target_entropy", "env"})
 """Keys whose values have a parser of their own."""
+INNER = frozenset(
+    {
+        "in_evaluation",
+        "policies",
+        "framework_str",
+        "model",
+        "optimizer",
+        "batch_mode",
+        "rollout_fragment_length",
+        "clip_actions",
+        "normalize_actions",
+        "num_gpus",
+        "simple_optimizer",
+        "placement_strategy",
+        "eager_tracing",
+        "eager_max_retraces",
+        "num_cpus_for_main_process",
+        "preprocessor_pref",
+        "remote_worker_envs",
+    }
+)
+"""RLlib's keys that it sets itself, or that mean nothing here."""
 
 
 def check_known_key(config: AlgorithmConfig, key: str) -> None:
@@ -45,6 +67,8 @@ def is_plain(config: TextRLConfig, key: str) -> bool:
     """Whether a config key takes a plain value, which YAML can say; no class, function or key of the past."""
     if key in config.options() or key in FREE_FORM or key in IGNORED:
         return True
+    if key.startswith(("_", "offline_", "min_sample_", "min_train_", "input_", "output", "tf_")) or key in INNER:
+        return False
     default = getattr(AlgorithmConfig(), key, None)
     return type(default) in KINDS and default != DEPRECATED_VALUE
 

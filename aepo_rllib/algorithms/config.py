@@ -362,7 +362,10 @@ class TextRLConfig(AlgorithmConfig):
             ValueError: names the option, its value and the cure.
         """
         defaults = vars(type(self)())
-        check_values(vars(self), self.options())
+        check_values({key: value for key, value in vars(self).items() if not is_search(value)}, self.options())
+        for key in self.evaluation_config or {}:
+            check_known_key(self, key)
+        check_values(self.evaluation_config or {}, self.options(), "evaluation_config key")
         for rule in (rule for base in type(self).__mro__ for rule in vars(base).get("IDLE", ())):
             rule.check(self, defaults)
         check_ignored(self, vars(AlgorithmConfig()))

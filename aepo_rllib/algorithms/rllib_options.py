@@ -12,7 +12,7 @@ RLLIB = {
     "grad_clip": Option(float, above=0, optional=True),
     "grad_clip_by": choice("global_norm", "norm", "value"),
     "num_epochs": count(optional=True),
-    "seed": count(0, optional=True),
+    "seed": Option(int, least=0, most=2**32 - 1, optional=True),
     "env_config": MAPPING,
     "num_env_runners": count(0),
     "num_cpus_per_env_runner": NOT_NEGATIVE,

@@ -25,6 +25,8 @@ class SavedAlgorithm(Algorithm):
     config: TextRLConfig
     STATE: tuple[str, ...] = ()
     """Attributes that a resumed run needs."""
+    run_id: str = ""
+    """Name of the run that this algorithm belongs to, which its checkpoints carry; the command line gives one."""
     train_steps: int
     base_entropy: float | None
 
@@ -96,6 +98,7 @@ class SavedAlgorithm(Algorithm):
             info={
                 "algorithm": type(self).__name__,
                 "step": self.train_steps,
+                **({"run": self.run_id} if self.run_id else {}),
                 "base_entropy": self.base_entropy,
                 "template": self.config.env_config.get("template", "plain"),
             },

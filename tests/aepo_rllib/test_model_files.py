@@ -66,6 +66,26 @@ def index(shard: str) -> Callable[[Path], None]:
     return apply
 
 
+def both(folder: Path) -> None:
+    names = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": dict.fromkeys(names, "a.safetensors")})
+    )
+
+
+def twice(folder: Path) -> None:
+    both(folder)
+    shutil.copy(folder / "model.safetensors", folder / "a.safetensors")
+    (folder / "model.safetensors").rename(folder / "b.safetensors")
+    index = folder / "model.safetensors.index.json"
+    places = json.loads(index.read_text())["weight_map"]
+    index.write_text(json.dumps({"weight_map": places | {NORM: "b.safetensors"}}))
+
+
+def generation(**values: Any) -> Callable[[Path], None]:
+    return lambda folder: change_json(folder / "generation_config.json", **values)
+
+
 REFUSED = {
     "a missing tensor": (weights(lambda t: t.pop(NORM)), "missing", NORM),
     "no tensor at all": (weights(lambda t: t.clear()), "hold 0 numbers"),
@@ -86,6 +106,9 @@ REFUSED = {
         "no safetensors file of this folder",
     ),
     "a lost shard": (index("model-00001-of-00002.safetensors"), "model-00001-of-00002.safetensors is missing"),
+    "two sets of weights": (both, "both model.safetensors and model.safetensors.index.json"),
+    "a tensor in two shards": (twice, "stands in two files", "b.safetensors is the second"),
+    "no end that is a token": (generation(eos_token_id=10**9), "generation_config.json", "eos_token_id=1000000000"),
     "an adapter": (content("adapter_config.json", b"{}"), "adapter"),
     "quantised": (config(quantization_config={"quant_method": "awq"}), "quantised (awq)"),
     "config of another size": (config(vocab_size=80), "[75, 96] instead of [80, 96]"),
@@ -112,6 +135,8 @@ def test_wherever_a_model_is_taken_it_is_refused_by_name(model, case):
         "the Transformers engine": lambda: make_engine("transformers", str(model)),
         "vLLM, before it starts": lambda: state_names(str(model)),
     }
+    if case == "no end that is a token":
+        takers = {"before a run": takers["before a run"]}  # the others sample nothing
     for taker, take in takers.items():
         with pytest.raises(ModelError) as caught:
             take()

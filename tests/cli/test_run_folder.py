@@ -31,11 +31,12 @@ def folder(tmp_path):
     return run
 
 
-def add_checkpoint(run, step, name=None):
+def add_checkpoint(run, step, name=None, of_run=None):
     path = run.path / "checkpoints" / (name or f"step_{step:06d}")
     with appearing_folder(path) as temporary:
         (temporary / "huggingface").mkdir()
-        (temporary / "huggingface" / "aepo.json").write_text(json.dumps({"step": step}))
+        info = {"step": step, "run": of_run or run.config_and_id()[1]}
+        (temporary / "huggingface" / "aepo.json").write_text(json.dumps(info))
     return path
 
 
@@ -78,7 +79,19 @@ def test_a_run_begins_again_only_where_no_checkpoint_was_due(tmp_path, steps):
 
 
 @pytest.mark.parametrize(
-    "name", ["step_best", "step_old", "step_", "step_1e3", "step_000009.bak", "Step_000009", "notes"]
+    "name",
+    [
+        "step_best",
+        "step_old",
+        "step_",
+        "step_1e3",
+        "step_000009.bak",
+        "Step_000009",
+        "step_2",
+        "step_0000004",
+        "step_٠٠٠٠٠٤",
+        "notes",
+    ],
 )
 def test_what_is_not_called_like_a_checkpoint_is_left_alone(folder, name):
     add_checkpoint(folder, 4, name)
@@ -119,6 +132,45 @@ def test_a_checkpoint_of_another_step_than_its_name_is_not_trusted(folder):
     name, told = chosen(folder)
     assert name == "step_000004"
     assert "step_000006 cannot be used: it is a checkpoint of step 4" in told
+
+
+def test_a_checkpoint_of_another_run_is_not_trusted(folder):
+    shutil.rmtree(folder.path / "checkpoints" / "step_000006")
+    add_checkpoint(folder, 6, of_run="0123456789abcdef")
+    name, told = chosen(folder)
+    assert name == "step_000004"
+    assert "step_000006 cannot be used: it is a checkpoint of another run" in told
+
+
+def test_to_choose_changes_nothing_and_to_go_on_sets_damage_aside(folder):
+    (folder.path / "checkpoints" / "step_000006" / "manifest.json").unlink()
+    before = snapshot(folder)
+    again = RunFolder(folder.path)
+    assert again.good_checkpoint(lambda text: None).name == "step_000004"
+    assert snapshot(folder) == before
+    again.set_damaged_aside()
+    assert len(list((folder.path / "checkpoints").glob(".damaged_step_000006_*"))) == 1
+    assert [path.name for path in again.checkpoints()] == ["step_000002", "step_000004"]
+
+
+def test_samples_of_steps_that_are_not_on_record_are_not_dropped(folder):
+    for name in (METRICS, "checkpoints", "huggingface"):
+        path = folder.path / name
+        path.unlink() if path.is_file() else shutil.rmtree(path)
+    before = snapshot(folder)
+    with pytest.raises(ValueError, match="0 steps on record, but its checkpoints"):
+        chosen(folder)
+    (folder.path / METRICS).mkdir()
+    with pytest.raises(ValueError, match=r"metrics\.jsonl is no file"):
+        chosen(folder)
+    assert snapshot(folder) == before
+
+
+def test_what_a_run_was_changed_to_stands_in_its_configuration(folder):
+    _, name = folder.config_and_id()
+    folder.write_config({"steps": 9, "checkpoint_every": 1}, name)
+    assert RunFolder(folder.path).config_and_id() == ({"steps": 9, "checkpoint_every": 1}, name)
+    assert chosen(folder)[0] == "step_000006"
 
 
 def test_a_checkpoint_that_is_a_link_is_not_ours(folder, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import pytest
 from ray import tune
 
@@ -74,7 +75,23 @@ _lr=1 | unknown config key '_lr'
 algo_class=os.system | 'algo_class' cannot be set in YAML
 callbacks_class=x | 'callbacks_class' cannot be set in YAML
 observation_space=x | 'observation_space' cannot be set in YAML
-policies=1 | policies=1
+policies=1 | 'policies' cannot be set in YAML
+in_evaluation=true | 'in_evaluation' cannot be set in YAML
+framework_str=abc | 'framework_str' cannot be set in YAML
+batch_mode=abc | 'batch_mode' cannot be set in YAML
+num_gpus=1 | 'num_gpus' cannot be set in YAML
+offline_sampling=true | 'offline_sampling' cannot be set in YAML
+_is_frozen=true | '_is_frozen' cannot be set in YAML
+lr=[1,2] | lr=[1, 2] must be
+lr=[{},{}] | lr=[{}, {}] must be
+lr=[[0,"x"],[10,0.1]] | must be a number above 0, or a list of [environment step, value]
+lr=[[0,-1],[10,0.1]] | must be a number above 0, or a list of [environment step, value]
+lr=[[5,0.1]] | must be a number above 0, or a list of [environment step, value]
+seed=4294967296 | seed=4294967296
+alpha=1e300 | alpha=1e+300
+evaluation_config.max_new_tokns=3 | unknown config key 'max_new_tokns'; did you mean max_new_tokens?
+evaluation_config.max_new_tokens=x | evaluation_config key max_new_tokens='x'
+evaluation_config.num_env_runners=-4 | evaluation_config key num_env_runners=-4
 log_level=3 | log_level=3
 monitor=1 | 'monitor' cannot be set in YAML
 target_entropy= | None is no target entropy
@@ -129,6 +146,22 @@ def test_tune_and_python_meet_the_same_checks():
         config.validate()
     with pytest.raises(ValueError, match=r"gamma=0\.9 is not used here"):
         GRPOConfig().training(gamma=0.9).validate()
+
+
+def test_numbers_without_end_are_refused():
+    with pytest.raises(ValueError, match="batch_size=1000"):
+        build({"batch_size": 10**400})
+
+
+def test_numbers_of_numpy_are_numbers():
+    config = GRPOConfig().training(lr=np.logspace(-6, -4, 3)[0], batch_size=np.int64(16))
+    config.update_from_dict({"share_prompts": np.bool_(True)}).validate()
+    with pytest.raises(ValueError, match="lr="):
+        GRPOConfig().training(lr=np.float64("nan")).validate()
+
+
+def test_a_schedule_of_the_learning_rate_is_one():
+    assert build(parse_assignments(["lr=[[0,1e-3],[100,1e-4]]"]))[1].lr == [[0, 1e-3], [100, 1e-4]]
 
 
 def test_search_spaces_are_let_through():
