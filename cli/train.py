@@ -229,10 +229,10 @@ def _run(
         except click.ClickException:
             raise
         except SystemExit as error:
-            # Ray's way to end a process that has lost its raylet, which may not have been noticed yet.
-            raise failure(
-                error, folder, cause=stop.cause or "something ended the run's process, Ray perhaps"
-            ) from error
+            # While Ray starts, SIGTERM is its own to handle; and it ends a process that has lost its raylet.
+            if error.code != signal.SIGTERM:
+                raise failure(error, folder, cause=stop.cause or "Ray ended the run's process") from error
+            stop.signal = signal.SIGTERM
         except Exception as error:
             raise failure(error, folder, cause=stop.cause) from error
     if stop.cause:

@@ -124,6 +124,37 @@ def test_a_second_signal_does_not_wait(start):
 
 
 @pytest.mark.slow
+def test_a_run_whose_reader_goes_away_goes_on_to_its_end(tmp_path):
+    """As in `aepo train | head -1`, where rich would end the run wherever it is."""
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "aepo_rllib.cli.main", "train", "--steps", "4", "--output", str(run), *SMALL]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "loading torch and ray ...\n"
+    process.stdout.close()
+    said = process.stderr.read()
+    assert process.wait(timeout=120) == 0, said
+    assert RunFolder(run).recorded_steps() == 4
+    assert (run / "huggingface" / "config.json").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("seconds", [0.3, 3])
+def test_a_signal_while_a_run_starts_is_a_signal(tmp_path, number, seconds):
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "aepo_rllib.cli.main", "train", "--steps", "500", "--output", str(run), *SMALL]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    while not (run / "config.yaml").exists():
+        time.sleep(0.02)
+    time.sleep(seconds)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 128 + number, output
+    assert "aepo train --resume" in output
+    assert "killed" not in output
+
+
+@pytest.mark.slow
 def test_a_cluster_that_lies_about_is_not_joined(start):
     """`ray start` leaves its address where anybody can write; a stale one made the command wait for minutes."""
     address = Path("/tmp/ray/ray_current_cluster")
