@@ -180,15 +180,15 @@ def test_real_problems_with_the_real_verifier(tmp_path):
         {
             "question": "Natalia sold 48 clips in April and half as many in May. How many in all?",
             "answer": "48/2=24\n#### 72",
-            "id": "../../evil",
-            "family": "../evil",
+            "id": "../../named-by-row",
+            "family": "../named-by-row",
         },
         {
             "question": "A robe takes 2 bolts of blue fiber and half that much white. How many bolts?",
             "answer": "#### 3",
-            "id": str(tmp_path / "evil"),
+            "id": str(tmp_path / "named-by-row"),
         },
-        {"question": "James runs 3 sprints 3 times a week, 60 m each. Meters?", "answer": "#### 540", "id": "a\0evil"},
+        {"question": "James runs 3 sprints 3 times a week, 60 m each. Meters?", "answer": "#### 540", "id": "a\0named-by-row"},
     ]
     problems.write_text("".join(json.dumps(row) + "\n" for row in rows))
     random_model(model, [row["question"] for row in rows])
@@ -202,7 +202,7 @@ def test_real_problems_with_the_real_verifier(tmp_path):
         verdicts = sum(value for key, value in record.items() if key.startswith("main/verdict_"))
         assert verdicts == pytest.approx(1)
         assert record["main/verdict_timed_out"] == record["main/verdict_grader_crashed"] == 0
-    assert not list(tmp_path.parent.rglob("*evil*")), "a name from the problems became a path"
+    assert not list(tmp_path.parent.rglob("*named-by-row*")), "a name from the problems became a path"
 
 
 def random_model(folder, texts):
