@@ -5,7 +5,6 @@ Concrete algorithms read like the paper's box because everything else is here.
 
 from __future__ import annotations
 
-import gc
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -290,7 +289,6 @@ class TextRL(SavedAlgorithm):
             self._send_weights(env_runner_group)
             training = env_runner_group is self.env_runner_group
             (self.runner_watch if training else self.evaluator_watch).restarted(len(restored))
-            gc.collect()  # the errors of lost runners hold, in cycles, the weights that were on their way to them
         return restored
 
     # --- One training step ---
