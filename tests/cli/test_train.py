@@ -188,7 +188,7 @@ def test_real_problems_with_the_real_verifier(tmp_path):
             "answer": "#### 3",
             "id": str(tmp_path / "named-by-row"),
         },
-        {"question": "James runs 3 sprints 3 times a week, 60 m each. Meters?", "answer": "#### 540", "id": "a\0named-by-row"},
+        {"question": "James runs 3 sprints of 60 m. Meters?", "answer": "#### 180", "id": "a\0named-by-row"},
     ]
     problems.write_text("".join(json.dumps(row) + "\n" for row in rows))
     random_model(model, [row["question"] for row in rows])
