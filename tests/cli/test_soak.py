@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 from test_train import alive, children, records
 
-STEPS, QUIET_STEPS, WINDOW = 1200, 60, 20
+QUIET_STEPS, WINDOW = 60, 20
+UNDISTURBED_S = 240.0
+"""So long would the disturbed run take if it were let alone; it takes more than ten minutes."""
 REWARD_NOISE, ENTROPY_NOISE = 0.08, 0.03
 """Two seeds of the quiet run differ by so much in the mean of 20 steps."""
 MIB_A_MINUTE, WARM_UP_S = 1.0, 240.0
@@ -101,14 +103,16 @@ def test_a_run_that_is_disturbed_all_the_time_ends_as_one_that_is_not(tmp_path):
     quiet = start(tmp_path, "quiet", QUIET_STEPS)
     assert quiet.wait(timeout=900) == 0, (tmp_path / "quiet.log").read_text()
     run, family, looks = tmp_path / "chaos", {}, []
-    process = start(tmp_path, "chaos", STEPS)
+    first, *_, last = records(tmp_path / "quiet")
+    total = int(UNDISTURBED_S * (QUIET_STEPS - 1) / (last["time"] - first["time"]))
+    process = start(tmp_path, "chaos", total)
     hits = disturb(process, run, family, looks)
     said = (tmp_path / "chaos.log").read_text()
     print(f"{looks[-1].seconds:.0f} s; hits: { {hit: hits.count(hit) for hit in set(hits)} }")
     assert process.returncode == 0, said
     assert len(hits) >= 30
     steps = records(run)
-    assert [record["step"] for record in steps] == list(range(1, STEPS + 1))
+    assert [record["step"] for record in steps] == list(range(1, total + 1))
 
     for figure, noise in (("main/reward_mean", REWARD_NOISE), ("main/exact_entropy", ENTROPY_NOISE)):
         print(figure, means(run, figure), means(tmp_path / "quiet", figure))
