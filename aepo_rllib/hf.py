@@ -171,11 +171,12 @@ def stop_ids(model: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
         ModelError: one of them is no token of the model.
     """
     config, generation = _config(model), _generation_config(model)
+    vocabulary = vocabulary_size(model)
     found = {"config.json": config.get_text_config().eos_token_id, "generation_config.json": generation}
     ids = {int(tokenizer.eos_token_id)}
     for place, named in found.items():
         for token in named if isinstance(named, list) else [named]:
-            if token is not None and not (type(token) is int and 0 <= token < vocabulary_size(model)):
+            if token is not None and not (type(token) is int and 0 <= token < vocabulary):
                 raise ModelError(
                     f"{place} of model {model!r} says eos_token_id={token!r}, which is no token of the model"
                 )
