@@ -25,6 +25,7 @@ class Problem:
         verifier: Name of the rule that judges an answer, see `aepo_rllib.envs.grading`.
         family: A label to group metrics by; empty when the set has one family.
         extra: What the verifier needs besides `answer`, such as the numbers of a Countdown problem.
+        turns: (role, content) of what a chat says before the problem: a system turn, earlier questions and answers.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Problem:
     verifier: str = "math"
     family: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
+    turns: tuple[tuple[str, str], ...] = ()
 
 
 ProblemSet = Sequence[Problem]
