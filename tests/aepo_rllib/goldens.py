@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -29,5 +30,5 @@ def golden_cases(peer: str, prefix: str = "") -> list[Any]:
 
 
 def tensor(case: dict[str, Any], name: str) -> torch.Tensor:
-    """An input or output of a case, in float64."""
-    return torch.tensor((case["inputs"] | case["outputs"])[name], dtype=torch.float64)
+    """An input or output of a case, in float64; JSON has no NaN, so that it is the text "nan"."""
+    return torch.from_numpy(np.array((case["inputs"] | case["outputs"])[name], dtype=np.float64))

@@ -24,8 +24,8 @@ def tempered(logits_V: torch.Tensor, temperature: float) -> torch.Tensor:
     return (logits_V / temperature).log_softmax(-1)
 
 
-@pytest.mark.parametrize("case", golden_cases("verl", "entropy"))
-def test_entropy_and_logp_are_verls(case: dict[str, Any]) -> None:
+@pytest.mark.parametrize("case", [*golden_cases("verl", "entropy"), *golden_cases("trl", "entropy")])
+def test_entropy_and_logp_are_the_peers(case: dict[str, Any]) -> None:
     logits_BTV = tensor(case, "logits") / case["args"]["temperature"]
     statistics = token_statistics(logits_BTV, tensor(case, "actions").long())
     torch.testing.assert_close(statistics.entropy, tensor(case, "entropy"), atol=1e-6, rtol=0)
