@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import click
 
 from aepo_rllib.cli.errors import input_errors
 from aepo_rllib.cli.terminal import visible
 
+if TYPE_CHECKING:
+    from aepo_rllib.envs.problems import Problem
+    from aepo_rllib.envs.prompts import PromptTemplate
+
 SHOWN_EXCEPTIONS = 10
+FRAMED = {"none": "", "chatml": ", in ChatML", "model": ", in the model's own chat template"}
 
 
 @click.command("problems")
@@ -15,23 +23,35 @@ SHOWN_EXCEPTIONS = 10
 @click.option(
     "--split", default="train", show_default=True, help="train, validation or test, where the source has splits."
 )
-@click.option("--template", default="plain", show_default=True, help="Prompt template to show the first problem in.")
+@click.option("--template", default="plain", show_default=True, help="Prompt template to show problems in.")
 @click.option("--fields", metavar="YAML", help="Field map, e.g. '{problem: question, answer: final}'.")
+@click.option("--verifier", metavar="NAME", help="What judges the answers of rows that name no verifier.")
+@click.option("--drop-conflicts", is_flag=True, help="Leave out problems that come with different answers.")
+@click.option("--examples", type=click.IntRange(min=0), default=1, show_default=True, help="Prompts to show.")
 @click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Grader processes.")
-def problems_command(source: str, split: str, template: str, fields: str | None, workers: int) -> None:
+def problems_command(
+    source: str,
+    split: str,
+    template: str,
+    fields: str | None,
+    verifier: str | None,
+    drop_conflicts: bool,
+    examples: int,
+    workers: int,
+) -> None:
     """Look at a problem set before training on it.
 
-    Reads every row, shows the first prompt, and grades every known answer against itself: an answer that its own
-    verifier rejects can never be rewarded. Exits with 1 if there is such an answer.
+    SOURCE is a file (.jsonl, .json, .csv, .parquet), a folder of datasets.save_to_disk, a name in AEPO_DATA_DIR, a
+    Hugging Face dataset id or a procedural family. Reads every row, shows prompts as the model will see them, and
+    grades every known answer against itself: an answer that its own verifier rejects can never be rewarded. Exits
+    with 1 if there is such an answer.
 
     \b
     Examples:
       aepo problems
-      aepo problems gsm8k.jsonl --template boxed
+      aepo problems gsm8k.parquet --template boxed --examples 3
       AEPO_DATA_DIR=data aepo problems math_train --fields '{answer: solution}'
     """
-    from collections import Counter
-
     from aepo_rllib.cli.yaml_input import parse_mapping
     from aepo_rllib.envs.grading import Grader
     from aepo_rllib.envs.problems import load_problems
@@ -39,15 +59,13 @@ def problems_command(source: str, split: str, template: str, fields: str | None,
 
     with input_errors():
         columns = parse_mapping(fields, "--fields") if fields else None
-        problems = load_problems(source, split=split, fields=columns)
-        shown = get_template(template).render(problems[0].text)
+        problems = load_problems(source, split=split, fields=columns, verifier=verifier, drop_conflicts=drop_conflicts)
+        prompt = get_template(template)
         grader = Grader(workers)
-    click.echo(f"{len(problems)} problems")
-    for family, count in sorted(Counter(problem.family for problem in problems).items()):
-        if family:
-            click.echo(f"  {visible(family)}: {count}")
-    click.echo(f"first prompt ({visible(problems[0].id)}, answer {visible(repr(problems[0].answer))}):")
-    click.echo(visible(shown, lines=True))
+    _count(problems)
+    for number in range(min(examples, len(problems))):  # from all over the set
+        _show(problems[number * len(problems) // min(examples, len(problems))], prompt)
+    _report_spelled(problems)
     with grader:
         grades = grader.grade_batch(problems, [f"\\boxed{{{problem.answer}}}" for problem in problems])
     failing = [(p, g) for p, g in zip(problems, grades, strict=True) if g.verdict.reward == 0]
@@ -56,3 +74,40 @@ def problems_command(source: str, split: str, template: str, fields: str | None,
         click.echo(visible(f"  {problem.id}: {grade.verdict.value}: {problem.answer:.80}"))
     if failing:
         raise SystemExit(1)
+
+
+def _count(problems: Sequence[Problem]) -> None:
+    """How many there are, of each family, under each verifier, and in chats."""
+    from collections import Counter
+
+    click.echo(f"{len(problems)} problems")
+    for family, count in sorted(Counter(problem.family for problem in problems).items()):
+        if family:
+            click.echo(f"  {visible(family)}: {count}")
+    for verifier, count in sorted(Counter(problem.verifier for problem in problems).items()):
+        click.echo(f"judged by {visible(verifier)}: {count}")
+    if chats := sum(bool(problem.turns) for problem in problems):
+        click.echo(f"with turns of a chat before them: {chats}; they need a template with a chat frame")
+
+
+def _show(problem: Problem, template: PromptTemplate) -> None:
+    """A problem as the model will see it, but for the special tokens of the frame."""
+    turns = list(problem.turns)
+    if template.system:
+        turns.insert(0, ("system", template.system))
+    text = visible(template.render(problem.text), lines=True)
+    known = f"{visible(problem.id)}, answer {visible(repr(problem.answer))}"
+    click.echo(f"prompt ({known}{FRAMED[template.frame]}):")
+    for role, said in turns:
+        click.echo(f"[{role}]\n{visible(said, lines=True)}")
+    click.echo(f"[user]\n{text}" if turns else text)
+
+
+def _report_spelled(problems: Sequence[Problem]) -> None:
+    """Which known answers no algebra can read, so that only their spelling counts."""
+    from aepo_rllib.envs.grading import readable_only_as_text
+
+    spelled = [problem for problem in problems if readable_only_as_text(problem.answer)]
+    click.echo(f"{len(spelled)} of {len(problems)} known answers can be read only as text: their spelling decides")
+    for problem in spelled[:SHOWN_EXCEPTIONS]:
+        click.echo(visible(f"  {problem.id}: {problem.answer:.80}"))

@@ -1,45 +1,125 @@
-"""Reading the final answer out of a completion."""
+r"""Reading the final answer out of a completion, in the form that the prompt asked for.
+
+    box          the last `\boxed{...}`
+    answer-line  what follows the last `Answer:`, to the end of its line
+    hash         what follows the last `####`, to the end of its line
+    answer-tag   the last `<answer>...</answer>`
+    minerva      what follows the last `final answer is`, to the end of its sentence
+
+A box inside of what another form finds is opened: `Answer: $\boxed{5}$` states 5. Every form reads the last
+statement alone, so that listing several candidates gains nothing, and takes time linear in the completion.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 
+from aepo_rllib.envs.grading.brackets import closing_brace
 from aepo_rllib.envs.problems.problem import MAX_ANSWER_CHARS
 
-_OPENINGS = (r"\boxed{", r"\fbox{")
-_ESCAPE_OR_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])[ \t]*\n?[ \t]*(?:\{|(\\?[^\s{}$\\]))")
+_BETWEEN_BOXES = re.compile(r"[\s$,;.:()]*(?:\\(?:text|quad|qquad)?\{?\s*)?(?:and|or|,)?\s*\}?[\s$,;.:()]*(?:[A-Za-z]\w*\s*=\s*)?\$?")
+_MAX_BETWEEN = 40
+_ANSWER_LINE = re.compile(r"(?i:(?<![a-z])answer)\s*(?:\*\*|__)?\s*:[ \t]*(?:\*\*|__)?[ \t]*")
+_FINAL = re.compile(r"(?i:final answer is)\s*:?[ \t]*")
+_SENTENCE_END = re.compile(r"\.?\s*(?:I hope it is correct|\n)|\.\s*$|\.\s+(?=[A-Z])")
+_TAG = re.compile(r"</?answer>", re.IGNORECASE)
 
 
-def extract_answer(completion: str) -> str | None:
-    r"""The content of the last `\boxed{...}` (or `\fbox{...}`) of `completion`, without surrounding blanks.
+def extract_answer(completion: str, *, several: bool = False) -> str | None:
+    r"""The content of the last `\boxed{...}` (or `\fbox{...}`, `\boxed 5`), without surrounding blanks.
 
-    Only the last box counts, so that listing several candidates gains nothing. Takes time linear in the
-    length of the completion, whatever it holds.
+    Args:
+        completion: Text of a model.
+        several: Whether the known answer is a list. Then boxes that stand beside the last one, with no more than a
+            comma or "and" between, are taken together, as in `$\boxed{2}$ and $\boxed{3}$`.
 
     Returns:
         The answer, or None when there is no box, or the last one is unclosed, empty, or holds more than
         `MAX_ANSWER_CHARS` characters.
     """
-    start = max(completion.rfind(opening) for opening in _OPENINGS)
-    if start < 0:
+    boxes = _last_boxes(completion, 16 if several else 1)
+    return _checked(", ".join(boxes))
+
+
+def extract_answer_line(completion: str) -> str | None:
+    """What follows the last `Answer:`."""
+    return _line_after(_ANSWER_LINE, completion)
+
+
+def extract_hash(completion: str) -> str | None:
+    """What follows the last `####`, as in GSM8K's solutions."""
+    _, mark, tail = completion.rpartition("####")
+    return _opened(tail.strip(" \t").partition("\n")[0]) if mark else None
+
+
+def extract_tag(completion: str) -> str | None:
+    """The last `<answer>...</answer>`."""
+    end = len(completion)
+    marks = [(match.start(), match.end(), match.group()[1] == "/") for match in _TAG.finditer(completion)]
+    if len(marks) < 2 or not marks[-1][2] or marks[-2][2]:
         return None
-    start = completion.index("{", start) + 1
-    end = _closing_brace(completion, start)
-    if end is None:
+    end = marks[-1][0]
+    return _opened(completion[marks[-2][1] : end])
+
+
+def extract_minerva(completion: str) -> str | None:
+    """What follows the last `final answer is`, as in the prompt of Minerva."""
+    last = None
+    for last in _FINAL.finditer(completion):
+        pass
+    if last is None:
         return None
-    answer = completion[start:end].strip()
+    tail = completion[last.end() : last.end() + 3 * MAX_ANSWER_CHARS]
+    end = _SENTENCE_END.search(tail)
+    return _opened(tail[: end.start()] if end else tail)
+
+
+FORMS: Mapping[str, Callable[[str], str | None]] = {
+    "box": extract_answer,
+    "answer-line": extract_answer_line,
+    "hash": extract_hash,
+    "answer-tag": extract_tag,
+    "minerva": extract_minerva,
+}
+"""The forms by name, as prompt templates call them."""
+
+
+def _last_boxes(completion: str, most: int) -> list[str]:
+    """Contents of the last box and of those right before it, in their order."""
+    openings = [match for match in _BOX.finditer(completion)]
+    boxes: list[str] = []
+    following = len(completion)
+    for match in reversed(openings[-most:]):
+        end = match.end() if match[1] else closing_brace(completion, match.end())
+        if end is None:
+            break
+        between = completion[end + (not match[1]) : following]
+        if boxes and (len(between) > _MAX_BETWEEN or not _BETWEEN_BOXES.fullmatch(between)):
+            break
+        boxes.insert(0, match[1] or completion[match.end() : end].strip())
+        following = match.start()
+    return boxes
+
+
+def _line_after(mark: re.Pattern[str], completion: str) -> str | None:
+    last = None
+    for last in mark.finditer(completion):
+        pass
+    if last is None:
+        return None
+    return _opened(completion[last.end() : last.end() + 3 * MAX_ANSWER_CHARS].partition("\n")[0])
+
+
+def _opened(stated: str) -> str | None:
+    """A statement without the box around it, or its final dot."""
+    stated = stated.strip()
+    if _BOX.search(stated):
+        return extract_answer(stated)
+    return _checked(stated.strip("* ").removesuffix("."))
+
+
+def _checked(answer: str) -> str | None:
+    answer = answer.strip()
     return answer if 0 < len(answer) <= MAX_ANSWER_CHARS else None
-
-
-def _closing_brace(text: str, start: int) -> int | None:
-    r"""The position of the brace that closes the group whose content begins at `start`; `\{` is no brace."""
-    depth = 1
-    for match in _ESCAPE_OR_BRACE.finditer(text, start):
-        token = match.group()
-        if token == "{":
-            depth += 1
-        elif token == "}":
-            depth -= 1
-            if depth == 0:
-                return match.start()
-    return None

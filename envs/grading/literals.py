@@ -6,12 +6,14 @@ import math
 import re
 from fractions import Fraction
 
+from aepo_rllib.envs.grading.brackets import split
+
 MAX_NUMBER_CHARS = 400
 """Longer numbers are not read here: Python takes quadratic time for them."""
 MAX_NESTING = 12
 """Brackets inside one another. At 20 a parser takes seconds."""
-ROUNDING = Fraction(1, 1000)
-"""math-verify rounds to six digits before it compares; numbers this far apart are different in any reading."""
+ROUNDED_PLACES = 6
+"""A decimal this long stands for the number that it rounds."""
 
 NUMERIC_TOLERANCE = 0.01
 """Relative, of `math-numeric`: what published evaluations of OpenCourseWare problems allow."""
@@ -29,6 +31,8 @@ _RATIONAL = re.compile(
     re.ASCII,
 )
 _TOPS, _BOTTOMS = ("over", "top", "top1"), ("under", "bottom", "bottom1")
+_DECIMAL = re.compile(r"[+-]?(?P<whole>\d*)\.(?P<places>\d+)", re.ASCII)
+_DECIMAL_OR_INTEGER = re.compile(r"[+-]?[\d,]*\.?\d*", re.ASCII)
 _BRACKET = re.compile(r"[(\[{}\])]")
 _UNIT = re.compile(r"(?:\\[ ,;!]|~|\s)*\\(?:text|mathrm|operatorname|rm)\s*\{[^{}]*\}$")
 
@@ -39,7 +43,7 @@ def tidy(text: str) -> str:
     A percent sign is dropped, as in the original MATH grader: asked "what percent", both `20` and `20\%` are
     answers.
     """
-    return " ".join(text.replace(r"\$", "").split()).lstrip("$ ").rstrip("\\%$. ")
+    return " ".join(text.replace(r"\$", "").split()).lstrip("$ ").rstrip("\\%$ ").removesuffix(".").rstrip("\\%$ ")
 
 
 def as_integer(text: str) -> int | None:
@@ -81,7 +85,7 @@ def literal_verdict(gold: str, answer: str) -> bool | None:
     """Whether `answer` equals `gold` as far as spelling shows it; None when only algebra can tell.
 
     Plain numbers compare by value, and equal spellings are equal. An answer in any other form may still have the value
-    of the gold answer (`2^{10}` and `1024`), and a decimal may stand for a fraction that it rounds.
+    of the gold answer (`2^{10}` and `1024`).
     """
     gold_integer, answer_integer = as_integer(gold), as_integer(answer)
     if gold_integer is not None and answer_integer is not None:
@@ -89,8 +93,8 @@ def literal_verdict(gold: str, answer: str) -> bool | None:
     if tidy(gold) == tidy(answer):
         return True
     known, given = as_rational(gold), as_rational(answer)
-    if known is not None and given is not None and (known == given or far_apart(known, given)):
-        return known == given
+    if known is not None and given is not None:
+        return known == given or rounds(answer, known, gold) or rounds(gold, given, answer)
     return False if nested_too_deep(answer) and not nested_too_deep(gold) else None
 
 
@@ -100,9 +104,19 @@ def percent_verdict(gold: str, answer: str) -> bool | None:
     return verdict if verdict or ("%" in gold) == ("%" in answer) else None
 
 
-def far_apart(known: Fraction, given: Fraction) -> bool:
-    """Whether two numbers differ by more than any rounding explains."""
-    return abs(known - given) > ROUNDING * max(abs(known), abs(given), Fraction(1))
+def rounds(decimal: str, value: Fraction, exact: str) -> bool:
+    """Whether a plainly written decimal is the rounded value of an answer that is no such decimal itself.
+
+    A careful reader takes 0.333333 for a third, and 0.33 for another number: `ROUNDED_PLACES` digits are asked for,
+    behind the point and in all.
+    """
+    match = _DECIMAL.fullmatch(tidy(decimal))
+    if match is None or _DECIMAL_OR_INTEGER.fullmatch(tidy(exact)):
+        return False
+    places = len(match["places"])
+    if min(places, len((match["whole"] + match["places"]).lstrip("0"))) < ROUNDED_PLACES:
+        return False
+    return 2 * abs(value - Fraction(match.group())) * 10**places <= 1
 
 
 def as_number(text: str) -> float | None:
@@ -130,3 +144,10 @@ def numeric_verdict(gold: str, answer: str) -> bool | None:
     if known is not None and given is not None:
         return close(known, given)
     return True if tidy(gold) == tidy(answer) else None
+
+
+def several_values(gold: str) -> bool:
+    """Whether a known answer lists values outside of brackets, as in `2, 3` or `2 \\text{ and } 3`."""
+    if as_rational(gold) is not None:
+        return False
+    return len(split(tidy(gold), ",", ";")) > 1 or re.search(r"(?<![A-Za-z])(?:and|or)(?![A-Za-z])|\\pm", gold) is not None

@@ -30,7 +30,7 @@ def math_numeric(gold: str, answer: str) -> bool:
     if numeric_verdict(gold, answer) or math_percent(gold, answer):
         return True
     known, given = numeric_value(gold), numeric_value(answer)
-    return known is not None and given is not None and close(known, given)
+    return known is not None and given is not None and close(float(known), float(given))
 
 
 def _value(text: str) -> str:

@@ -1,37 +1,22 @@
-"""JSON Lines as they are written: every value as it stands, anything doubtful refused by file and line."""
+"""JSON Lines and JSON as they are written: every value as it stands, anything doubtful refused by file and line."""
 
 from __future__ import annotations
 
-import codecs
 import json
-import stat
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from itertools import count
+from json.decoder import JSONDecoder
 from pathlib import Path
 from typing import Any
 
+from aepo_rllib.envs.problems.files import read_lines, read_whole
 from aepo_rllib.envs.problems.problem import ProblemError
 
-MAX_LINE_BYTES = 10_000_000
-
-
-def regular_file(path: Path) -> Path | None:
-    """The path if there is a file, None if there is nothing.
-
-    Raises:
-        ProblemError: there is something else (reading a pipe or a device might never end), or no telling.
-    """
-    try:
-        mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise ProblemError(f"{str(path)!r:.200} cannot be read ({_reason(error)})") from error
-    if not stat.S_ISREG(mode):
-        raise ProblemError(f"{path} is {'a folder' if stat.S_ISDIR(mode) else 'a pipe or a device'}, not a file")
-    return path
+ROW_LISTS = ("data", "rows", "examples", "problems", "questions")
+"""Keys under which a JSON file may keep its list of rows."""
+_BLANKS = re.compile(r"[ \t\n\r]*")
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -40,38 +25,93 @@ def read_jsonl(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     Raises:
         ProblemError: a line is no JSON object, or the file cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            for number in count(1):
-                line = file.readline(MAX_LINE_BYTES + 1)
-                if not line:
-                    return
-                if line.strip():
-                    yield f"{path}:{number}", _row(line, f"{path}:{number}")
-    except OSError as error:
-        raise ProblemError(f"{path} cannot be read ({_reason(error)})") from error
+    for number, ended in read_lines(path):
+        line = ended.rstrip("\r\n")
+        if not line.strip():
+            continue
+        row, end = _value(line, _blanks(line, 0), path, number)
+        if (rest := _blanks(line, end)) < len(line):
+            raise ProblemError(f"{path}:{number}: not JSON (Extra data at column {rest + 1})")
+        yield f"{path}:{number}", _object_row(row, f"{path}:{number}")
 
 
-def _row(line: bytes, place: str) -> dict[str, Any]:
-    if len(line) > MAX_LINE_BYTES:
-        raise ProblemError(f"{place}: longer than {MAX_LINE_BYTES} bytes")
-    if line.startswith(codecs.BOM_UTF8):
-        raise ProblemError(f"{place}: begins with a byte order mark; save the file as UTF-8 without one")
+def read_json(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(place, row) of a list of objects, or of an object that has such a list under one of `ROW_LISTS`.
+
+    JSON Lines that are called `.json` are read as such, an object of any other kind as the only row.
+
+    Raises:
+        ProblemError: it is anything else, or the file cannot be read; names the line where the row begins.
+    """
+    text = read_whole(path)
+    start = _blanks(text, 0)
+    if text.startswith("[", start):
+        yield from _list_rows(text, start, path)
+    elif start < len(text):
+        content, end = _value(text, start, path, 1 + text.count("\n", 0, start))
+        if _blanks(text, end) < len(text):
+            yield from read_jsonl(path)
+            return
+        content = _object_row(content, str(path))
+        key = next((key for key in ROW_LISTS if isinstance(content.get(key), list)), None)
+        rows = [content] if key is None else content[key]
+        for number, row in enumerate(rows):
+            place = str(path) if key is None else f"{path}: {key}[{number}]"
+            yield place, _object_row(row, place)
+
+
+def decode(text: str) -> Any:
+    """The value of a JSON text, numbers with a dot as exact decimals.
+
+    Raises:
+        ValueError: it is none, or holds what is no strict JSON.
+        RecursionError: it is nested too deeply.
+    """
+    return json.loads(text, **_HOOKS)
+
+
+def _list_rows(text: str, start: int, path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The objects of the list that begins at `start`, read one by one."""
+    line, counted = 1, 0
+    position, more = _blanks(text, start + 1), False
+    while more or not text.startswith("]", position):
+        line, counted = line + text.count("\n", counted, position), position
+        row, end = _value(text, position, path, line)
+        yield f"{path}:{line}", _object_row(row, f"{path}:{line}")
+        position = _blanks(text, end)
+        more = text.startswith(",", position)
+        if more:
+            position = _blanks(text, position + 1)
+        elif not text.startswith("]", position):
+            line += text.count("\n", counted, position)
+            raise ProblemError(f"{path}:{line}: not JSON (a comma or the end of the list is missing)")
+    if _blanks(text, position + 1) < len(text):
+        raise ProblemError(f"{path}:{1 + text.count(chr(10), 0, position)}: not JSON (more text after the list)")
+
+
+def _value(text: str, position: int, path: Path, line: int) -> tuple[Any, int]:
+    """The value that begins at `position`, which is in `line` of the file, and where it ends."""
     try:
-        # Decoded line by line: a reader of text would name the line where its buffer began.
-        row = json.loads(line.decode("utf-8"), **_HOOKS)
-    except UnicodeDecodeError as error:
-        raise ProblemError(f"{place}: not UTF-8 ({error.reason} at byte {error.start + 1} of the line)") from error
+        return _DECODER.raw_decode(text, position)
     except json.JSONDecodeError as error:
-        reason = error.msg.removesuffix(" at")
-        raise ProblemError(f"{place}: not JSON ({reason} at column {error.colno})") from error
+        place = f"{path}:{line + text.count(chr(10), position, error.pos)}"
+        raise ProblemError(f"{place}: not JSON ({error.msg.removesuffix(' at')} at column {error.colno})") from error
     except RecursionError as error:
-        raise ProblemError(f"{place}: not JSON that can be read (nested too deeply)") from error
+        raise ProblemError(f"{path}:{line}: not JSON that can be read (nested too deeply)") from error
     except ValueError as error:
-        raise ProblemError(f"{place}: not JSON that can be read ({error})") from error
+        raise ProblemError(f"{path}:{line}: not JSON that can be read ({error})") from error
+
+
+def _object_row(row: Any, place: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise ProblemError(f"{place}: not a JSON object but {type(row).__name__}")
     return row
+
+
+def _blanks(text: str, position: int) -> int:
+    """Where the blanks that begin at `position` end."""
+    match = _BLANKS.match(text, position)
+    return match.end() if match else position
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -108,7 +148,4 @@ _HOOKS: dict[str, Any] = {
     "parse_int": _integer,
     "parse_float": _decimal,
 }
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+_DECODER = JSONDecoder(**_HOOKS)

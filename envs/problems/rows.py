@@ -1,189 +1,196 @@
-"""From the rows of a file or dataset to checked problems.
-
-A field map says which column holds what: {"problem": "question", "answer": "final_answer"}. Dotted names reach
-into nested objects and lists ("reward_model.ground_truth", "prompt.0.content").
-"""
+"""From the rows of a file or dataset to checked problems."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+from aepo_rllib.envs.problems.chats import Turns, is_chat, is_written_chat, read_chat
+from aepo_rllib.envs.problems.columns import MAX_PROBLEM_CHARS, SOLUTIONS, Row, plain, shown
+from aepo_rllib.envs.problems.extras import read_extra
+from aepo_rllib.envs.problems.files import ending_of
+from aepo_rllib.envs.problems.frames import bare
+from aepo_rllib.envs.problems.golds import BOX, MAX_SOLUTION_WORDS, MAX_WORDS, read_gold, words_in
 from aepo_rllib.envs.problems.problem import MAX_ANSWER_CHARS, Problem, ProblemError
+from aepo_rllib.envs.problems.tables import Cell
 
-MAX_PROBLEM_CHARS = 100_000
 MAX_NAME_CHARS = 1000
 """Of an id or a family."""
-GUESSES: dict[str, tuple[str, ...]] = {
-    "problem": ("problem", "question", "Problem", "prompt.0.content", "prompt"),
-    "answer": ("answer", "final_answer", "Answer", "reward_model.ground_truth", "solution"),
-    "id": ("id", "unique_id", "problem_idx"),
-    "family": ("family", "subject"),
-}
-"""Columns tried in this order for a field that the map does not name."""
-_MAX_INDEX_DIGITS = 9
-_SHOWN_COLUMNS = 20
+DEFAULT_VERIFIER = "math"
 _DECORATION = "$%.\\ "
 """What graders drop around an answer."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
-
-
-def check_fields(fields: Mapping[str, str] | None) -> dict[str, str]:
-    """A field map, checked; None is an empty one.
-
-    Raises:
-        ProblemError: no mapping, an unknown field, or a column that is no name.
-    """
-    if fields is None:
-        return {}
-    if not isinstance(fields, Mapping):
-        raise ProblemError(f"fields must map {', '.join(GUESSES)} to columns, not be {shown(fields)}")
-    for field, column in fields.items():
-        if field not in GUESSES:
-            raise ProblemError(f"fields: unknown field {shown(field)}; known: {', '.join(GUESSES)}")
-        if not isinstance(column, str) or not column.strip():
-            raise ProblemError(f"fields: {field} must be the name of a column, not {shown(column)}")
-    return dict(fields)
+_SCIENTIFIC = re.compile(r"[+-]?(?:\d{1,100}\.?\d{0,100}|\.\d{1,100})[eE][+-]?\d{1,3}", re.ASCII)
 
 
 def as_problems(
-    rows: Iterable[tuple[str, Mapping[str, Any]]], fields: Mapping[str, str], name: str, *, drop_repeats: bool = True
-) -> Iterator[Problem]:
-    """Checked problems; unless told otherwise, later repeats of a problem text are dropped.
+    rows: Iterable[tuple[str, Mapping[str, Any]]],
+    fields: Mapping[str, str],
+    source: str,
+    *,
+    verifier: str | None = None,
+    drop_repeats: bool = True,
+    drop_conflicts: bool = False,
+) -> list[Problem]:
+    """Checked problems; unless told otherwise, later repeats of a problem are dropped.
 
     Args:
         rows: (place, row); messages begin with the place.
         fields: Which column holds what.
-        name: Rows without an id are called by it and their number.
-        drop_repeats: Leave out rows whose problem text has come before.
+        source: Rows without an id are called by its name and their number.
+        verifier: Of rows that name none.
+        drop_repeats: Leave out rows whose problem (text and turns before it) has come before.
+        drop_conflicts: Leave out all rows of a problem that comes with different answers, instead of refusing them.
 
     Raises:
-        ProblemError: a row without problem or answer, or with a value that cannot be used.
+        ProblemError: a row without problem or answer, or with a value that cannot be used; a problem with two answers.
     """
-    seen: set[str] = set()
+    name = Path(source).name.removesuffix(ending_of(source))
+    first: dict[tuple[Turns, str], tuple[str, str]] = {}
+    conflicting: set[tuple[Turns, str]] = set()
     ids: set[str] = set()
-    for number, (place, row) in enumerate(rows):
-        text, answer = _problem(row, fields, place), _answer(row, fields, place)
-        if drop_repeats and text in seen:
+    problems: list[Problem] = []
+    for number, (place, values) in enumerate(rows):
+        row = Row(place, values, fields)
+        problem = _read(row, f"{name}-{number}", verifier or DEFAULT_VERIFIER)
+        key = problem.turns, problem.text
+        there, answer = first.setdefault(key, (place, problem.answer))
+        if drop_repeats and there != place:
+            if not _same_answer(answer, problem.answer):
+                conflicting.add(key)
+                if not drop_conflicts:
+                    raise _conflict(row, problem.answer, there, answer)
             continue
-        seen.add(text)
-        identifier = _name(row, "id", fields, place) or f"{name}-{number}"
-        if identifier in ids:
-            raise ProblemError(f"{place}: id {shown(identifier)} appears twice")
-        ids.add(identifier)
-        yield Problem(id=identifier, text=text, answer=answer, family=_name(row, "family", fields, place))
+        if problem.id in ids:
+            raise row.refusal(f"id {shown(problem.id)} appears twice")
+        ids.add(problem.id)
+        problems.append(problem)
+    return [problem for problem in problems if (problem.turns, problem.text) not in conflicting]
 
 
-def shown(value: Any) -> str:
-    """A value as a message names it: the beginning of a plain one, the kind of any other."""
-    if isinstance(value, Decimal):
-        return f"{value!s:.80}"
-    return f"{value!r:.80}" if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
+def _read(row: Row, default_id: str, default_verifier: str) -> Problem:
+    turns, text = _problem(row)
+    return Problem(
+        id=_name(row, "id") or default_id,
+        text=text,
+        answer=_answer(row),
+        verifier=_verifier(row, default_verifier),
+        family=_name(row, "family"),
+        extra=read_extra(row),
+        turns=turns,
+    )
 
 
-def _problem(row: Mapping[str, Any], fields: Mapping[str, str], place: str) -> str:
-    text = _text(row, "problem", fields, place).strip()
-    if len(text) > MAX_PROBLEM_CHARS:
-        raise ProblemError(f"{place}: the problem has {len(text)} characters, more than {MAX_PROBLEM_CHARS}")
-    return text
+def _problem(row: Row) -> tuple[Turns, str]:
+    """What a chat says before the problem, and the problem."""
+    column, value = row.find("problem")
+    row.check_companions(column)
+    turns: Turns = ()
+    if is_chat(value):
+        turns, value = read_chat(value, row)
+    text = _text(row, "problem", value)
+    if is_written_chat(text):
+        raise row.refusal("the problem is a chat written as text; save its turns as lists, in .jsonl or .parquet")
+    size = len(text) + sum(len(said) for _, said in turns)
+    if size > MAX_PROBLEM_CHARS:
+        raise row.refusal(f"the problem has {size} characters, more than {MAX_PROBLEM_CHARS}")
+    return turns, bare(text)
 
 
-def _answer(row: Mapping[str, Any], fields: Mapping[str, str], place: str) -> str:
+def _answer(row: Row) -> str:
     """The known answer, if a completion can state it at all."""
-    stated = _gold(_text(row, "answer", fields, place))
+    column, value = row.find("answer")
+    written = _text(row, "answer", value)
+    if isinstance(value, Cell) and _SCIENTIFIC.fullmatch(value.strip()):  # so a number of a table without types
+        written = plain(Decimal(value.strip())) or written
+    stated = read_gold(written)
     if control := _CONTROL.search(stated):  # before the blanks go: some of these count as blanks
-        raise ProblemError(
-            f"{place}: the answer holds the control character {control.group()!r}, which no completion would match; "
+        raise row.refusal(
+            f"the answer holds the control character {control.group()!r}, which no completion would match; "
             "is a backslash of its LaTeX missing its double in JSON?"
         )
     answer = stated.strip()
+    if BOX in answer:
+        raise row.refusal(f"the answer has a box that does not end ({shown(answer[answer.rindex(BOX) :])})")
+    words, is_solution = words_in(answer), column.rpartition(".")[2].lower() in SOLUTIONS
+    if words > (MAX_SOLUTION_WORDS if is_solution and answer == written.strip() else MAX_WORDS):
+        raise row.refusal(
+            f"{column} is a text of {words} words without a final answer (looked for ####, a box, <answer> and "
+            "'The answer is'); name the column that has it with --fields '{answer: COLUMN}' (env_config.fields)"
+        )
     if len(answer) > MAX_ANSWER_CHARS:
-        raise ProblemError(
-            f"{place}: the answer has {len(answer)} characters, more than the {MAX_ANSWER_CHARS} that are read of any "
+        raise row.refusal(
+            f"the answer has {len(answer)} characters, more than the {MAX_ANSWER_CHARS} that are read of any "
             "answer, so no completion could match it"
         )
     if not answer.strip(_DECORATION):
-        raise ProblemError(f"{place}: the answer is empty ({shown(answer)})")
+        raise row.refusal(f"the answer is empty ({shown(answer)})")
     return answer
 
 
-def _gold(answer: str) -> str:
-    """The final answer; GSM8K's files hold the whole solution with the answer after `####`."""
-    if "####" in answer:
-        return answer.rsplit("####", 1)[1].replace(",", "")
-    return answer
-
-
-def _text(row: Mapping[str, Any], field: str, fields: Mapping[str, str], place: str) -> str:
-    value = _find(row, field, fields)
+def _text(row: Row, field: str, value: Any) -> str:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if value is None:
-        raise ProblemError(f"{place}: no {field} ({_search(row, field, fields)})")
-    text = _plain(value)
+        raise row.missing(field)
+    text = plain(value)
     if text is None or not text.strip():
-        raise ProblemError(f"{place}: {field} must be text that is not empty, got {shown(value)}")
-    return _whole(text, field, place)
+        raise row.refusal(f"{field} must be text that is not empty, got {shown(value)}")
+    return row.whole(text, field)
 
 
-def _name(row: Mapping[str, Any], field: str, fields: Mapping[str, str], place: str) -> str:
+def _name(row: Row, field: str) -> str:
     """An id or a family; empty where there is none."""
-    value = _find(row, field, fields)
-    if value is None and field == "id" and field in fields:
-        raise ProblemError(f"{place}: no id ({_search(row, field, fields)})")
-    name = "" if value is None else _plain(value)
+    _, value = row.find(field)
+    if value is None and field == "id" and field in row.fields:
+        raise row.missing(field)
+    name = "" if value is None else plain(value)
     if name is None:
-        raise ProblemError(f"{place}: {field} must be a text or a number, got {shown(value)}; map another column to it")
+        raise row.refusal(f"{field} must be a text or a number, got {shown(value)}; map another column to it")
     if len(name) > MAX_NAME_CHARS:
-        raise ProblemError(f"{place}: the {field} has {len(name)} characters, more than {MAX_NAME_CHARS}")
-    return _whole(name, field, place)
+        raise row.refusal(f"the {field} has {len(name)} characters, more than {MAX_NAME_CHARS}")
+    return row.whole(name, field)
 
 
-def _plain(value: Any) -> str | None:
-    """A text, or a finite number in digits: the e of 1e-7 would be read as a letter. None for any other value."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        return None
-    exact = Decimal(str(value))
-    return f"{exact:f}" if exact.is_finite() and abs(exact.adjusted()) <= MAX_PROBLEM_CHARS else None
+def _verifier(row: Row, default: str) -> str:
+    """The name of the row's own verifier, or the default.
 
-
-def _whole(text: str, field: str, place: str) -> str:
-    """The text, if it can be written anywhere.
-
-    Raises:
-        ProblemError: it holds half a character.
+    A row may name a function of the user's only where the user has named that function, or the column: whoever writes
+    a file must not choose code that runs here.
     """
-    if half := _SURROGATE.search(text):
-        raise ProblemError(f"{place}: the {field} holds half a character ({half.group()!r}), a lone surrogate")
-    return text
+    from aepo_rllib.envs.grading.verifiers import get_verifier  # which imports `Problem`
+
+    _, name = row.find("verifier")
+    if name is None and "verifier" in row.fields:
+        raise row.missing("verifier")
+    if name is None:
+        return default
+    if not isinstance(name, str):
+        raise row.refusal(f"verifier must be a name, got {shown(name)}")
+    if ":" in name and name != default and "verifier" not in row.fields:
+        raise row.refusal(
+            f"the row names a function to run, {shown(name)}; if you trust it, say so with --fields "
+            "'{verifier: verifier}' (env_config.fields)"
+        )
+    try:
+        get_verifier(name)
+    except ValueError as error:
+        raise row.refusal(str(error)) from error
+    return str(name)
 
 
-def _search(row: Mapping[str, Any], field: str, fields: Mapping[str, str]) -> str:
-    """Where a field was looked for, and what there was."""
-    columns = [f"{column if column.isprintable() else ascii(column):.80}" for column in list(row)[:_SHOWN_COLUMNS]]
-    wanted = fields.get(field) or " or ".join(GUESSES[field])
-    return f"looked for {wanted}; columns: {', '.join(columns) or 'none'}"
+def _same_answer(known: str, other: str) -> bool:
+    """Whether two known answers are the same as far as spelling shows it."""
+    from aepo_rllib.envs.grading.literals import literal_verdict  # which imports `Problem`
+
+    return known == other or literal_verdict(known, other) is True
 
 
-def _find(row: Mapping[str, Any], field: str, fields: Mapping[str, str]) -> Any:
-    """The value of the first column that has one; None where none has."""
-    for column in (fields[field],) if field in fields else GUESSES[field]:
-        value: Any = row
-        for part in column.split("."):
-            value = _part(value, part)
-        if value is not None:
-            return value
-    return None
-
-
-def _part(value: Any, part: str) -> Any:
-    if isinstance(value, Mapping):
-        return value.get(part)
-    if isinstance(value, list) and part.isdecimal() and len(part) <= _MAX_INDEX_DIGITS and int(part) < len(value):
-        return value[int(part)]
-    return None
+def _conflict(row: Row, answer: str, there: str, other: str) -> ProblemError:
+    return row.refusal(
+        f"the same problem as {there} with another answer, {shown(answer)} instead of {shown(other)}; mend one, or "
+        "leave out such problems with drop_conflicts (--drop-conflicts, env_config.drop_conflicts=true)"
+    )

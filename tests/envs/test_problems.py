@@ -115,7 +115,7 @@ def test_jsonl_with_field_map_repeats_and_gsm8k_answers(tmp_path):
     ]
     path = write(tmp_path / "mine.jsonl", [json.dumps(row) for row in rows] + [""])
     problems = load_problems(path, fields={"answer": "final", "id": "nr"})
-    assert [(p.id, p.text, p.answer) for p in problems] == [("1", "2+2?", "4"), ("3", "Apples?", "1234")]
+    assert [(p.id, p.text, p.answer) for p in problems] == [("1", "2+2?", "4"), ("3", "Apples?", "1,234")]
 
 
 def test_nested_fields_of_dapo(tmp_path):

@@ -1,0 +1,180 @@
+r"""One mathematical expression in LaTeX: reading it into sympy, and whether two of them are equal.
+
+Two closed expressions are equal when they agree to `DIGITS` digits, two with variables when they do so wherever they
+are evaluated. That is no proof, but an error would take a coincidence of `DIGITS` digits, while rewriting both into
+one form, the other way, misses much and takes long.
+
+Runs only inside a worker process: some expressions take for ever (`5^{5^{5^{5}}}`) or eat all memory.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any
+
+import sympy
+from latex2sympy2_extended import latex2sympy
+from sympy.core.function import AppliedUndef
+
+DIGITS = 30
+_WORKING_DIGITS = DIGITS + 10
+_POINTS = tuple(
+    tuple(sympy.Rational(top * sign, bottom) for top, sign, bottom in row)
+    for row in (
+        ((37, 1, 29), (53, 1, 31), (41, 1, 17), (61, 1, 23), (71, 1, 43), (89, 1, 67)),
+        ((19, 1, 47), (83, 1, 59), (29, 1, 61), (43, 1, 89), (17, 1, 31), (23, 1, 41)),
+        ((59, -1, 43), (31, -1, 17), (67, -1, 37), (73, -1, 53), (47, -1, 29), (79, -1, 61)),
+        ((101, 1, 13), (97, -1, 19), (103, 1, 11), (107, -1, 23), (109, 1, 7), (113, -1, 29)),
+        ((3, 1, 1), (5, 1, 1), (2, 1, 1), (7, 1, 1), (4, 1, 1), (6, 1, 1)),
+    )
+)
+"""Values of the variables, in the order of their names: small and large, of both signs, and whole."""
+_ENOUGH_POINTS = 2
+
+_BINDING = (sympy.Integral, sympy.Derivative, sympy.Limit, sympy.Sum, sympy.Product)
+_TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
+_REWRITES = (
+    (re.compile(r"(\d)\s*(?:x|X|\\times|\\cdot|\*)\s*10\s*\^\s*\{?([+-]?\d+)\}?"), r"\1\\cdot 10^{\2}"),
+    (re.compile(r"(?<![A-Za-z\d.}])(\d+(?:\.\d*)?|\.\d+)[eE]([+-]?\d{1,4})(?![A-Za-z\d.])"), r"\1\\cdot 10^{\2}"),
+    (re.compile(r"(?<![\d.])(\d+)\s*\\frac\{(\d+)\}\{(\d+)\}"), r"(\1+\\frac{\2}{\3})"),
+    (re.compile(r"(?<![\d./^_])(\d+)\s+(\d+)\s*/\s*(\d+)(?![\d.])"), r"(\1+\\frac{\2}{\3})"),
+    (re.compile(r"(\d)\.(?![\d])"), r"\1"),
+    (re.compile(r"(?<![A-Za-z\\])[Ee]_\{([^{}]*)\}"), r"\\epsilon_{e\1}"),
+    (re.compile(r"\\(?:lg)(?![A-Za-z])"), r"\\log_{10}"),
+)
+_PRIMES = re.compile(r"([A-Za-z])\s*(?:\^\{?\s*((?:\\prime\s*)+)\}?|('+))")
+_TWO_NUMBERS = re.compile(r"\d\s+[\d.]")
+
+
+@lru_cache(maxsize=2048)
+def read_expression(text: str) -> Any:
+    """`text` as a sympy expression or matrix with exact numbers; None where it is none."""
+    text = _in_degrees(text)
+    for pattern, replacement in _REWRITES:
+        text = pattern.sub(replacement, text)
+    text = _PRIMES.sub(lambda m: f"{m[1]}_{{prime{m[2].count('prime') if m[2] else len(m[3])}}}", text)
+    if not text.strip() or _TWO_NUMBERS.search(text):  # the parser would add two numbers
+        return None
+    try:
+        parsed = latex2sympy(text, normalization_config=None)
+        if isinstance(parsed, sympy.MatrixExpr):
+            parsed = parsed.doit()
+        if isinstance(parsed, sympy.MatrixBase):
+            return parsed.applyfunc(_exact)
+        return _exact(parsed) if isinstance(parsed, sympy.Expr) else None
+    except MemoryError:
+        raise
+    except Exception:  # the parser raises what it likes, Exception itself included
+        return None
+
+
+def same_expression(one: Any, other: Any) -> bool:
+    """Whether two expressions or matrices are equal."""
+    if isinstance(one, sympy.MatrixBase) or isinstance(other, sympy.MatrixBase):
+        return (
+            isinstance(one, sympy.MatrixBase)
+            and isinstance(other, sympy.MatrixBase)
+            and one.shape == other.shape
+            and all(map(same_expression, one, other))
+        )
+    if one == other:
+        return not one.has(sympy.nan, sympy.zoo)
+    if not one.free_symbols and not other.free_symbols:
+        return _same_number(one, other)
+    ratios = _compare_at_points(one, other)
+    return len(ratios) >= _ENOUGH_POINTS and all(ratios)
+
+
+def proportion(one: Any, other: Any) -> Any:
+    """The number c with `one == c * other` wherever they are evaluated, other than zero; None where there is none."""
+    if not one.free_symbols or one.free_symbols != other.free_symbols:
+        return None
+    factors = []
+    for values in _values(one, other):
+        top, bottom = (_number(_at(side, values)) for side in (one, other))
+        if top is None or bottom is None or not bottom or not top:
+            continue
+        factors.append(top / bottom)
+    if len(factors) < _ENOUGH_POINTS or not all(_close(factor, factors[0]) for factor in factors):
+        return None
+    return factors[0]
+
+
+def real_number(expression: Any) -> Any:
+    """The value of a closed real expression, to `DIGITS` digits; None for anything else."""
+    if not isinstance(expression, sympy.Expr) or expression.free_symbols:
+        return None
+    value = _number(expression)
+    return None if value is None or sympy.im(value) != 0 else sympy.re(value)
+
+
+def _in_degrees(text: str) -> str:
+    """Degrees inside of trigonometric functions as radians; elsewhere the sign is a unit."""
+    if _TRIGONOMETRIC.search(text):
+        return re.sub(r"(\d+(?:\.\d+)?)\s*\^\\circ", r"(\\frac{\1\\pi}{180})", text)
+    return text.replace(r"^\circ", "")
+
+
+def _exact(expression: Any) -> Any:
+    """Decimals as fractions, i as the imaginary unit, values of unknown functions as variables."""
+    if not isinstance(expression, sympy.Basic):
+        return expression
+    changes: dict[Any, Any] = {number: sympy.Rational(str(number)) for number in expression.atoms(sympy.Float)}
+    changes |= {call: sympy.Symbol(str(call)) for call in expression.atoms(AppliedUndef)}
+    if sympy.Symbol("i") in expression.free_symbols:
+        changes[sympy.Symbol("i")] = sympy.I
+    expression = expression.xreplace(changes)
+    lazy = expression.has(*_BINDING, sympy.UnevaluatedExpr) or not expression.free_symbols
+    return expression.doit() if lazy else expression
+
+
+def _same_number(one: Any, other: Any) -> bool:
+    if one.is_Rational and other.is_Rational:
+        return bool(one == other)
+    if one.is_zero or other.is_zero:
+        return bool((one - other).equals(0))
+    values = _number(one), _number(other)
+    if None in values:
+        return False
+    return _close(*values)
+
+
+def _compare_at_points(one: Any, other: Any) -> list[bool]:
+    """Whether the two agree, at each point where both have a value."""
+    found = []
+    for values in _values(one, other):
+        left, right = _number(_at(one, values)), _number(_at(other, values))
+        if left is None and right is None:
+            continue
+        found.append(left is not None and right is not None and _close(left, right))
+        if not found[-1]:
+            break
+    return found
+
+
+def _values(one: Any, other: Any) -> list[dict[Any, Any]]:
+    symbols = sorted(one.free_symbols | other.free_symbols, key=str)
+    return [
+        {symbol: row[place % len(row)] + place // len(row) for place, symbol in enumerate(symbols)} for row in _POINTS
+    ]
+
+
+def _at(expression: Any, values: dict[Any, Any]) -> Any:
+    """The expression with values for its variables; those that a sum runs over are its own."""
+    return expression.subs(values) if expression.has(*_BINDING) else expression.xreplace(values)
+
+
+def _number(expression: Any) -> Any:
+    """The finite value of a closed expression; None where it has none."""
+    try:
+        value = expression.evalf(_WORKING_DIGITS)
+    except (ArithmeticError, TypeError, ValueError, AttributeError, NotImplementedError):
+        return None
+    parts = value.as_real_imag() if isinstance(value, sympy.Expr) else ()
+    return value if parts and all(part.is_Float or part.is_Rational for part in parts) else None
+
+
+def _close(one: Any, other: Any) -> bool:
+    scale = max(abs(one), abs(other))
+    return bool(abs(one - other) <= scale * sympy.Float(10) ** -DIGITS)
