@@ -28,8 +28,8 @@ def compare_command(folders: tuple[Path, ...], output: Path | None, **options: A
     """Compare evaluations with the first of them.
 
     A, B, ... are output folders of `aepo eval`, or run folders with one in them. Differences of pass@k are paired by
-    problem, their intervals come from resampling the problems. Where the difference changes its sign, the table names
-    the k of the crossover: below it one model is better, above it the other.
+    problem. Where the difference changes its sign, the table names the k of the crossover: below it one model is
+    better, above it the other. Its interval, and the share of gains, come from resampling the problems.
 
     \b
     Examples:

@@ -15,6 +15,13 @@ from aepo_rllib.cli.terminal import visible
 SHOWN_PROMPT_CHARS = 400
 
 
+include_path_option = click.option(
+    "--include-path",
+    metavar="DIR",
+    help="Folder with YAML files of lm-eval tasks and groups of your own, for --suite to name.",
+)
+
+
 @click.command("eval")
 @click.argument("model_or_run", default="embedded")
 @click.option(
@@ -22,10 +29,19 @@ SHOWN_PROMPT_CHARS = 400
     "suites",
     multiple=True,
     metavar="NAME",
-    default=("aepo_arithmetic",),
-    show_default=True,
-    help="Suite or group of suites, see `aepo tasks`; may be repeated.",
+    help="Suite or group of suites, see `aepo tasks`, or the YAML file of an lm-eval task of your own; may be repeated."
+    "  [default: aepo_arithmetic]",
 )
+@click.option(
+    "--problems",
+    multiple=True,
+    metavar="SOURCE",
+    help="Problems of your own, as `aepo problems` reads them: a file, a folder or a dataset; may be repeated.",
+)
+@click.option("--split", default="test", show_default=True, help="Of --problems, where they have splits.")
+@click.option("--fields", metavar="YAML", help="Field map of --problems, e.g. '{problem: question, answer: final}'.")
+@click.option("--verifier", metavar="NAME", help="How --problems are judged where a row does not say.")
+@include_path_option
 @click.option(
     "--n", type=click.IntRange(min=1), default=64, show_default=True, metavar="N", help="Samples per problem."
 )
@@ -114,6 +130,9 @@ def eval_command(model_or_run: str, **options: Any) -> None:
     evaluations side by side. The folder also gets passk.json (scores), passk.png and .svg (curves), samples.html (a
     page to look at samples), problems.jsonl (answers per problem) and results.json (lm-eval's own).
 
+    Problems of your own are a suite like any other; a copy of them is kept beside the samples. docs/suites.md shows how
+    they become a task of lm-eval.
+
     The maths suites are read from `.jsonl` files in the folder AEPO_DATA_DIR, or from Hugging Face.
 
     \b
@@ -121,14 +140,17 @@ def eval_command(model_or_run: str, **options: Any) -> None:
       aepo eval                                    the embedded model, 96 problems x 64 samples
       aepo eval runs/aepo --n 256                  a training run
       aepo eval embedded --temperature 0 --n 1     greedy accuracy
+      aepo eval runs/aepo --problems mine.jsonl    problems of your own
       aepo eval Qwen/Qwen2.5-Math-1.5B --suite aepo_math --template qwen-boxed --n 32 --device cuda --dtype bfloat16
     """
     from rich.console import Console
 
     from aepo_rllib.cli.settings import parse_assignments
+    from aepo_rllib.cli.yaml_input import parse_mapping
     from aepo_rllib.envs.grading import get_verifier
     from aepo_rllib.envs.prompts import get_template
-    from aepo_rllib.eval.checks import check_sampling, check_suites
+    from aepo_rllib.eval.checks import check_sampling
+    from aepo_rllib.eval.own import read_problem_sets, split_suites
     from aepo_rllib.eval.target import find_target
 
     notes = Console(stderr=True, highlight=False, markup=False)
@@ -136,10 +158,15 @@ def eval_command(model_or_run: str, **options: Any) -> None:
         if options["template"]:
             get_template(options["template"])
         target = find_target(model_or_run, options["template"])
-        check_suites(options["suites"])
+        split_suites(options["suites"], options["include_path"])
         check_sampling(options["n"], options["ks"], options["temperature"])
         if options["grader"]:
             get_verifier(options["grader"])
+        if not options["problems"] and (options["fields"] or options["verifier"]):
+            raise ValueError("--fields and --verifier are about --problems; name those, or leave them out")
+        options["fields"] = parse_mapping(options["fields"], "--fields") if options["fields"] else None
+        given = {name: options[name] for name in ("split", "fields", "verifier")}
+        read_problem_sets(options["problems"], **given)  # now, before anything is loaded; what is read is remembered
         output: Path = options.pop("output") or target.output
         notes.print("loading torch and lm-eval ...", style="dim")
         quiet_libraries()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
 
 import click
@@ -52,6 +54,8 @@ def cli() -> None:
     aepo train --model Qwen/Qwen2.5-Math-7B --problems BytedTsinghua-SIA/DAPO-Math-17k
     aepo eval RUN --n 256                    pass@k of what came out
     """
+    # Where users keep modules that they name as module:function; last, so that it hides nothing that is installed.
+    sys.path.append(os.getcwd())
 
 
 if __name__ == "__main__":

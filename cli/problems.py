@@ -65,8 +65,8 @@ def problems_command(
     _count(problems)
     for number in range(min(examples, len(problems))):  # from all over the set
         _show(problems[number * len(problems) // min(examples, len(problems))], prompt)
-    _report_spelled(problems)
     with grader:
+        _report_spelled(problems, grader.only_spelled([problem.answer for problem in problems]))
         grades = grader.grade_batch(problems, [f"\\boxed{{{problem.answer}}}" for problem in problems])
     failing = [(p, g) for p, g in zip(problems, grades, strict=True) if g.verdict.reward == 0]
     click.echo(f"{len(problems) - len(failing)} of {len(problems)} known answers pass their own verifier")
@@ -103,11 +103,9 @@ def _show(problem: Problem, template: PromptTemplate) -> None:
     click.echo(f"[user]\n{text}" if turns else text)
 
 
-def _report_spelled(problems: Sequence[Problem]) -> None:
+def _report_spelled(problems: Sequence[Problem], spelled: Sequence[bool]) -> None:
     """Which known answers no algebra can read, so that only their spelling counts."""
-    from aepo_rllib.envs.grading import readable_only_as_text
-
-    spelled = [problem for problem in problems if readable_only_as_text(problem.answer)]
-    click.echo(f"{len(spelled)} of {len(problems)} known answers can be read only as text: their spelling decides")
-    for problem in spelled[:SHOWN_EXCEPTIONS]:
+    count = sum(spelled)
+    click.echo(f"{count} of {len(problems)} known answers can be read only as text: their spelling decides")
+    for problem in [problem for problem, text in zip(problems, spelled, strict=True) if text][:SHOWN_EXCEPTIONS]:
         click.echo(visible(f"  {problem.id}: {problem.answer:.80}"))

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from aepo_rllib.cli.errors import input_errors
-from aepo_rllib.cli.eval import show
+from aepo_rllib.cli.eval import include_path_option, show
 from aepo_rllib.cli.options import ks_option, output_option
 from aepo_rllib.cli.quiet import quiet_libraries
 
@@ -18,6 +18,14 @@ from aepo_rllib.cli.quiet import quiet_libraries
 @click.option("--grader", metavar="NAME", help="How answers are judged.  [default: as last time]")
 @click.option("--n", type=click.IntRange(min=1), metavar="N", help="Samples per problem.  [default: as before]")
 @ks_option(", none above n.  [default: powers of two up to n]")
+@click.option(
+    "--suite",
+    "suites",
+    multiple=True,
+    metavar="FILE",
+    help="YAML file of a task of your own that was evaluated; may be repeated.",
+)
+@include_path_option
 @output_option("Folder for the reports.  [default: they replace those in DIR]")
 def regrade_command(folder: Path, **options: Any) -> None:
     """Judge the stored samples of an evaluation again.
@@ -26,6 +34,9 @@ def regrade_command(folder: Path, **options: Any) -> None:
     anew; nothing is sampled, and the model is not needed, only the problems. An evaluation that was interrupted will
     do: where a problem has fewer than k samples, pass@k is undefined. Where a suite has none, nothing is written.
 
+    Problems of your own are read from the copy in DIR. Nothing that DIR names is run: name tasks of your own again with
+    --suite FILE or --include-path, and a function of your own that judges answers with --grader.
+
     \b
     Examples:
       aepo regrade eval-embedded
@@ -33,10 +44,12 @@ def regrade_command(folder: Path, **options: Any) -> None:
       aepo compare runs/aepo lenient
     """
     from aepo_rllib.envs.grading import get_verifier
+    from aepo_rllib.eval.own import split_suites
 
     with input_errors():
         if options["grader"]:
             get_verifier(options["grader"])
+        split_suites(options["suites"], options["include_path"])
         quiet_libraries()
         from aepo_rllib.eval.plan import PLAN, report_folder
         from aepo_rllib.eval.run import regrade

@@ -24,7 +24,8 @@ def tasks_command(show_path: bool, check: bool, names: tuple[str, ...]) -> None:
     """List the lm-eval suites that ship with this package, and where their problems come from.
 
     Embedded suites need nothing. The problems of the others are read from `.jsonl` files in the folder AEPO_DATA_DIR
-    (one object a line: id, problem, answer), or else from Hugging Face.
+    (one object a line: id, problem, answer), or else from Hugging Face. docs/suites.md shows how problems of your own
+    become a suite: `aepo eval --problems FILE` needs no more than the file.
 
     \b
     Examples:

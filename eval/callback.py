@@ -9,7 +9,8 @@ from typing import Any
 
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
-from aepo_rllib.eval.checks import check_sampling, check_suites
+from aepo_rllib.eval.checks import check_sampling, default_suites
+from aepo_rllib.eval.own import split_suites
 from aepo_rllib.eval.target import find_target
 from aepo_rllib.rollout import engine_class
 
@@ -26,7 +27,7 @@ class EvaluateSuites(RLlibCallback):
         config.callbacks(functools.partial(EvaluateSuites, suites=["aepo_math500"], every=50, n=16))
 
     Args:
-        suites: Names of suites and groups.
+        suites: Names of suites and groups; default the embedded one where there are no `problems` among the options.
         every: Iterations between evaluations.
         n: Samples per problem.
         ks: Values of k; default the powers of two up to n.
@@ -40,7 +41,7 @@ class EvaluateSuites(RLlibCallback):
 
     def __init__(
         self,
-        suites: Sequence[str] = ("aepo_arithmetic",),
+        suites: Sequence[str] | None = None,
         *,
         every: int = 50,
         n: int = 16,
@@ -52,10 +53,11 @@ class EvaluateSuites(RLlibCallback):
         super().__init__()
         if every < 1:
             raise ValueError(f"every must be at least 1, got {every}")
-        check_suites(suites)
+        suites = default_suites(suites, options.get("problems", ()))
+        split_suites(suites, options.get("include_path"))
         check_sampling(n, ks, temperature)
         self.every, self.output = every, None if output is None else Path(output)
-        self.options = options | {"suites": tuple(suites), "n": n, "ks": ks, "temperature": temperature}
+        self.options = options | {"suites": suites, "n": n, "ks": ks, "temperature": temperature}
 
     def on_algorithm_init(self, *, algorithm: Any, **kwargs: Any) -> None:
         """Refuse an engine of which this process will have one already.

@@ -6,12 +6,24 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import datasets
 
-from aepo_rllib.envs.grading import get_verifier
-from aepo_rllib.envs.problems import DATA_DIR_VARIABLE, Problem, ProblemError, ProblemSet, find_file, load_problems
+from aepo_rllib.envs.grading import VERIFIERS, get_verifier
+from aepo_rllib.envs.problems import (
+    DATA_DIR_VARIABLE,
+    Problem,
+    ProblemError,
+    ProblemSet,
+    find_file,
+    is_procedural,
+    load_problems,
+)
+
+Turns = tuple[tuple[str, str], ...]
+"""(role, content) of what a chat says before a problem."""
 
 
 def load_docs(
@@ -23,27 +35,50 @@ def load_docs(
     fields: Mapping[str, str] | None = None,
     verifier: str | None = None,
     grader: str | None = None,
+    config_source: str | None = None,
     **_: Any,
 ) -> dict[str, datasets.Dataset]:
     """The documents of a suite, under the one split name that the tasks use: "test".
 
     Args:
-        source: A procedural set, see `aepo_rllib.envs.load_problems`; or else:
+        source: Problems of one's own, or a procedural set: whatever `aepo_rllib.envs.load_problems` takes. A relative
+            path is looked for beside the YAML file first. Or else:
         file: Name of a `.jsonl` file in `AEPO_DATA_DIR`, taken where it exists.
         hub: Hugging Face dataset id, taken otherwise.
-        split: Of the procedural or Hugging Face set.
-        fields: Which column of the Hugging Face set holds what.
-        verifier: The suite's own way to judge answers.
+        split: Of the source, or of the Hugging Face set.
+        fields: Which column of it holds what.
+        verifier: The suite's own way to judge answers; that of a row in a source goes before it.
         grader: Another one, wanted for this run; problems that no algebra can judge (Countdown) keep theirs.
+        config_source: The YAML file of the suite; lm-eval names it.
         _: lm-eval passes a task's whole metadata along.
 
     Raises:
         aepo_rllib.envs.ProblemError: the set cannot be used.
         ValueError: unknown verifier.
     """
-    problems = load_problems(source, split=split) if source else _benchmark(file or "", hub, split, fields)
-    docs = [as_doc(_judged_by(problem, verifier, grader)) for problem in problems]
-    return {"test": datasets.Dataset.from_list(docs)}
+    if source:
+        problems = load_problems(_beside(config_source, source), split=split, fields=fields, verifier=verifier)
+        return _as_docs(problems, None, grader)
+    return _as_docs(_benchmark(file or "", hub, split, fields), verifier, grader)
+
+
+class GivenProblems:
+    """`custom_dataset` of a suite whose problems are at hand.
+
+    Args:
+        problems: They.
+    """
+
+    def __init__(self, problems: ProblemSet) -> None:
+        self.problems = problems
+
+    def __call__(self, *, grader: str | None = None, **_: Any) -> dict[str, datasets.Dataset]:
+        """As `load_docs`."""
+        return _as_docs(self.problems, None, grader)
+
+    def __repr__(self) -> str:
+        """What lm-eval writes into its results."""
+        return f"{len(self.problems)} problems of the user's own"
 
 
 def as_doc(problem: Problem) -> dict[str, str]:
@@ -55,6 +90,7 @@ def as_doc(problem: Problem) -> dict[str, str]:
         "verifier": problem.verifier,
         "family": problem.family,
         "extra": json.dumps(dict(problem.extra)),
+        "turns": json.dumps(problem.turns),
     }
 
 
@@ -67,14 +103,22 @@ def as_problem(doc: Mapping[str, str]) -> Problem:
         verifier=doc["verifier"],
         family=doc["family"],
         extra=json.loads(doc["extra"]),
+        turns=turns_of(doc),
     )
 
 
+def turns_of(doc: Mapping[str, str]) -> Turns:
+    """(role, content) of what a chat says before the problem of a document."""
+    return tuple((role, content) for role, content in json.loads(doc.get("turns", "[]")))
+
+
 def docs_digest(docs: Iterable[Mapping[str, str]]) -> str:
-    """What tells problem sets apart: ids, texts and known answers. Not the grader, which may change."""
+    """What tells problem sets apart: ids, texts, known answers, turns. Not the grader, which may change."""
     digest = hashlib.sha256()
     for doc in docs:
-        digest.update(json.dumps([doc["id"], doc["problem"], doc["answer"], doc["extra"]]).encode())
+        turns = turns_of(doc)
+        told = [doc["id"], doc["problem"], doc["answer"], doc["extra"], *([turns] if turns else [])]
+        digest.update(json.dumps(told).encode())
     return digest.hexdigest()[:16]
 
 
@@ -91,8 +135,23 @@ def _benchmark(file: str, hub: str | None, split: str, fields: Mapping[str, str]
         raise ProblemError(f"{here}, and {error}") from error
 
 
+def _beside(config_source: str | None, source: str) -> str:
+    """Where a path in a YAML file leads."""
+    if config_source is None or is_procedural(source):
+        return source
+    path = Path(config_source).parent / source
+    return str(path) if path.exists() else source
+
+
+def _as_docs(problems: ProblemSet, verifier: str | None, grader: str | None) -> dict[str, datasets.Dataset]:
+    docs = [as_doc(_judged_by(problem, verifier, grader)) for problem in problems]
+    return {"test": datasets.Dataset.from_list(docs)}
+
+
 def _judged_by(problem: Problem, verifier: str | None, grader: str | None) -> Problem:
-    if not get_verifier(problem.verifier).compares:
+    known = VERIFIERS.get(problem.verifier)  # none: a function of the user's own, and nothing to be loaded yet
+    if known and not known.compares:
         return problem
-    wanted = get_verifier(grader or verifier or problem.verifier)
-    return replace(problem, verifier=wanted.name)
+    wanted = grader or verifier or problem.verifier
+    get_verifier(wanted)
+    return replace(problem, verifier=wanted)

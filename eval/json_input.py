@@ -152,12 +152,12 @@ def optional(check: Check) -> Check:
     return lambda value: None if value is None else check(value)
 
 
-def listed(check: Check) -> Check:
-    """A list with something in it, every entry of a kind."""
+def listed(check: Check, *, empty: bool = False) -> Check:
+    """A list, every entry of a kind; with something in it unless it may be empty."""
 
     def check_all(value: Any) -> None:
-        if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-            raise ValueError(f"must be a list with something in it, got {shown(value)}")
+        if not isinstance(value, Sequence) or isinstance(value, str) or not (value or empty):
+            raise ValueError(f"must be a list{'' if empty else ' with something in it'}, got {shown(value)}")
         for entry in value:
             check(entry)
 

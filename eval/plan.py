@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from aepo_rllib.eval.checks import check_sampling
-from aepo_rllib.eval.json_input import anything, check_fields, read_object, within
+from aepo_rllib.eval.json_input import anything, check_fields, having, read_object, within
 from aepo_rllib.eval.plan_fields import IDENTITY, SETTINGS
 from aepo_rllib.eval.suites import expand
 from aepo_rllib.files import write_atomically
 
 PLAN, SAMPLES_FOLDER = "evaluation.json", "samples"
+OWN = ("own_problems", "own_suites")
 FREE = ("model", "n", "ks", "grader")
 """Settings that may change while an evaluation is continued; a model is known by its identity, not its path."""
 
@@ -24,6 +26,9 @@ class Plan:
     """Settings of an evaluation, named as in `aepo_rllib.eval.run.evaluate_model`.
 
     Attributes:
+        suites: Those of this package.
+        own_problems: Suites that are problem sets of the user's own; their problems lie in the folder.
+        own_suites: Suites that are lm-eval tasks of the user's own.
         identity: What the samples depend on besides prompt and decoding (`SamplingLM.identity`).
         first_prompts: By suite, what the model reads first, special tokens included.
         problems: By suite, a digest of its problems and their known answers.
@@ -46,9 +51,13 @@ class Plan:
     identity: Mapping[str, Any] = field(default_factory=dict)
     first_prompts: Mapping[str, str] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)
+    own_problems: tuple[str, ...] = ()
+    own_suites: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields({entry.name: getattr(self, entry.name) for entry in fields(self)}, SETTINGS)
+        if not (self.suites or self.own_problems or self.own_suites):
+            raise ValueError("suites: there is none")
         check_sampling(self.n, self.ks, self.temperature)
 
     @classmethod
@@ -64,11 +73,12 @@ class Plan:
         if not file.is_file():
             raise ValueError(f"{folder} is no evaluation: it has no {PLAN}")
         try:
-            values = read_object(file)
+            values = {name: [] for name in OWN} | read_object(file)
             with within(file):
                 check_fields(values, SETTINGS)
+                names = {name: tuple(values[name]) for name in ("suites", *OWN)}
                 ks = values["ks"]
-                plan = cls(**values | {"suites": tuple(values["suites"]), "ks": None if ks is None else tuple(ks)})
+                plan = cls(**values | names | {"ks": None if ks is None else tuple(ks)})
                 plan._check_complete()
         except ValueError as error:
             raise ValueError(f"{error}; `aepo eval ... --overwrite` writes it anew and keeps the samples") from error
@@ -117,24 +127,28 @@ class Plan:
         return {"do_sample": self.temperature > 0, "temperature": self.temperature, "top_p": self.top_p, **limit}
 
     def as_json(self) -> dict[str, Any]:
-        """Plain JSON."""
-        return json.loads(json.dumps(asdict(self)))
+        """Plain JSON; what is the user's own is left out where there is none."""
+        values = json.loads(json.dumps(asdict(self)))
+        return {name: value for name, value in values.items() if value or name not in OWN}
 
     def _check_complete(self) -> None:
         """Refuse what no evaluation leaves behind that has begun: without a digest, any problems would be taken."""
         with within("identity"):
             check_fields(self.identity, IDENTITY)
+        known = dict.fromkeys((*expand(self.suites), *self.own_problems), anything)
         for name in ("first_prompts", "problems"):
             with within(name):
-                check_fields(getattr(self, name), dict.fromkeys(expand(self.suites), anything))
+                # Which suites a group of the user's own has is known once it is loaded.
+                (having(known) if self.own_suites else partial(check_fields, checks=known))(getattr(self, name))
 
     def _check_same(self, folder: Path) -> None:
         hint = "add --overwrite to replace its reports, or choose another --output"
         if not (folder / PLAN).is_file():
             raise ValueError(f"{folder} already holds something else; {hint}")
-        mine, there = self.as_json(), Plan.read(folder).as_json()
+        mine, there = (dict.fromkeys(OWN) | plan.as_json() for plan in (self, Plan.read(folder)))
         names = [entry.name for entry in fields(self) if entry.name not in FREE]
-        mine["suites"], there["suites"] = sorted(mine["suites"]), sorted(there["suites"])
+        for name in ("suites", *OWN):
+            mine[name], there[name] = sorted(mine[name] or []), sorted(there[name] or [])
         differing = [_difference(name, there[name], mine[name]) for name in names if there[name] != mine[name]]
         if differing:
             raise ValueError(f"{folder} holds another evaluation: {'; '.join(differing)}; {hint}")

@@ -4,13 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from aepo_rllib.eval.checks import MAX_SAMPLES, check_suites
-from aepo_rllib.eval.json_input import Check, anything, known, listed, mapped, number, one_of, optional, text, whole
+from aepo_rllib.eval.checks import MAX_SAMPLES, check_suites, is_yaml, set_name
+from aepo_rllib.eval.json_input import (
+    MAX_NAME_CHARS,
+    Check,
+    anything,
+    known,
+    listed,
+    mapped,
+    number,
+    one_of,
+    optional,
+    shown,
+    text,
+    whole,
+)
+from aepo_rllib.eval.suites import suite_names
 
 MAX_TEXT = 1_000_000
 """Characters of a text that is shown, or compared, and nothing else."""
 MAX_TEMPERATURE = 1000
 """Beyond, every token is as likely as any other."""
+
+
+def _task_name(name: str) -> None:
+    text(MAX_NAME_CHARS)(name)
+    if not name or "/" in name or is_yaml(name):
+        raise ValueError(f"must be the name of a task and no file, got {shown(name)}")
+
+
+def is_own(verifier: str) -> bool:
+    """Whether a verifier is a function of the user's own, `module:function`, and so code that is run."""
+    return ":" in verifier
+
+
+def check_trusted(verifier: str, named: str | None, place: object) -> None:
+    """Refuse to run a function that only a folder names.
+
+    Args:
+        verifier: What the folder names.
+        named: What the user has named.
+        place: Where in the folder.
+
+    Raises:
+        ValueError: it is a function that the user has not named.
+    """
+    if is_own(verifier) and named is None:
+        raise ValueError(
+            f"{place} names the function {shown(verifier)} to judge answers; if you know it and trust it, name it "
+            f"yourself: --grader {verifier[:MAX_NAME_CHARS]}"
+        )
 
 
 def _known_suite(name: str) -> None:
@@ -26,10 +69,19 @@ def _known_template(name: str) -> None:
     get_template(name)
 
 
-def _known_grader(name: str) -> None:
-    from aepo_rllib.envs.grading import get_verifier
+def _grader(name: str) -> None:
+    """A rule of this package, or a function of the user's own, which is not loaded: `check_trusted` is for that."""
+    from aepo_rllib.envs.grading import VERIFIERS, get_verifier
 
-    get_verifier(name)
+    text(MAX_NAME_CHARS)(name)
+    if name not in VERIFIERS and not is_own(name):
+        get_verifier(name)
+
+
+def _set_name(name: str) -> None:
+    text(MAX_NAME_CHARS)(name)
+    if name != set_name(name) or name in suite_names():  # it is the name of a file, too
+        raise ValueError(f"must be the name of a problem set, got {shown(name)}")
 
 
 def _known_engine(name: str) -> None:
@@ -55,7 +107,9 @@ _SEED = whole(0, 2**64 - 1)
 
 SETTINGS: Mapping[str, Check] = {
     "model": text(MAX_TEXT),
-    "suites": listed(known(_known_suite)),
+    "suites": listed(known(_known_suite), empty=True),
+    "own_problems": listed(_set_name, empty=True),
+    "own_suites": listed(_task_name, empty=True),
     "n": whole(1, MAX_SAMPLES),
     "ks": optional(listed(whole(1, MAX_SAMPLES))),
     "temperature": number(0, MAX_TEMPERATURE),
@@ -64,7 +118,7 @@ SETTINGS: Mapping[str, Check] = {
     "limit": optional(_COUNT),
     "seed": _SEED,
     "template": optional(known(_known_template)),
-    "grader": optional(known(_known_grader)),
+    "grader": optional(_grader),
     "identity": mapped(anything),
     "first_prompts": mapped(text(MAX_TEXT)),
     "problems": mapped(text(MAX_TEXT)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -15,25 +14,32 @@ from typing import Any
 
 from lm_eval.api.model import LM
 from lm_eval.evaluator import evaluate
-from lm_eval.tasks import TaskManager
 
-from aepo_rllib.eval.checks import check_sampling, check_suites
-from aepo_rllib.eval.data import docs_digest
+from aepo_rllib.eval.checks import check_sampling, default_suites
+from aepo_rllib.eval.data import docs_digest, turns_of
+from aepo_rllib.eval.loading import load_tasks
+from aepo_rllib.eval.own import Own, read_problem_sets, split_suites
 from aepo_rllib.eval.plan import PLAN, SAMPLES_FOLDER, Plan
+from aepo_rllib.eval.plan_fields import check_trusted
+from aepo_rllib.eval.problem_sets import read_problem_set, remove_problem_sets, write_problem_set
 from aepo_rllib.eval.reports.files import remove_reports, write_reports
 from aepo_rllib.eval.reports.summary import summarize
 from aepo_rllib.eval.sampling.decoding import Decoding
 from aepo_rllib.eval.sampling.models import SamplingLM
 from aepo_rllib.eval.sampling.requests import Asked
 from aepo_rllib.eval.sampling.stored import StoredLM
-from aepo_rllib.eval.suites import TASKS_FOLDER
 from aepo_rllib.files import claimed
 
 
 def evaluate_model(
     model: str = "embedded",
     *,
-    suites: Sequence[str] = ("aepo_arithmetic",),
+    suites: Sequence[str] | None = None,
+    problems: Sequence[str] = (),
+    split: str = "test",
+    fields: Mapping[str, str] | None = None,
+    verifier: str | None = None,
+    include_path: str | Path | None = None,
     n: int = 64,
     ks: Sequence[int] | None = None,
     temperature: float = 1.0,
@@ -59,7 +65,13 @@ def evaluate_model(
 
     Args:
         model: Hugging Face folder or id, or "embedded".
-        suites: Names of suites and groups, see `aepo_rllib.eval.suites.suite_names`.
+        suites: Names of suites and groups, see `aepo_rllib.eval.suites.suite_names`, or YAML files of lm-eval tasks
+            that include `_passk_yaml`; default the embedded one where no problems are given.
+        problems: Problem sets of one's own: whatever `aepo_rllib.envs.load_problems` takes.
+        split: Where those have splits.
+        fields: Which column of those holds what.
+        verifier: How those are judged where a row does not say.
+        include_path: Folder with YAML files of more suites and groups.
         n: Samples per problem.
         ks: Values of k; default the powers of two up to n.
         temperature: Of the samples; 0 is greedy decoding and needs n = 1.
@@ -92,11 +104,14 @@ def evaluate_model(
         OSError: a file cannot be written. What was sampled before stays.
         RuntimeError: a vLLM engine in a process that has one.
     """
-    check_suites(suites)
     check_sampling(n, ks, temperature)
+    package, own_tasks = split_suites(default_suites(suites, problems), include_path)
+    own = Own(read_problem_sets(problems, split=split, fields=fields, verifier=verifier), own_tasks)
     plan = Plan(
         model=model,
-        suites=tuple(dict.fromkeys(suites)),
+        suites=package,
+        own_problems=tuple(own.problems),
+        own_suites=tuple(own.tasks),
         n=n,
         ks=tuple(sorted(set(ks))) if ks else None,
         temperature=temperature,
@@ -107,7 +122,7 @@ def evaluate_model(
         template=template,
         grader=grader,
     )
-    tasks = load_tasks(plan)
+    tasks = load_tasks(plan, own)
     with ExitStack() as stack:
         folder = Path(output or stack.enter_context(TemporaryDirectory(prefix="aepo-eval-")))
         lm = SamplingLM(
@@ -132,7 +147,10 @@ def evaluate_model(
         plan.check(folder, overwrite=overwrite)  # again: another process may have been faster
         if overwrite:
             remove_reports(folder)
+            remove_problem_sets(folder)
         plan.write(folder)
+        for name, problem_set in own.problems.items():
+            write_problem_set(folder, name, problem_set)
         results, summary = _run(lm, plan, tasks)
         if output is not None:
             write_reports(folder, results, summary)
@@ -145,12 +163,14 @@ def regrade(
     grader: str | None = None,
     n: int | None = None,
     ks: Sequence[int] | None = None,
+    suites: Sequence[str] = (),
+    include_path: str | Path | None = None,
     output: str | Path | None = None,
 ) -> dict[str, Any]:
     """Grade the stored samples of an evaluation again, and write its reports anew. Nothing is sampled.
 
-    The problems are read again, from where the suite has them; the model is not needed. The old reports stay until the
-    new ones are complete.
+    The problems are read again, from where the suite has them, problem sets of the user's own from the folder; the
+    model is not needed. The old reports stay until the new ones are complete.
 
     Args:
         folder: Output folder of `evaluate_model`, whoever made it: nothing in it is trusted. An interrupted one will
@@ -158,6 +178,8 @@ def regrade(
         grader: Name of a verifier; default the one it was graded with last.
         n: Samples per problem to look at; default as many as were asked for.
         ks: Values of k; default the powers of two up to n.
+        suites: YAML files of the user's own tasks that the evaluation has; that folder alone gets no file loaded.
+        include_path: Folder with such files.
         output: Folder for the reports; default they replace those in `folder`.
 
     Returns:
@@ -166,13 +188,19 @@ def regrade(
     Raises:
         aepo_rllib.eval.sampling.store.StoreError: the stored samples are damaged, or there are none of some suite.
         ValueError: no evaluation in that folder, or an impossible one, an unknown grader, k above n, problems that have
-            changed since, a folder that another process writes into, or another evaluation in the output folder.
+            changed since, a task or a function of the user's own that only that folder names, a folder that another
+            process writes into, or another evaluation in the output folder.
         OSError: a file cannot be read or written.
     """
     folder = Path(folder)
-    plan = Plan.read(folder).regraded(grader, n, ks)
-    tasks = load_tasks(plan)
-    if changed := [suite for suite, digest in _digests(tasks).items() if plan.problems[suite] != digest]:
+    plan = Plan.read(folder)
+    if plan.grader and not grader:
+        check_trusted(plan.grader, grader, f"{folder / PLAN}: grader")
+    plan = plan.regraded(grader, n, ks)
+    named = plan.own_suites if include_path is not None else ()  # names, not paths: the plan is checked for that
+    problem_sets = {name: read_problem_set(folder, name, grader) for name in plan.own_problems}
+    tasks = load_tasks(plan, Own(problem_sets, split_suites((*suites, *named), include_path)[1]))
+    if changed := [suite for suite, digest in _digests(tasks).items() if plan.problems.get(suite) != digest]:
         raise ValueError(f"the problems of {', '.join(changed)} have changed since they were sampled")
     lm = StoredLM(folder / SAMPLES_FOLDER, plan.identity)
     target = folder if output is None else Path(output)
@@ -190,28 +218,6 @@ def regrade(
         if here:
             plan.write(folder)
     return summary
-
-
-def load_tasks(plan: Plan) -> dict[str, Any]:
-    """The suites as lm-eval tasks, with this run's sampling. (`simple_evaluate` would do it, and shell out to git.)
-
-    Raises:
-        aepo_rllib.envs.ProblemError: a suite's problems cannot be read.
-        ValueError: unknown suite, template or grader.
-    """
-    # lm-eval takes the path of any YAML file as a task's name, and such a file may name code to be run.
-    check_suites(plan.suites)
-    # lm-eval explains its own options here, once per suite, to those who have typed none of them.
-    logging.getLogger("lm_eval.api.task").setLevel(logging.ERROR)
-    # Without lm-eval's own tasks: looking through all of their files takes ten seconds.
-    manager = TaskManager(include_path=str(TASKS_FOLDER), include_defaults=False, metadata=plan.metadata())
-    loaded: dict[str, Any] = {}
-    for name in plan.suites:  # one by one: lm-eval refuses groups that share a suite
-        for kind, entries in manager.load([name]).items():
-            loaded[kind] = loaded.get(kind, {}) | entries
-    for task in loaded["tasks"].values():
-        task.set_config("generation_kwargs", plan.generation(), update=True)
-    return loaded
 
 
 def _run(lm: LM, plan: Plan, tasks: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -237,7 +243,8 @@ def _questions(tasks: dict[str, Any], plan: Plan) -> list[Asked]:
     asked = []
     for name, task in tasks["tasks"].items():
         decoding = Decoding.from_kwargs(task.config.generation_kwargs)
-        asked += [Asked(name, task.doc_to_text(doc), decoding, ()) for doc in islice(task.test_docs(), plan.limit)]
+        docs = islice(task.test_docs(), plan.limit)
+        asked += [Asked(name, task.doc_to_text(doc), decoding, (), turns_of(doc)) for doc in docs]
     return asked
 
 
@@ -248,4 +255,5 @@ def _digests(tasks: dict[str, Any]) -> dict[str, str]:
 
 def _first_prompts(lm: SamplingLM, tasks: dict[str, Any]) -> dict[str, str]:
     """By suite: what the model reads first."""
-    return {name: lm.render(task.doc_to_text(next(iter(task.test_docs())))) for name, task in tasks["tasks"].items()}
+    first = {name: next(iter(task.test_docs())) for name, task in tasks["tasks"].items()}
+    return {name: lm.render(tasks["tasks"][name].doc_to_text(doc), turns_of(doc)) for name, doc in first.items()}

@@ -68,8 +68,23 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_constructor("!function", lambda loader, node: loader.construct_scalar(node))  # type: ignore[arg-type]
 
 
+def read_config(file: Path) -> dict[str, Any]:
+    """What stands in a task's YAML file; nothing that it names is loaded or included.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    try:
+        config = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
+    except (yaml.YAMLError, OSError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{file} is no YAML file of a task ({' '.join(str(error).split())[:200]})") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{file} is no YAML file of a task (it holds no names with values)")
+    return config
+
+
 def _read(file: Path) -> Suite:
-    config = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
+    config = read_config(file)
     metadata = config["metadata"]
     return Suite(
         name=config.get("group") or config["task"],

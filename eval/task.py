@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lm_eval.api.task import ConfigurableTask
 
 from aepo_rllib.envs.prompts import get_template
+from aepo_rllib.eval.data import turns_of
 from aepo_rllib.eval.passk import powers_of_two
 from aepo_rllib.eval.sampling import models  # noqa: F401 - makes `lm_eval --model aepo-hf --tasks FILE.yaml` find it
 from aepo_rllib.eval.scoring import majority, pass_at_ks
@@ -30,6 +31,9 @@ class PassAtKTask(ConfigurableTask):
         ValueError: unknown template or grader, or a k above the number of samples.
     """
 
+    reads_turns = False
+    """Whether the model puts the turns of a document into its prompts by itself."""
+
     def __init__(self, config: dict[str, Any]) -> None:
         metadata = config.get("metadata") or {}
         config = {key: value for key, value in config.items() if key != "class"}
@@ -40,6 +44,43 @@ class PassAtKTask(ConfigurableTask):
         config.setdefault("doc_to_text", _Prompt(str(metadata.get("template", DEFAULT_TEMPLATE))))
         config["metric_list"] = [_with_arguments(metric, n, ks) for metric in config["metric_list"]]
         super().__init__(config=config)
+
+    def fewshot_context(
+        self,
+        doc: dict[str, Any],
+        num_fewshot: int,
+        system_instruction: str | None = None,
+        apply_chat_template: bool = False,
+        fewshot_as_multiturn: bool = False,
+        chat_template: Callable[..., str] | None = None,
+        gen_prefix: str | None = None,
+    ) -> Any:
+        """The prompt; where a chat goes before the problem, that chat in the model's own format.
+
+        Raises:
+            ValueError: there is such a chat, and no chat template to write it with.
+        """
+        turns = turns_of(doc)
+        # lm-eval hands over the method of its model.
+        carried = self.reads_turns or getattr(getattr(chat_template, "__self__", None), "reads_turns", False)
+        if not turns or carried:
+            return super().fewshot_context(
+                doc,
+                num_fewshot,
+                system_instruction,
+                apply_chat_template,
+                fewshot_as_multiturn,
+                chat_template,
+                gen_prefix,
+            )
+        place = f"{self.config.task}: problem {doc['id']!r} has turns of a chat before it"
+        if not apply_chat_template or chat_template is None:
+            raise ValueError(f"{place}; add --apply_chat_template, or evaluate it with `aepo eval`")
+        if num_fewshot or gen_prefix:
+            raise ValueError(f"{place}, which leave no place for few-shot examples or a beginning of the answer")
+        system = [("system", system_instruction)] if system_instruction else []
+        chat = [*system, *turns, ("user", self.doc_to_text(doc))]
+        return chat_template([{"role": role, "content": content} for role, content in chat])
 
 
 class _Prompt:

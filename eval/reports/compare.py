@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from aepo_rllib.eval.passk import RESAMPLES, PassAtKCurve, bootstrap_means, curve_over_problems
+from aepo_rllib.eval.passk import RESAMPLES, PassAtKCurve, bootstrap_means, curve_over_problems, without_noise
 from aepo_rllib.eval.reports.evaluations import Evaluation
 
-TIE = 1e-12
 SAME = ("temperature", "top_p", "max_gen_toks")
 """Settings whose difference is worth a word: they move scores."""
 
@@ -39,8 +39,8 @@ class Difference:
 
     Attributes:
         name: Of the evaluation.
-        curve: Difference of pass@k with its bootstrap interval.
-        above: Share of resamples with a positive difference, by k.
+        curve: Difference of pass@k with its interval.
+        above: Share of resamples with a positive difference, by k; a tie is none.
         crossover: None where the sign does not change, or changes back.
     """
 
@@ -74,8 +74,8 @@ def compare(
 ) -> list[Comparison]:
     """Compare evaluations on every suite that all of them have.
 
-    Differences are paired: each bootstrap resample draws the same problems for both sides, so that the spread between
-    hard and easy problems cancels.
+    Differences are paired, problem by problem, so that the spread between hard and easy ones cancels. Shares of gains
+    and crossovers come from a bootstrap, each resample of which draws the same problems for both sides.
 
     Args:
         evaluations: The first is what the others are compared with.
@@ -101,10 +101,10 @@ def compare(
 def crossover(ks: Sequence[int], differences_K: np.ndarray) -> float | None:
     """The k beyond which the difference has the other sign than at the smallest k, or None.
 
-    None too where a difference is undefined, or the sign changes more than once. Ties at either end do not count: at
-    large k both sides may solve everything.
+    None too where a difference is undefined, or the sign changes more than once. Ties (exactly 0, see `without_noise`)
+    at either end do not count: at large k both sides may solve everything.
     """
-    signs_K = np.where(np.abs(differences_K) < TIE, 0, np.sign(differences_K))
+    signs_K = np.sign(differences_K)
     differing = np.flatnonzero(signs_K)
     if np.isnan(differences_K).any() or not len(differing):
         return None
@@ -127,17 +127,21 @@ def _compare_suite(
     for other in others:
         _check_same_problems(suite, first, other)
         notes += _differing_settings(suite, first, other)
-    smallest = min(n for evaluation in evaluations for n, _ in evaluation.counts[suite].values())
+    smallest = _fewest_samples(suite, evaluations)
     reported = [set(map(int, evaluation.summary["suites"][suite]["k"])) for evaluation in evaluations]
-    shared = [k for k in set.intersection(*reported) if k <= smallest]
+    shared = [k for k in set.intersection(*reported) if k <= smallest.n]
     wanted = sorted(ks or shared)
-    if not wanted or max(wanted) > smallest or min(wanted) < 1:
-        raise ValueError(f"{suite}: every k must be in 1..{smallest}, the fewest samples of a problem; got {wanted}")
+    if not wanted:
+        raise ValueError(
+            f"{suite}: they share no k up to {smallest.n}, the samples of {smallest}; choose some with --k"
+        )
+    if max(wanted) > smallest.n or min(wanted) < 1:
+        raise ValueError(f"{suite}: every k must be in 1..{smallest.n}, the samples of {smallest}; got {wanted}")
     tables = {evaluation.name: evaluation.table(suite, ids, wanted) for evaluation in evaluations}
     return Comparison(
         suite=suite,
         problems=len(ids),
-        curves={name: curve_over_problems(t, wanted, resamples=resamples, seed=seed) for name, t in tables.items()},
+        curves={name: curve_over_problems(t, wanted) for name, t in tables.items()},
         differences=[
             _difference(other.name, tables[other.name] - tables[first.name], wanted, resamples, seed)
             for other in others
@@ -147,9 +151,9 @@ def _compare_suite(
 
 
 def _difference(name: str, values_PK: np.ndarray, ks: Sequence[int], resamples: int, seed: int) -> Difference:
-    curve = curve_over_problems(values_PK, ks, resamples=resamples, seed=seed)
+    curve = curve_over_problems(values_PK, ks, bounds=(-1.0, 1.0))
     draws_RK = bootstrap_means(values_PK, resamples, seed)
-    place = crossover(ks, curve.mean)
+    place = crossover(ks, without_noise(curve.mean, len(values_PK)))
     found = [k for draw_K in draws_RK if (k := crossover(ks, draw_K)) is not None] if place is not None else []
     low, high = np.quantile(found, [0.025, 0.975]) if found else (math.nan, math.nan)
     return Difference(
@@ -160,19 +164,51 @@ def _difference(name: str, values_PK: np.ndarray, ks: Sequence[int], resamples: 
     )
 
 
+class _Fewest(NamedTuple):
+    """The problem with the fewest samples."""
+
+    n: int
+    problem: str
+    evaluation: str
+
+    def __str__(self) -> str:
+        return f"problem {self.problem!r} in {self.evaluation}"
+
+
+def _fewest_samples(suite: str, evaluations: Sequence[Evaluation]) -> _Fewest:
+    """Where pass@k stops to be defined.
+
+    Raises:
+        ValueError: a problem has no samples at all.
+    """
+    fewest = min(
+        _Fewest(n, problem, evaluation.name)
+        for evaluation in evaluations
+        for problem, (n, _) in evaluation.counts[suite].items()
+    )
+    if not fewest.n:
+        raise ValueError(f"{suite}: {fewest} has no samples; the same `aepo eval` draws them")
+    return fewest
+
+
 def _check_same_problems(suite: str, first: Evaluation, other: Evaluation) -> None:
     versions = [evaluation.summary["suites"][suite]["version"] for evaluation in (first, other)]
     if versions[0] != versions[1]:
         raise ValueError(f"{suite}: version {versions[0]} in {first.name}, {versions[1]} in {other.name}")
-    differing = set(first.counts[suite]) ^ set(other.counts[suite])
-    if differing:
-        raise ValueError(
-            f"{suite}: {first.name} and {other.name} hold different problems: {len(differing)} are in one only, "
-            f"such as {min(differing)!r}"
-        )
+    for here, there in ((first, other), (other, first)):
+        if alone := [problem for problem in here.counts[suite] if problem not in there.counts[suite]]:
+            raise ValueError(
+                f"{suite}: {first.name} and {other.name} hold different problems: {len(alone)} are in {here.name} "
+                f"only, such as {alone[0]!r}"
+            )
     digests = [evaluation.summary["evaluation"]["problems"][suite] for evaluation in (first, other)]
     if digests[0] != digests[1]:
-        raise ValueError(f"{suite}: problems of {first.name} and {other.name} have the same ids but other contents")
+        theirs = other.digests[suite]
+        changed = [problem for problem, digest in first.digests[suite].items() if digest != theirs[problem]]
+        such = f", such as {changed[0]!r}" if changed else ""
+        raise ValueError(
+            f"{suite}: problems of {first.name} and {other.name} have the same ids but other contents{such}"
+        )
 
 
 def _differing_settings(suite: str, first: Evaluation, other: Evaluation) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Group
 
 from aepo_rllib.cli.terminal import visible
-from aepo_rllib.eval.passk import PassAtKCurve
+from aepo_rllib.eval.passk import FEW_PROBLEMS, FEW_PROBLEMS_NOTE, PassAtKCurve
 from aepo_rllib.eval.reports.compare import Comparison, Crossover, Difference
 from aepo_rllib.eval.reports.plot import COLOURS, plain_pyplot, style_k_axis
 from aepo_rllib.eval.reports.summary import curve_json
@@ -33,7 +33,8 @@ def comparison_table(comparison: Comparison) -> Group:
         scores = [f"{100 * curve.mean[place]:.1f}" for curve in comparison.curves.values()]
         table.add_row(f"pass@{k}", *scores, *(_cell(difference.curve, place) for difference in comparison.differences))
     title = f"{comparison.suite}, {comparison.problems} problems: pass@k in %, and difference [95 % interval, paired]"
-    return titled(title, table, "; ".join([*map(_crossover_text, comparison.differences), *comparison.notes]))
+    few = [FEW_PROBLEMS_NOTE] if comparison.problems < FEW_PROBLEMS else []
+    return titled(title, table, "; ".join([*map(_crossover_text, comparison.differences), *comparison.notes, *few]))
 
 
 def write_comparison(comparisons: Sequence[Comparison], folder: Path) -> None:

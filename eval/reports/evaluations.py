@@ -46,11 +46,13 @@ class Evaluation:
         name: What it is called in tables.
         summary: The content of passk.json.
         counts: By suite and problem: (samples, correct ones).
+        digests: By suite and problem: what tells it from others of that id. Reports of older versions have none.
     """
 
     name: str
     summary: Mapping[str, Any]
     counts: Mapping[str, Mapping[str, tuple[int, int]]]
+    digests: Mapping[str, Mapping[str, str]]
 
     def table(self, suite: str, ids: Sequence[str], ks: Sequence[int]) -> np.ndarray:
         """pass@k of these problems (P, K); nan where a problem has fewer than k samples."""
@@ -98,19 +100,23 @@ def _read(folder: Path, name: str) -> Evaluation:
             _SUMMARY(summary)
             with within("evaluation"), within("problems"):
                 having(dict.fromkeys(summary["suites"], _TEXT))(summary["evaluation"]["problems"])
-        counts = _read_counts(folder / PROBLEMS, list(summary["suites"]))
+        counts, digests = _read_counts(folder / PROBLEMS, list(summary["suites"]))
         for suite, scores in summary["suites"].items():
             with within(folder / PROBLEMS), within(shown(suite)):
                 _check_belongs(scores, list(counts[suite].values()))
     except ValueError as error:
         raise ValueError(f"{error}; `aepo regrade` writes the reports anew") from error
-    return Evaluation(name, summary, counts)
+    return Evaluation(name, summary, counts, digests)
 
 
-def _read_counts(file: Path, suites: Sequence[str]) -> dict[str, dict[str, tuple[int, int]]]:
-    """(samples, correct ones) by suite and problem."""
+def _read_counts(
+    file: Path, suites: Sequence[str]
+) -> tuple[dict[str, dict[str, tuple[int, int]]], dict[str, dict[str, str]]]:
+    """(samples, correct ones) and digest, by suite and problem."""
     counts: dict[str, dict[str, tuple[int, int]]] = {suite: {} for suite in suites}
-    check = having({"suite": one_of(suites), "id": _TEXT, "n": whole(0, MAX_SAMPLES), "correct": whole(0, MAX_SAMPLES)})
+    digests: dict[str, dict[str, str]] = {suite: {} for suite in suites}
+    must = {"suite": one_of(suites), "id": _TEXT, "n": whole(0, MAX_SAMPLES), "correct": whole(0, MAX_SAMPLES)}
+    check = having(must, {"digest": text(MAX_NAME_CHARS)})
     with file.open("rb") as lines:
         for line_number, line in enumerate(iter(partial(lines.readline, MAX_JSON_BYTES + 1), b""), start=1):
             row = parse_object(line, place := f"{file}:{line_number}")
@@ -121,7 +127,8 @@ def _read_counts(file: Path, suites: Sequence[str]) -> dict[str, dict[str, tuple
                 if row["id"] in counts[row["suite"]]:
                     raise ValueError(f"id: {shown(row['id'])} a second time")
             counts[row["suite"]][row["id"]] = (row["n"], row["correct"])
-    return counts
+            digests[row["suite"]][row["id"]] = row.get("digest", "")
+    return counts, digests
 
 
 def _check_belongs(scores: Mapping[str, Any], counts: Sequence[tuple[int, int]]) -> None:

@@ -81,6 +81,7 @@ def _line(suite: str, asked: int, outcome: ProblemOutcome) -> dict[str, Any]:
     return {
         "suite": suite,
         "id": outcome.id,
+        "digest": outcome.digest,
         "family": outcome.family,
         "asked": asked,
         "n": outcome.n,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from aepo_rllib.envs.verdict import Verdict
+from aepo_rllib.eval.data import docs_digest
 from aepo_rllib.eval.passk import pass_at_k_table
 
 
@@ -20,6 +21,7 @@ class ProblemOutcome:
 
     Attributes:
         id: The problem's.
+        digest: Tells it from others of that id.
         family: Its family, or "".
         verdicts: One per sample, as values of `Verdict`.
         answers: Final answer of each, "" where there is none.
@@ -28,6 +30,7 @@ class ProblemOutcome:
     """
 
     id: str
+    digest: str
     family: str
     verdicts: tuple[str, ...]
     answers: tuple[str, ...]
@@ -76,6 +79,7 @@ def _outcome(sample: Mapping[str, Any]) -> ProblemOutcome:
     verdicts, answers, truncated, tokens = zip(*graded, strict=True) if graded else ((), (), (), ())
     return ProblemOutcome(
         id=sample["doc"]["id"],
+        digest=docs_digest([sample["doc"]]),
         family=sample["doc"]["family"],
         verdicts=verdicts,
         answers=answers,

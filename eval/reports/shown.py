@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aepo_rllib.envs.verdict import Verdict
+from aepo_rllib.eval.data import turns_of
+from aepo_rllib.eval.passk import FEW_PROBLEMS, FEW_PROBLEMS_NOTE
 from aepo_rllib.eval.reports.browser import ShownProblem, ShownSample, ShownSuite
 from aepo_rllib.eval.reports.outcomes import ProblemOutcome
 from aepo_rllib.eval.sampling.samples import MissingSample, texts_of
@@ -30,7 +32,7 @@ def shown_suites(
     return [
         ShownSuite(
             name=suite,
-            title=f"n = {summary['suites'][suite]['n']} at temperature {summary['suites'][suite].get('temperature')}",
+            title=_title(summary["suites"][suite]),
             problems=[
                 _problem(
                     row,
@@ -44,10 +46,18 @@ def shown_suites(
     ]
 
 
+def _title(scores: Mapping[str, Any]) -> str:
+    sampled = f"n = {scores['n']} at temperature {scores.get('temperature')}"
+    return sampled if scores["problems"] >= FEW_PROBLEMS else f"{sampled}; {FEW_PROBLEMS_NOTE}"
+
+
 def _frame(rows: Sequence[Mapping[str, Any]], first_prompt: str) -> tuple[str, str]:
-    """What stands before and after a task's text in what the model reads; the same for all prompts of a suite."""
+    """What stands before and after a task's text in what the model reads; the same for all prompts of a suite.
+
+    Not where every problem may have a chat of its own before it: then that is shown turn by turn.
+    """
     text = _asked(rows[0])
-    if not text or text not in first_prompt:
+    if not text or text not in first_prompt or any(turns_of(row["doc"]) for row in rows):
         return "", ""
     head, _, tail = first_prompt.partition(text)
     return head, tail
@@ -65,7 +75,7 @@ def _problem(row: Mapping[str, Any], outcome: ProblemOutcome, head: str, tail: s
         id=outcome.id,
         family=outcome.family,
         problem=row["doc"]["problem"],
-        prompt=head + _asked(row) + tail,
+        prompt="".join(f"[{role}] {content}\n" for role, content in turns_of(row["doc"])) + head + _asked(row) + tail,
         gold=row["doc"]["answer"],
         n=outcome.n,
         correct=outcome.correct,

@@ -22,7 +22,7 @@ def summarize(results: Mapping[str, Any], ks: Sequence[int] | None = None, *, se
     Args:
         results: lm-eval's, samples included.
         ks: Values of k; default the powers of two up to n.
-        seed: Of bootstrap and majority votes.
+        seed: Of majority votes.
 
     Returns:
         {"suites": {name: scores}, "groups": {name: scores}} for JSON: undefined numbers are None, keys are strings. The
@@ -35,7 +35,7 @@ def summarize(results: Mapping[str, Any], ks: Sequence[int] | None = None, *, se
     return {
         "suites": suites,
         "groups": {
-            name: _group([outcomes[leaf] for leaf in leaves], leaves, suites, seed) for name, leaves in members.items()
+            name: _group([outcomes[leaf] for leaf in leaves], leaves, suites) for name, leaves in members.items()
         },
     }
 
@@ -69,7 +69,7 @@ def _scores(outcomes: Sequence[ProblemOutcome], n: int, ks: Sequence[int], seed:
         "problems": len(outcomes),
         "missing": n * len(outcomes) - drawn,
         "avg@n": _number(float(np.mean(average))),
-        "k": curve_json(curve_over_problems(table_PK, ks, seed=seed)),
+        "k": curve_json(curve_over_problems(table_PK, ks)),
         "maj": {str(k): _number(value) for k, value in zip(ks, np.mean(votes_PK, axis=0), strict=True)},
         "no_answer": _rate(outcomes, drawn, Verdict.NO_ANSWER),
         "truncated": sum(truncated) / drawn if drawn and len(truncated) == len(outcomes) else None,
@@ -80,7 +80,7 @@ def _scores(outcomes: Sequence[ProblemOutcome], n: int, ks: Sequence[int], seed:
 
 
 def _group(
-    outcomes: Sequence[Sequence[ProblemOutcome]], names: Sequence[str], suites: Mapping[str, Any], seed: int
+    outcomes: Sequence[Sequence[ProblemOutcome]], names: Sequence[str], suites: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Macro averages, for the values of k that all suites have."""
     ks = [k for k in suites[names[0]]["k"] if all(k in suites[name]["k"] for name in names)]
@@ -90,7 +90,7 @@ def _group(
         "suites": list(names),
         "problems": sum(map(len, outcomes)),
         "avg@n": _number(float(np.mean([_nan(suites[name]["avg@n"]) for name in names]))),
-        "k": curve_json(macro_average([table_of(rows, numbers) for rows in outcomes], numbers, seed=seed)),
+        "k": curve_json(macro_average([table_of(rows, numbers) for rows in outcomes], numbers)),
         "maj": {k: _number(value) for k, value in zip(ks, np.mean(maj_SK, axis=0), strict=True)},
         **{rate: _mean(suites[name][rate] for name in names) for rate in ("no_answer", "truncated", "timed_out")},
     }

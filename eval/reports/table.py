@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aepo_rllib.cli.terminal import visible
+from aepo_rllib.eval.passk import FEW_PROBLEMS, FEW_PROBLEMS_NOTE
 
 RATES = {"no_answer": "no answer", "truncated": "cut off", "timed_out": "timed out", "grader_crashed": "crashed"}
 
@@ -31,7 +32,8 @@ def suite_table(suite: str, scores: Mapping[str, Any]) -> Group:
         shown = [part[rate] for part in columns.values()]
         if any(shown) or rate == "no_answer":
             table.add_row(label, *("" if value is None else f"{100 * value:.1f}" for value in shown))
-    return titled(f"{suite}: pass@k in % [95 % interval over problems]", table, _caption(scores))
+    few = any(part["problems"] < FEW_PROBLEMS for part in columns.values())
+    return titled(f"{suite}: pass@k in % [95 % interval over problems]", table, _caption(scores, few))
 
 
 def group_table(group: str, scores: Mapping[str, Any], suites: Mapping[str, Any]) -> Group:
@@ -74,11 +76,13 @@ def _percent(value: float | None) -> str:
     return "undefined" if value is None else f"{100 * value:.1f}".replace("100.0", "100")
 
 
-def _caption(scores: Mapping[str, Any]) -> str:
+def _caption(scores: Mapping[str, Any], few: bool) -> str:
     n, largest = scores["n"], max(map(int, scores["k"]))
     notes = [f"n = {n} samples per problem at temperature {scores.get('temperature')}"]
     if largest > max(n // 2, 1):
         notes.append(f"pass@k above k = {n // 2} is noisy, n = {2 * largest} would steady it")
     if scores["missing"]:
         notes.append(f"{scores['missing']} samples were never drawn: undefined where a problem has fewer than k")
+    if few:
+        notes.append(FEW_PROBLEMS_NOTE)
     return "; ".join(notes)

@@ -21,6 +21,7 @@ from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
 
 from aepo_rllib.envs.prompts import get_template
+from aepo_rllib.eval.data import Turns
 from aepo_rllib.eval.sampling.decoding import Decoding
 from aepo_rllib.eval.sampling.progress import sample_progress
 from aepo_rllib.eval.sampling.repair import repair
@@ -65,6 +66,8 @@ class SamplingLM(LM):
     """
 
     ENGINE = "transformers"
+    reads_turns = True
+    """Whatever a document of ours says before its problem is put into the chat, see `aepo_rllib.eval.task`."""
 
     def __init__(
         self,
@@ -138,6 +141,8 @@ class SamplingLM(LM):
         Raises:
             ValueError: see `generate_until`.
         """
+        # All at once: a model's own chat template is run in another process, which takes a while to start.
+        self.encoder.check_turns(*(question.turns for question in asked))
         for question in asked:
             question.check()
             self._check_length(question)
@@ -177,9 +182,9 @@ class SamplingLM(LM):
             "seed": self.seed,
         }
 
-    def render(self, text: str) -> str:
-        """What the model reads when a task asks `text`, special tokens included."""
-        return self.tokenizer.decode(self.encoder.encode(text))
+    def render(self, text: str, turns: Turns = ()) -> str:
+        """What the model reads when a task asks `text` after these turns, special tokens included."""
+        return self.tokenizer.decode(self.encoder.encode(text, turns))
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """lm-eval's `--apply_chat_template`: from now on prompts stand in the model's own chat format.
@@ -220,7 +225,7 @@ class SamplingLM(LM):
         return {"model_dtype": self.dtype, "sample_seed": self.seed}
 
     def _check_length(self, question: Asked) -> None:
-        prompt = Prompt(self.encoder.encode(question.text), (), question.decoding.temperature)
+        prompt = Prompt(self.encoder.encode(question.text, question.turns), (), question.decoding.temperature)
         try:
             self.engine.check([prompt], question.decoding.max_new_tokens)
         except ValueError as error:
@@ -230,7 +235,11 @@ class SamplingLM(LM):
         self, wave: Sequence[tuple[Asked, Sequence[Place]]], decoding: Decoding
     ) -> Iterator[tuple[Place, SampledText]]:
         prompts = [
-            Prompt(self.encoder.encode(question.text), [self._key(place) for place in places], decoding.temperature)
+            Prompt(
+                self.encoder.encode(question.text, question.turns),
+                [self._key(place) for place in places],
+                decoding.temperature,
+            )
             for question, places in wave
         ]
         completions = self.engine.generate(

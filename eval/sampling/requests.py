@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Any
 
 from lm_eval.api.instance import Instance
 
+from aepo_rllib.eval.data import Turns, turns_of
 from aepo_rllib.eval.sampling.decoding import Decoding
 from aepo_rllib.eval.sampling.store import Place, Samples, prompt_key
 
@@ -25,12 +27,14 @@ class Asked:
         text: The prompt.
         decoding: How to sample.
         places: Of the samples that are wanted.
+        turns: (role, content) of what the chat says before the text.
     """
 
     task: str
     text: str
     decoding: Decoding
     places: tuple[Place, ...]
+    turns: Turns = ()
 
     def check(self) -> None:
         """Refuse several greedy samples (ValueError): they would be equal."""
@@ -43,16 +47,22 @@ class Asked:
 
 def collect(requests: Sequence[Instance]) -> list[Asked]:
     """The prompts behind requests: neighbours that are one and the same object are samples of one prompt."""
-    seen: Counter[tuple[str, str]] = Counter()
+    seen: Counter[tuple[str, str, Turns]] = Counter()
     asked = []
     for _, group in groupby(requests, key=id):
         request, *others = group
         text, task = request.args[0], request.task_name or ""
-        key = prompt_key(text, seen[task, text])
-        seen[task, text] += 1
+        turns = _turns(request.doc)
+        key = prompt_key(text, seen[task, text, turns], turns)
+        seen[task, text, turns] += 1
         places = tuple(Place(key, number) for number in range(1 + len(others)))
-        asked.append(Asked(task, text, Decoding.from_kwargs(request.args[1]), places))
+        asked.append(Asked(task, text, Decoding.from_kwargs(request.args[1]), places, turns))
     return asked
+
+
+def _turns(doc: Mapping[str, Any]) -> Turns:
+    """Of the documents of our tasks, which name a verifier; what others call so is another thing."""
+    return turns_of(doc) if "verifier" in doc and isinstance(doc.get("turns"), str) else ()
 
 
 def without(asked: Sequence[Asked], samples: Samples) -> Iterator[Asked]:

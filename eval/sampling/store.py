@@ -6,7 +6,7 @@ law, every other line a sample:
 
     {"prompt": "5f0c...", "sample": 17, "tokens": 23, "truncated": false, "text": "..."}
 
-`prompt` is a digest of the text that was asked (`prompt_key`). After the samples that were drawn together stands a line
+`prompt` is a digest of what was asked (`prompt_key`). After the samples that were drawn together stands a line
 that proves them to be whole (`aepo_rllib.eval.sampling.lines`). A wave without that line was cut short by a kill and is
 drawn again as a whole, because what else is in a batch may move the last digits of a logit.
 """
@@ -17,7 +17,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -168,11 +168,13 @@ def law_digest(law: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(law, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def prompt_key(text: str, occurrence: int = 0) -> str:
+def prompt_key(text: str, occurrence: int = 0, turns: Sequence[tuple[str, str]] = ()) -> str:
     """Digest of a prompt's text; a suite that asks the same twice has its second sampled on its own.
 
     Args:
         text: As the task hands it to the model.
         occurrence: How often the suite has asked the same before.
+        turns: (role, content) of what the chat says before the text.
     """
-    return hashlib.sha256(f"{occurrence}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    before = f"{json.dumps(turns)}\n" if turns else ""
+    return hashlib.sha256(f"{before}{occurrence}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -7,21 +7,21 @@ from click.testing import CliRunner
 from scipy import stats
 
 from aepo_rllib.cli.compare import compare_command
-from aepo_rllib.eval.passk import pass_at_k
+from aepo_rllib.eval.passk import pass_at_k, without_noise
 from aepo_rllib.eval.reports.compare import compare, crossover
 from aepo_rllib.eval.reports.evaluations import read_evaluations, short_names
 
 N, KS = 64, [1, 2, 4, 8, 16, 32, 64]
 
 
-def write(folder, counts, *, n=N, version="1.0", suite="aepo_x", **settings):
+def write(folder, counts, *, n=N, version="1.0", suite="aepo_x", ks=KS, **settings):
     """A report folder with these numbers of correct samples."""
     folder.mkdir(parents=True)
     scores = {
         "version": version,
         "problems": len(counts),
         "avg@n": sum(int(count) for count in counts) / n / len(counts),
-        "k": {str(k): {} for k in KS},
+        "k": {str(k): {} for k in ks},
         "temperature": settings.pop("temperature", 1.0),
     }
     evaluation = {"template": None, "grader": None, "problems": {suite: "5f0c"}} | settings
@@ -93,8 +93,47 @@ def test_crossover_lies_where_the_curves_cross(pair):
     ],
 )
 def test_crossover_by_hand(differences, expected):
-    found = crossover([1, 2, 4, 8], np.array(differences, dtype=float))
+    found = crossover([1, 2, 4, 8], without_noise(np.array(differences, dtype=float), 80))
     assert found == (expected if expected is None else pytest.approx(expected))
+
+
+def test_resamples_that_tie_are_no_gain(tmp_path):
+    """Ten problems, of which three gain a tenth and three lose one: (1 - chance of a tie) / 2, multinomially."""
+    tie = sum(stats.multinomial.pmf([i, i, 10 - 2 * i], 10, [0.3, 0.3, 0.4]) for i in range(6))
+    counts = [3] * 10, [4, 4, 4, 2, 2, 2, 3, 3, 3, 3]
+    folders = [write(tmp_path / name, numbers, n=10, ks=[1]) for name, numbers in zip("ab", counts, strict=True)]
+    (comparison,) = compare(read_evaluations(folders), resamples=40_000)
+    (difference,) = comparison.differences
+    assert difference.above[0] == pytest.approx((1 - tie) / 2, abs=0.01)
+    assert difference.curve.mean[0] == pytest.approx(0, abs=1e-15)
+    assert difference.crossover is None
+
+
+def test_few_problems_are_pointed_out(tmp_path, pair):
+    few = [write(tmp_path / name, [3] * 12) for name in ("c", "d")]
+    shown = [CliRunner().invoke(compare_command, list(map(str, folders))).output for folders in (few, pair)]
+    assert ["fewer than 20 problems" in " ".join(text.split()) for text in shown] == [True, False]
+
+
+def test_the_problem_is_named_for_which_a_comparison_is_refused(tmp_path):
+    base, other = (write(tmp_path / name, [1, 2, 3]) for name in ("base", "other"))
+    rows = [json.loads(line) for line in (other / "problems.jsonl").read_text().splitlines()]
+
+    def refused(**changes):
+        changed = [row | (changes if row["id"] == "p1" else {}) for row in rows]
+        (other / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in changed))
+        with pytest.raises(ValueError, match="aepo_x") as error:
+            compare(read_evaluations([base, other]))
+        return str(error.value)
+
+    summary = json.loads((other / "passk.json").read_text())
+    assert "p7" in refused(id="p7") or "'p1'" in refused(id="p7")
+    summary["suites"]["aepo_x"]["avg@n"] = None
+    (other / "passk.json").write_text(json.dumps(summary))
+    assert "problem 'p1' in other has no samples" in refused(n=0, correct=0)
+    summary["evaluation"]["problems"]["aepo_x"] = "another"
+    (other / "passk.json").write_text(json.dumps(summary))
+    assert "other contents, such as 'p1'" in refused(digest="5f0c")
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path):

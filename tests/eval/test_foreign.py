@@ -126,6 +126,14 @@ BAD_FIELDS = [
     ("problems", {}),
     ("problems", {SUITE: "5f0c"}),
     ("problems", {SUITE: "5f0c", OTHER: "5f0c", "aepo_aime24": "5f0c"}),
+    ("own_problems", "mine"),
+    ("own_problems", [7]),
+    ("own_problems", ["../../mine"]),
+    ("own_problems", [".."]),
+    ("own_problems", [SUITE]),
+    ("own_suites", [""]),
+    ("own_suites", ["mine.yaml"]),
+    ("own_suites", ["sent/mine"]),
 ]
 BAD_IDENTITIES = [
     ("engine", "os:system"),
