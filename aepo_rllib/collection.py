@@ -14,7 +14,8 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from aepo_rllib import metrics
 from aepo_rllib.capacity import CapacityError
-from aepo_rllib.env_runner import SLOT, TextEnvRunner
+from aepo_rllib.env_runner import TextEnvRunner
+from aepo_rllib.episodes import SLOT
 from aepo_rllib.rollout import RolloutRequest
 
 logger = logging.getLogger(__name__)

@@ -1,13 +1,14 @@
 """`TextEnvRunner`: text environment + rollout engine -> graded episodes.
 
-One completion is one environment step: the observation is everything the model sees, the action is the completion's
-text, and tokens with their log-probs travel as extra model outputs of a `SingleAgentEpisode`.
+One completion is one environment step: the observation, after the turns of a chat that its info may name, is
+everything the model sees, the action is the completion's text, and tokens with their log-probs travel as extra model
+outputs of a `SingleAgentEpisode`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -17,26 +18,22 @@ import ray
 import torch
 from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
+from ray.rllib.env.env_context import EnvContext
 from ray.rllib.env.env_runner import EnvRunner
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.checkpoints import Checkpointable
-from ray.rllib.utils.metrics import (
-    EPISODE_LEN_MEAN,
-    EPISODE_RETURN_MEAN,
-    NUM_ENV_STEPS_SAMPLED,
-    NUM_ENV_STEPS_SAMPLED_LIFETIME,
-    NUM_EPISODES,
-    NUM_EPISODES_LIFETIME,
-    WEIGHTS_SEQ_NO,
-)
+from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 from aepo_rllib import metrics, vector_envs
-from aepo_rllib.columns import Columns
+from aepo_rllib.engine_module import EngineModule
+from aepo_rllib.env_sources import find_env
 from aepo_rllib.envs.prompts import get_template
 from aepo_rllib.envs.text_env import ACTION_SPACE, OBSERVATION_SPACE, MathTextVectorEnv
+from aepo_rllib.episodes import EpisodeBatch, log_episodes
 from aepo_rllib.hf import load_tokenizer, stop_ids
 from aepo_rllib.mismatch import Sequences
+from aepo_rllib.problem_order import evaluation_problem
 from aepo_rllib.prompting import PromptEncoder
 from aepo_rllib.rl_module import CausalLMModule
 from aepo_rllib.rollout import (
@@ -50,20 +47,22 @@ from aepo_rllib.rollout import (
     engine_class,
     release_engine,
 )
-from aepo_rllib.vector_envs import VectorEnvs
-
-SLOT, SAMPLE = "slot", "sample"
-"""Keys of an episode's first info: which group of the batch it belongs to, and its place in the group."""
+from aepo_rllib.runner_callbacks import RunnerCallbacks
+from aepo_rllib.vector_envs import Chat, VectorEnvs
 
 
 class TextEnvRunner(EnvRunner, Checkpointable):
     """Samples groups of completions and has the environment grade them."""
 
+    env: Any
+    _envs: VectorEnvs
+
     @override(EnvRunner)
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
         super().__init__(config=config, **kwargs)
         torch.set_num_threads(self.config.torch_threads)
-        self._envs = VectorEnvs(self.config.env, self.config.text_env_kwargs())
+        self._callbacks = RunnerCallbacks(self.config)
+        self._module: EngineModule | None = None
         self._evaluation_cursor = 0
         self._seconds = _no_seconds()
         self._engine: RolloutEngine | None = None
@@ -73,9 +72,25 @@ class TextEnvRunner(EnvRunner, Checkpointable):
 
     @override(EnvRunner)
     def make_env(self) -> None:
-        """Build the environment anew; vector sizes are made as requests ask for them."""
-        self._envs.close()
+        """Build the environment anew; vector sizes are made as requests ask for them.
+
+        Raises:
+            ValueError: it is none, or not one of texts.
+        """
+        if self.env is not None:
+            self._envs.close()
+        context = EnvContext(
+            self.config.text_env_kwargs(), worker_index=self.worker_index, num_workers=self.num_workers, remote=False
+        )
+        self._envs = VectorEnvs(find_env(self.config.env, self.config.gym_env_vectorize_mode), context)
         self.env = self._envs.of_size(1)
+        self._callbacks.call(
+            "on_environment_created",
+            env_runner=self,
+            metrics_logger=self.metrics,
+            env=self.env.unwrapped,
+            env_context=context,
+        )
 
     @override(EnvRunner)
     def make_module(self) -> None:
@@ -101,6 +116,19 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         self._take_over_weights(self._engine)
         return self._engine
 
+    @property
+    def module(self) -> EngineModule | None:
+        """The policy as an RLModule around the engine's model; None where the engine has a model of its own kind.
+
+        It shares the engine's weights. `Algorithm.get_module` gives one of the learner's weights, for every engine.
+        """
+        if engine_class(self.config.engine).own_model:
+            return None
+        engine: Any = self.engine
+        if self._module is None or self._module.model is not engine.model:
+            self._module = EngineModule.around(engine.model)
+        return self._module
+
     def _take_over_weights(self, engine: RolloutEngine) -> None:
         """Wake the engine, and give it the weights that came while there was none, or that it could not load."""
         engine.wake()
@@ -120,44 +148,24 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         """Sample and grade the request's groups: episodes slot by slot, sample by sample.
 
         The loop serves environments of several turns; a maths problem ends after the first.
+
+        Raises:
+            ValueError: the environment breaks its contract, see docs/environments.md.
         """
-        rows = [(slot, sample) for slot in request.slots for sample in range(request.group_size)]
-        problems = [problem for problem in request.problems for _ in range(request.group_size)]
-        env = self._envs.of_size(len(rows))
-        observations, infos = vector_envs.reset(env, problems)
-        episodes = []
-        for (slot, sample), observation, info in zip(rows, observations, infos, strict=True):
-            # Without spaces: they would be walked through for every item of every episode.
-            episodes.append(SingleAgentEpisode())
-            episodes[-1].add_env_reset(observation, {**info, SLOT: slot, SAMPLE: sample})
-        turn = 0
-        while active := [index for index, episode in enumerate(episodes) if not episode.is_done]:
+        env = self._envs.of_size(len(request.slots) * request.group_size)
+        batch = EpisodeBatch(request, env, self._teller(env, request.stream))
+        while rows := batch.active():
             started = time.perf_counter()
-            keys = [request.key(*rows[index], turn) for index in active]
-            texts = [observations[index] for index in active]
-            prompt_ids, completions = self._complete(texts, keys, request.temperature)
+            prompt_ids, completions = self._complete(batch.chats(rows), batch.keys(rows), request.temperature)
             generated = time.perf_counter()
-            actions = [""] * len(rows)
-            for index, completion in zip(active, completions, strict=True):
-                actions[index] = self._decode(completion)
-            observations, rewards, terminated, truncated, infos = vector_envs.step(env, actions)
+            batch.step(rows, [self._decode(completion) for completion in completions], prompt_ids, completions)
             self._seconds[metrics.GRADING_SECONDS] += time.perf_counter() - generated
             self._seconds[metrics.GENERATION_SECONDS] += generated - started
-            for index, ids, completion in zip(active, prompt_ids, completions, strict=True):
-                cut = completion.finish_reason is FinishReason.LENGTH
-                episodes[index].add_env_step(
-                    observations[index],
-                    actions[index],
-                    rewards[index],
-                    infos[index],
-                    terminated=bool(terminated[index]) and not cut,
-                    truncated=bool(truncated[index]) or cut,
-                    extra_model_outputs=_model_outputs(ids, completion),
-                )
-            turn += 1
         if request.stream in (Stream.MAIN, Stream.EVALUATION):  # the policy itself, at T = 1
-            self._log(episodes)
-        return episodes
+            log_episodes(self.metrics, batch.episodes, in_evaluation=self.config.in_evaluation)
+        if request.stream is not Stream.BASE_ENTROPY:
+            self._callbacks.call("on_sample_end", env_runner=self, metrics_logger=self.metrics, samples=batch.episodes)
+        return batch.episodes
 
     @override(EnvRunner)
     def sample(
@@ -188,15 +196,14 @@ class TextEnvRunner(EnvRunner, Checkpointable):
                 seed=self.config.seed or 0,
                 step=0,
                 slots=tuple(slot * workers + remote_share for slot in slots),
-                problems=tuple((slot * workers + remote_share) % problem_count for slot in slots),
+                problems=tuple(evaluation_problem(slot * workers + remote_share, problem_count) for slot in slots),
                 group_size=1,
             )
         )
 
-    def problem_count(self) -> int:
-        """Number of problems the environment offers."""
-        env = self.env
-        return len(env.problems) if isinstance(env, MathTextVectorEnv) else int(self.config.env_config["num_problems"])
+    def problem_count(self) -> int | None:
+        """Number of problems the environment lists; None where it draws them by seeds, without end."""
+        return vector_envs.problem_count(self.env)
 
     def probe_grader(self) -> None:
         """Have the verifier judge answers of known verdict.
@@ -272,18 +279,46 @@ class TextEnvRunner(EnvRunner, Checkpointable):
     @override(EnvRunner)
     def stop(self) -> None:
         """Close environments and engine."""
-        self._envs.close()
+        if self.env is not None:
+            self._envs.close()
         if self._engine is not None:
             release_engine(self._engine)
-            self._engine = None
+            self._engine = self._module = None
+
+    def _teller(self, env: gymnasium.vector.VectorEnv, stream: Stream) -> Callable[..., None]:
+        """A function that calls an episode callback for some rows, with the arguments that RLlib's own runner gives.
+
+        None are called while the base entropy is measured, which belongs to no training step.
+        """
+        if not self._callbacks or stream is Stream.BASE_ENTROPY:
+            return lambda *_, **__: None
+        module = self.module
+
+        def tell(name: str, episodes: Sequence[SingleAgentEpisode], rows: Iterable[int], **more: Any) -> None:
+            for row in rows:
+                self._callbacks.call(
+                    name,
+                    episode=episodes[row],
+                    env_runner=self,
+                    metrics_logger=self.metrics,
+                    env=env.unwrapped,
+                    rl_module=module,
+                    env_index=row,
+                    **more,
+                )
+
+        return tell
 
     def _complete(
-        self, texts: Sequence[str], keys: Sequence[tuple[int, ...]], temperature: float
+        self, chats: Sequence[Chat], keys: Sequence[tuple[int, ...]], temperature: float
     ) -> tuple[list[list[int]], list[Completion]]:
-        """One completion per text; neighbours with the same text share a prompt."""
+        """One completion per chat; neighbours that are the same share a prompt."""
+        if turns := [chat.turns for chat in chats if chat.turns]:
+            self.encoder.check_turns(*turns)  # at once: one by one they take half a second each
         prompts = []
-        for text, members in groupby(zip(texts, keys, strict=True), key=lambda pair: pair[0]):
-            prompts.append(Prompt(self.encoder.encode(text), [key for _, key in members], temperature))
+        for chat, members in groupby(zip(chats, keys, strict=True), key=lambda pair: pair[0]):
+            ids = self.encoder.encode(chat.text, chat.turns) if chat.turns else self.encoder.encode(chat.text)
+            prompts.append(Prompt(ids, [key for _, key in members], temperature))
         groups = self.engine.generate(
             prompts,
             max_new_tokens=self.config.max_new_tokens,
@@ -297,33 +332,6 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         ended = completion.finish_reason is FinishReason.EOS
         return self.encoder.decode(completion.token_ids[:-1] if ended else completion.token_ids)
 
-    def _log(self, episodes: list[SingleAgentEpisode]) -> None:
-        """RLlib's own figures."""
-        returns = float(np.mean([episode.get_return() for episode in episodes]))
-        steps = sum(len(episode) for episode in episodes)
-        log = self.metrics.log_value
-        log(EPISODE_RETURN_MEAN, returns, window=1)
-        log(EPISODE_LEN_MEAN, steps / len(episodes), window=1)
-        log(NUM_EPISODES, len(episodes), reduce="sum")
-        log(NUM_EPISODES_LIFETIME, len(episodes), reduce="lifetime_sum")
-        log(NUM_ENV_STEPS_SAMPLED, steps, reduce="sum")
-        log(NUM_ENV_STEPS_SAMPLED_LIFETIME, steps, reduce="lifetime_sum")
-        if self.config.in_evaluation:
-            log(metrics.PASS_AT_1, returns, window=1)
-
 
 def _no_seconds() -> dict[str, float]:
     return {metrics.GENERATION_SECONDS: 0.0, metrics.GRADING_SECONDS: 0.0}
-
-
-def _model_outputs(prompt_ids: list[int], completion: Completion) -> dict[str, Any]:
-    """A completion as extra model outputs of its environment step."""
-    return {
-        Columns.PROMPT_IDS: prompt_ids,
-        Columns.COMPLETION_IDS: completion.token_ids,
-        Columns.POLICY_LOGP: completion.policy_logp,
-        Columns.BEHAVIOR_LOGP: completion.behavior_logp,
-        Columns.ENTROPY: completion.entropy,
-        Columns.LOGIT_VARIANCE: completion.logit_variance,
-        Columns.FINISH_REASON: completion.finish_reason.value,
-    }

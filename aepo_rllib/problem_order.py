@@ -1,19 +1,40 @@
-"""Which problems a training step draws: a pure function of the seed and the step."""
+"""Which problems a training step draws, and an evaluation: pure functions of seed and step, or of the place."""
 
 from __future__ import annotations
 
 import numpy as np
 
+EVALUATION_SEEDS, ALL_SEEDS = 2**20, 2**31
+"""Where an environment draws its problems by a seed: evaluation has the seeds below the first number, training those
+from there to below the second (`random.seed` and numpy's old generators take no larger ones)."""
 
-def problems_of_step(step: int, *, batch_size: int, problem_count: int, seed: int) -> list[int]:
-    """Problem indices of a training step.
+
+def problems_of_step(step: int, *, batch_size: int, problem_count: int | None, seed: int) -> list[int]:
+    """Problems of a training step.
 
     Epochs are seeded permutations laid end to end, so every problem comes once per epoch, a step may cross the
     border of two, and resuming at any step needs no state.
+
+    Args:
+        step: Training step.
+        batch_size: Problems of each step.
+        problem_count: How many there are; None where the environment draws them by seeds, without end.
+        seed: Of the run.
+
+    Returns:
+        Problem indices, or seeds.
     """
+    if problem_count is None:
+        generator = np.random.default_rng([seed, step])
+        return generator.integers(EVALUATION_SEEDS, ALL_SEEDS, size=batch_size).tolist()
     positions = np.arange(step * batch_size, (step + 1) * batch_size)
     orders = {
         epoch: np.random.default_rng([seed, epoch]).permutation(problem_count)
         for epoch in np.unique(positions // problem_count).tolist()
     }
     return [int(orders[p // problem_count][p % problem_count]) for p in positions.tolist()]
+
+
+def evaluation_problem(place: int, problem_count: int | None) -> int:
+    """The problem at a place of an evaluation, an index or a seed: the same in every run."""
+    return place % (EVALUATION_SEEDS if problem_count is None else problem_count)

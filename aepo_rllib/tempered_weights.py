@@ -25,8 +25,8 @@ WeightRule = Callable[[torch.Tensor, torch.Tensor, "torch.Tensor | None"], torch
 def reward(
     rewards_PG: torch.Tensor, usable_PG: torch.Tensor, log_importance_PG: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """R(q, o): positives alone, for R in {0, 1}."""
-    return rewards_PG
+    """max(R(q, o), 0): positives alone. In the paper R is 0 or 1; a reward in between weighs as much as it is."""
+    return rewards_PG.clamp_min(0.0)
 
 
 def positive_advantage(
@@ -46,14 +46,14 @@ def signed(
 def importance_corrected(
     rewards_PG: torch.Tensor, usable_PG: torch.Tensor, log_importance_PG: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """R pi(o) / pi^T(o): the expected gradient no longer depends on T (Corollary F).
+    """max(R, 0) pi(o) / pi^T(o): the expected gradient no longer depends on T (Corollary F).
 
     Raises:
         ValueError: the engine does not tell the log-probs of the law it sampled from.
     """
     if log_importance_PG is None:
         raise ValueError("positive_rule='corrected' needs log-probs under the tempered law, which this engine hides")
-    return rewards_PG * log_importance_PG.exp().to(rewards_PG.dtype)
+    return rewards_PG.clamp_min(0.0) * log_importance_PG.exp().to(rewards_PG.dtype)
 
 
 WEIGHT_RULES: dict[str, WeightRule] = {

@@ -21,4 +21,9 @@ def test_example(name, shown, tmp_path):
 
 
 def test_no_example_is_forgotten():
-    assert {path.name for path in EXAMPLES.glob("*.py")} == {"train_from_python.py", "tune_target_entropy.py"}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {
+        "train_from_python.py",
+        "tune_target_entropy.py",
+        "own_environment.py",  # trained by tests/aepo_rllib/test_own_environments.py
+        "own_reward.py",  # by tests/aepo_rllib/test_own_rewards.py
+    }

@@ -167,8 +167,8 @@ class AEPOConfig(GRPOConfig):
         Args:
             alpha: Weight of the tempered term.
             tempered_share: Share of the batch's prompts that is sampled again at T.
-            positive_rule: Weight of a tempered completion: "reward" (R), or "advantage" (1 where the group advantage
-                exceeds 0.05). For ablations "signed" (+1 and -1) and "corrected" (R pi / pi^T), see
+            positive_rule: Weight of a tempered completion: "reward" (R where above 0), or "advantage" (1 where the
+                group advantage exceeds 0.05). For ablations "signed" (+1 and -1) and "corrected" (R pi / pi^T), see
                 `aepo_rllib.tempered_weights`.
             composition: "add" (a term of its own) or "replace" (positives take the place of main rows, with
                 advantage 1, as in the authors' code).

@@ -19,11 +19,13 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV
 
 from aepo_rllib import metrics
 from aepo_rllib.algorithms.config import TextRLConfig
-from aepo_rllib.algorithms.saved import SavedAlgorithm
+from aepo_rllib.algorithms.policy_access import PolicyAccess
 from aepo_rllib.batching import Row, RowGroups, carries_gradient, deal
 from aepo_rllib.capacity import RunnerWatch
 from aepo_rllib.collection import collect
-from aepo_rllib.env_runner import SAMPLE, SLOT
+from aepo_rllib.env_sources import publish_env
+from aepo_rllib.envs.grading.rewards import HIGHEST_REWARD, LOWEST_REWARD
+from aepo_rllib.episodes import SAMPLE, SLOT
 from aepo_rllib.groups import Groups, problem_of
 from aepo_rllib.learning import NonFiniteError, log_probs, naming_lost_learners, take_step
 from aepo_rllib.mismatch import (
@@ -49,7 +51,7 @@ class UnjudgedError(RuntimeError):
     """Too many completions came back without a verdict for their rewards to mean anything."""
 
 
-class TextRL(SavedAlgorithm):
+class TextRL(PolicyAccess):
     """Base of the algorithms; subclasses write `training_step`."""
 
     STATE = ("train_steps", "base_entropy", "update_surprisal")
@@ -60,6 +62,8 @@ class TextRL(SavedAlgorithm):
         # First: RLlib restores runners while it sets up.
         self.runner_watch = RunnerWatch(config.num_env_runners, config.max_env_runner_restarts_per_hour)
         self.evaluator_watch = RunnerWatch(config.evaluation_num_env_runners, config.max_env_runner_restarts_per_hour)
+        if config.num_env_runners or config.evaluation_num_env_runners:
+            publish_env(config.env)
         super().setup(config)
         self.train_steps = 0
         self.base_entropy: float | None = None
@@ -72,11 +76,17 @@ class TextRL(SavedAlgorithm):
         """True from a batch's first optimizer step until its training step is counted: the weights are of no step."""
         self.on_episodes: Callable[[Stream, Groups], None] | None = None
         """Called with every step's groups; the command line writes samples with it."""
+        if config.evaluates_training_problems() and self._problem_count is not None:
+            logger.warning(
+                "evaluation takes the problems that env=%r is trained on; give it others by "
+                "evaluation(evaluation_config={'env_config': {...}}), or set evaluation_interval=None",
+                config.env,
+            )
 
     # --- Sampling ---
 
     def next_problems(self) -> list[int]:
-        """Problem indices of this training step, one per slot of the batch."""
+        """Problem indices (or seeds) of this training step, one per slot of the batch."""
         return problems_of_step(
             self.train_steps,
             batch_size=self.config.batch_size,
@@ -269,13 +279,6 @@ class TextRL(SavedAlgorithm):
         self.log(metrics.UPDATE, {metrics.PROBE_LARGEST_GAP: largest, metrics.PROBE_MEAN_GAP: mean})
         check_probe(gaps, allowed=self.config.tolerance(), step=self.train_steps + 1)
 
-    def _send_weights(self, env_runner_group: EnvRunnerGroup) -> None:
-        env_runner_group.sync_weights(
-            from_worker_or_learner_group=self.learner_group,
-            inference_only=True,
-            timeout_seconds=self.config.env_runner_restore_timeout_s,
-        )
-
     def _renew(self, runners: Sequence[int]) -> None:
         """Give runners the current weights that were restarted without anybody having noticed."""
         self.runner_watch.restarted(len(runners))
@@ -354,7 +357,7 @@ class TextRL(SavedAlgorithm):
         return self.config.seed or 0
 
     @property
-    def _problem_count(self) -> int:
+    def _problem_count(self) -> int | None:
         if not hasattr(self, "_problem_count_cached"):
             self._problem_count_cached = self._each_sampler("problem_count")[0]
         return self._problem_count_cached
@@ -364,12 +367,12 @@ def _check_rewards(groups: Groups) -> None:
     """Rewards weigh log-probs, and one that is no number would turn all weights into none.
 
     Raises:
-        ValueError: a reward is not finite or outside 0-1; names its problem.
+        ValueError: a return is not finite or out of range; names its problem.
     """
     for episode in groups.episodes:
         reward = float(episode.get_return())
-        if not 0.0 <= reward <= 1.0:
+        if not LOWEST_REWARD <= reward <= HIGHEST_REWARD:
             raise ValueError(
-                f"the environment gave reward {reward} for problem {problem_of(episode)}; rewards must lie between 0 "
-                "and 1"
+                f"the environment gave reward {reward} for problem {problem_of(episode)}; rewards must lie between "
+                f"{LOWEST_REWARD:g} and {HIGHEST_REWARD:g}"
             )

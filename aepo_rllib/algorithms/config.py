@@ -22,11 +22,11 @@ from aepo_rllib.algorithms.config_checks import (
     check_problems,
     check_resources,
 )
-from aepo_rllib.algorithms.rllib_options import RLLIB, check_ignored
+from aepo_rllib.algorithms.rllib_options import RLLIB, check_evaluation_config, check_ignored
 from aepo_rllib.arguments import check_arguments
 from aepo_rllib.env_runner import TextEnvRunner
 from aepo_rllib.envs.problems import ProblemSet, load_problems
-from aepo_rllib.envs.text_env import ACTION_SPACE, ENV_ID, OBSERVATION_SPACE, MathTextEnv
+from aepo_rllib.envs.text_env import ACTION_SPACE, ENV_ID, OBSERVATION_SPACE, MathTextEnv, absolute_arguments
 from aepo_rllib.hf import DTYPES, EMBEDDED
 from aepo_rllib.learner import CausalLMLearner
 from aepo_rllib.mismatch import PROBE_ROWS, Tolerance
@@ -35,6 +35,8 @@ from aepo_rllib.options import FLAG, FRACTION, MAPPING, NOT_NEGATIVE, TEXT, Idle
 from aepo_rllib.rl_module import CausalLMModule
 from aepo_rllib.rollout import SamplingFilters, check_engine_options
 from aepo_rllib.rollout import engine_class as find_engine_class
+
+DEFAULT_PROBLEMS = {"problems": "arithmetic"}
 
 
 class TextRLConfig(AlgorithmConfig):
@@ -110,7 +112,7 @@ class TextRLConfig(AlgorithmConfig):
         # RLlib.
         self.env = ENV_ID
         self.observation_space, self.action_space = OBSERVATION_SPACE, ACTION_SPACE
-        self.env_config = {"problems": "arithmetic"}
+        self.env_config: dict[str, Any] = {}
         self.validation_problems: str | None = None
         self.max_unjudged_share = 0.2
         self.env_runner_cls = TextEnvRunner
@@ -306,12 +308,22 @@ class TextRLConfig(AlgorithmConfig):
         return SamplingFilters(top_k=self.top_k, top_p=self.top_p, min_p=self.min_p)
 
     def text_env_kwargs(self) -> dict[str, Any]:
-        """Arguments of the environment; an evaluation runner gets validation problems."""
-        kwargs = dict(self.env_config)
+        """Arguments of the environment; an evaluation runner gets validation problems.
+
+        An environment of the user's gets what `env_config` says, but for `template`: it names the frame around prompts.
+        """
+        if self.env != ENV_ID:
+            return {name: value for name, value in self.env_config.items() if name != "template"}
+        kwargs = DEFAULT_PROBLEMS | self.env_config
         if self.in_evaluation:
             kwargs["problems"] = self.validation_problems or kwargs["problems"]
             kwargs["split"] = "validation"
         return kwargs
+
+    def evaluates_training_problems(self) -> bool:
+        """Whether an environment of the user's is the same in evaluation, as far as the config tells."""
+        own = {"env", "env_config"} & set(self.evaluation_config or {})
+        return bool(self.evaluation_interval) and self.env != ENV_ID and not own
 
     def load_problems(self, **instead: Any) -> ProblemSet:
         """The problems that an env runner of this config gets; `instead` replaces arguments of the environment.
@@ -325,6 +337,8 @@ class TextRLConfig(AlgorithmConfig):
             split=kwargs.get("split", "train"),
             fields=kwargs.get("fields"),
             seed=kwargs.get("problem_seed", 0),
+            verifier=kwargs.get("verifier"),
+            drop_conflicts=kwargs.get("drop_conflicts", False),
         )
 
     @override(AlgorithmConfig)
@@ -366,12 +380,14 @@ class TextRLConfig(AlgorithmConfig):
         for key in self.evaluation_config or {}:
             check_known_key(self, key)
         check_values(self.evaluation_config or {}, self.options(), "evaluation_config key")
+        check_evaluation_config(self.evaluation_config or {})
         for rule in (rule for base in type(self).__mro__ for rule in vars(base).get("IDLE", ())):
             rule.check(self, defaults)
         check_ignored(self, vars(AlgorithmConfig()))
         check_environment(self)
         if self.env == ENV_ID:
             check_arguments("env_config key", self.env_config, MathTextEnv.__init__)
+            self.env_config = DEFAULT_PROBLEMS | self.env_config
         super().validate()
         self._make_paths_absolute()
         check_batches(self)
@@ -386,10 +402,9 @@ class TextRLConfig(AlgorithmConfig):
         """Ray's processes, and Tune's trials above all, run in other folders than the user."""
         if Path(self.model_path).is_dir():
             self.model_path = str(Path(self.model_path).resolve())
-        problems = self.env_config.get("problems", "")
-        if Path(problems).is_file():
-            self.env_config = {**self.env_config, "problems": str(Path(problems).resolve())}
-        if self.validation_problems and Path(self.validation_problems).is_file():
+        if self.env == ENV_ID:
+            self.env_config = absolute_arguments(self.env_config)
+        if self.validation_problems and Path(self.validation_problems).exists():
             self.validation_problems = str(Path(self.validation_problems).resolve())
 
     def _set(self, options: Mapping[str, Any]) -> Self:

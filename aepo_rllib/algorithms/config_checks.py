@@ -9,8 +9,8 @@ import gymnasium
 import ray
 import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.tune.registry import ENV_CREATOR, _global_registry
 
+from aepo_rllib.env_sources import find_env
 from aepo_rllib.envs.problems import ProblemError, ProblemSet, is_procedural
 from aepo_rllib.envs.prompts import PromptTemplate, get_template
 from aepo_rllib.envs.text_env import ENV_ID, check_env_arguments
@@ -50,7 +50,7 @@ def check_objective(config: AlgorithmConfig) -> None:
             "'micro-batch-token-mean' needs micro_batch_size of at least 1, and nothing else does"
         )
     filters = config.sampling_filters()
-    if filters and not config.ignore_filters_in_ratio:
+    if filters and not config.ignore_filters_in_ratio and not config.in_evaluation:
         raise ValueError(
             f"{filters} changes the law that completions are drawn from, but the ratio is taken against the "
             "unfiltered policy; switch the filters off, or set ignore_filters_in_ratio=True to accept it as the "
@@ -103,16 +103,21 @@ def _check_prompts(
 
 
 def check_environment(config: AlgorithmConfig) -> None:
-    """Refuse an environment that nobody has registered.
+    """Refuse an environment that is not to be found, and options that one of the user's would not see.
 
     Raises:
         ValueError: names it.
     """
-    env = config.env
-    known = isinstance(env, str) and (env in gymnasium.registry or _global_registry.contains(ENV_CREATOR, env))
-    if not known and not callable(env):
+    if gymnasium.VectorizeMode(config.gym_env_vectorize_mode) is gymnasium.VectorizeMode.ASYNC:
         raise ValueError(
-            f"env={env!r} is no environment: register it with gymnasium or ray.tune.register_env, or give its class"
+            "gym_env_vectorize_mode='async' is not used here: an env runner steps its environments one after the "
+            "other; raise num_env_runners"
+        )
+    find_env(config.env, config.gym_env_vectorize_mode)
+    if config.env != ENV_ID and config.validation_problems is not None:
+        raise ValueError(
+            f"validation_problems={config.validation_problems!r} does nothing with env={config.env!r}; set "
+            "evaluation(evaluation_config={'env_config': {...}})"
         )
 
 

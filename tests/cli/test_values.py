@@ -78,8 +78,8 @@ observation_space=x | 'observation_space' cannot be set in YAML
 policies=1 | 'policies' cannot be set in YAML
 in_evaluation=true | 'in_evaluation' cannot be set in YAML
 framework_str=abc | 'framework_str' cannot be set in YAML
-batch_mode=abc | 'batch_mode' cannot be set in YAML
-num_gpus=1 | 'num_gpus' cannot be set in YAML
+batch_mode=abc | batch_mode='abc' is not used here
+num_gpus=1 | num_gpus=1 is not used here
 offline_sampling=true | 'offline_sampling' cannot be set in YAML
 _is_frozen=true | '_is_frozen' cannot be set in YAML
 lr=[1,2] | lr=[1, 2] must be
