@@ -22,6 +22,13 @@ DAPO_HEAD = (
 )
 DAPO_TAIL = 'Remember to put your answer on its own line after "Answer:".'
 
+HASH = 'Let\'s think step by step and output the final answer after "####".'
+"""verl's instruction for GSM8K."""
+THINK_ANSWER = (
+    "Reason about the problem inside <think> </think> tags, and then give the final answer alone, without units or "
+    "words, inside <answer> </answer> tags."
+)
+
 
 @dataclass(frozen=True)
 class PromptTemplate:
@@ -32,12 +39,15 @@ class PromptTemplate:
         text: The user's text, with `{problem}` where the problem goes.
         frame: "none" (the text is the prompt), "chatml" (literal ChatML), or "model" (the tokenizer's template).
         system: System turn of the frame; without one a "model" frame has the model's own default.
+        answer_form: The form it asks the final answer in, see `aepo_rllib.envs.grading.answers`; None where it leaves
+            that to the problem, or to the model's habit.
     """
 
     name: str
     text: str = "{problem}"
     frame: Literal["none", "chatml", "model"] = "none"
     system: str | None = None
+    answer_form: str | None = None
 
     def render(self, problem: str) -> str:
         """The user's text for a problem. Braces in the problem are left alone."""
@@ -49,11 +59,14 @@ TEMPLATES = {
     template.name: template
     for template in (
         PromptTemplate("plain"),
-        PromptTemplate("aepo-think", "{problem} " + THINK, "model"),
-        PromptTemplate("qwen25-math-cot", "{problem}", "chatml", BOXED),
-        PromptTemplate("qwen-boxed", "{problem}\n" + BOXED, "chatml", "You are a helpful assistant."),
-        PromptTemplate("dapo", f"{DAPO_HEAD}\n\n{{problem}}\n\n{DAPO_TAIL}"),
-        PromptTemplate("boxed", BOXED + "\n\n{problem}"),
+        PromptTemplate("chat", "{problem}", "model"),
+        PromptTemplate("aepo-think", "{problem} " + THINK, "model", answer_form="box"),
+        PromptTemplate("qwen25-math-cot", "{problem}", "chatml", BOXED, answer_form="box"),
+        PromptTemplate("qwen-boxed", "{problem}\n" + BOXED, "chatml", "You are a helpful assistant.", "box"),
+        PromptTemplate("dapo", f"{DAPO_HEAD}\n\n{{problem}}\n\n{DAPO_TAIL}", answer_form="answer-line"),
+        PromptTemplate("boxed", BOXED + "\n\n{problem}", answer_form="box"),
+        PromptTemplate("gsm8k-hash", "{problem} " + HASH, "model", answer_form="hash"),
+        PromptTemplate("think-answer", "{problem}", "model", THINK_ANSWER, "answer-tag"),
         PromptTemplate("question-answer", "Question: {problem}\nAnswer:"),
         PromptTemplate("problem-answer", "Problem: {problem}\nAnswer:"),
         PromptTemplate("minerva", "Problem:\n{problem}\n\nSolution:"),

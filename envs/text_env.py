@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -12,12 +13,16 @@ from gymnasium.vector.utils import batch_space
 
 from aepo_rllib.envs.grading import Grade, Grader
 from aepo_rllib.envs.grading.pool import check_limits
+from aepo_rllib.envs.grading.rewards import absolute_name
+from aepo_rllib.envs.grading.service import DEFAULT_FORM
+from aepo_rllib.envs.grading.verifiers import check_form
 from aepo_rllib.envs.problems import Problem, load_problems
 from aepo_rllib.envs.prompts import get_template
 from aepo_rllib.envs.spaces import AnyText
 from aepo_rllib.envs.verdict import Verdict
 
 ENV_ID = "aepo/MathText-v0"
+DEFAULT_VERIFIER = "math"
 PROBLEM_INDEX = "problem_index"
 """Reset option that chooses the problem: an index into the problem set (one per sub-environment when vectorised)."""
 
@@ -26,21 +31,51 @@ ACTION_SPACE = AnyText()
 
 
 def check_env_arguments(
-    *, template: str = "plain", grader_workers: int = 2, grader_deadline_s: float = 3.0, **others: Any
-) -> None:
+    *,
+    template: str = "plain",
+    answer_form: str | None = None,
+    verifier: str | None = None,
+    grader_workers: int = 2,
+    grader_deadline_s: float = 3.0,
+    **others: Any,
+) -> str:
     """Refuse arguments of `MathTextEnv` that it cannot work with, before it reads a problem or starts a process.
 
     Args:
-        template: See there, as the next two.
+        template: See there, as the next four.
+        answer_form: In which answers are read.
+        verifier: What judges problems that name no verifier.
         grader_workers: Number of processes.
         grader_deadline_s: Seconds a comparison may take.
         others: Left to `aepo_rllib.envs.problems.load_problems`.
 
+    Returns:
+        The answer form in use: the one asked for, else the template's, else a box.
+
     Raises:
         ValueError: of the wrong kind, out of range or unknown; names the argument.
     """
-    get_template(template)
+    asked = get_template(template).answer_form
     check_limits(grader_workers, grader_deadline_s, prefix="grader_")
+    form = answer_form or asked or DEFAULT_FORM
+    if asked is not None and form != asked:
+        raise ValueError(
+            f"prompt template {template!r} asks for the answer form {asked!r}, and answer_form={form!r} would read "
+            "another; leave answer_form out, or choose another template"
+        )
+    check_form(form, verifier or DEFAULT_VERIFIER, template if asked else None)
+    return form
+
+
+def absolute_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of an environment with absolute paths, for processes that work in other folders."""
+    absolute = dict(arguments)
+    problems, verifier = arguments.get("problems"), arguments.get("verifier")
+    if isinstance(problems, str) and Path(problems).exists():
+        absolute["problems"] = str(Path(problems).resolve())
+    if isinstance(verifier, str):
+        absolute["verifier"] = absolute_name(verifier)
+    return absolute
 
 
 @lru_cache(maxsize=1)
@@ -59,8 +94,9 @@ class MathTextEnv(gymnasium.Env[str, str]):
     `AnyText`: the problem in its prompt template; empty after the step.
 
     ## Rewards
-    1.0 for a correct final answer (the last `\\boxed{...}`), else 0.0. `info["verdict"]` tells a wrong answer from
-    none, and both from a grader that timed out or crashed.
+    1.0 for a correct final answer, else 0.0; or what a reward function of the user's own gives. `info["verdict"]`
+    tells a wrong answer from none, and both from a grader that timed out or crashed. The final answer is read in the
+    form that the template asks for, the last `\\boxed{...}` where it asks for none.
 
     ## Starting state
     A problem drawn by the environment's seed, or `reset(options={"problem_index": i})`.
@@ -69,9 +105,10 @@ class MathTextEnv(gymnasium.Env[str, str]):
     Terminated after one step. Truncation of a completion is the sampler's to know.
 
     ## Arguments
-    problems: a source, see `aepo_rllib.envs.problems.load_problems`. split, fields, problem_seed: passed to it.
-    template: name of a prompt template. grader_workers, grader_deadline_s: of the grading service. ValueError names an
-    argument that cannot be used.
+    problems: a source, see `aepo_rllib.envs.problems.load_problems`. split, fields, problem_seed, drop_conflicts,
+    verifier: passed to it; the verifier may be `module:function` or `path/to/file.py:function`, see docs/grading.md.
+    template: name of a prompt template. answer_form: how the final answer is read, by default as the template asks.
+    grader_workers, grader_deadline_s: of the grading service. ValueError names an argument that cannot be used.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012 - gymnasium's own convention
@@ -82,13 +119,29 @@ class MathTextEnv(gymnasium.Env[str, str]):
         split: str = "train",
         fields: Mapping[str, str] | None = None,
         problem_seed: int = 0,
+        drop_conflicts: bool = False,
+        verifier: str | None = None,
         template: str = "plain",
+        answer_form: str | None = None,
         grader_workers: int = 2,
         grader_deadline_s: float = 3.0,
         render_mode: str | None = None,
     ) -> None:
-        check_env_arguments(template=template, grader_workers=grader_workers, grader_deadline_s=grader_deadline_s)
-        self.problems = load_problems(problems, split=split, fields=fields, seed=problem_seed)
+        self.answer_form = check_env_arguments(
+            template=template,
+            answer_form=answer_form,
+            verifier=verifier,
+            grader_workers=grader_workers,
+            grader_deadline_s=grader_deadline_s,
+        )
+        self.problems = load_problems(
+            problems,
+            split=split,
+            fields=fields,
+            seed=problem_seed,
+            drop_conflicts=drop_conflicts,
+            verifier=verifier,
+        )
         self.template = get_template(template)
         self.grader = shared_grader(grader_workers, grader_deadline_s)
         self.render_mode = render_mode
@@ -108,10 +161,10 @@ class MathTextEnv(gymnasium.Env[str, str]):
         """Grade a completion."""
         if self._problem is None:
             raise gymnasium.error.ResetNeeded("call reset() first")
-        grade = self.grader.grade(self._problem, action)
+        grade = self.grader.grade(self._problem, action, form=self.answer_form)
         self._last = action, grade
         info = problem_info(self._problem) | grade_info(grade)
-        return "", grade.verdict.reward, True, False, info
+        return "", grade.reward, True, False, info
 
     def render(self) -> str | None:
         """The problem, and after a step the completion and its verdict."""
@@ -162,8 +215,8 @@ class MathTextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str
         """Grade one completion per sub-environment."""
         if not self._current:
             raise gymnasium.error.ResetNeeded("call reset() first")
-        grades = self._single.grader.grade_batch(self._current, list(actions))
-        rewards = np.array([grade.verdict.reward for grade in grades])
+        grades = self.grader.grade_batch(self._current, list(actions), form=self._single.answer_form)
+        rewards = np.array([grade.reward for grade in grades])
         infos = [
             problem_info(problem) | grade_info(grade) for problem, grade in zip(self._current, grades, strict=True)
         ]
@@ -181,7 +234,8 @@ class MathTextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str
         vector: dict[str, Any] = {}
         for key in infos[0]:
             vector[key] = np.array([None] * len(infos), dtype=object)
-            vector[key][:] = [info[key] for info in infos]
+            for place, info in enumerate(infos):  # one by one: numpy would make rows of tuples
+                vector[key][place] = info[key]
             vector[f"_{key}"] = present
         return vector
 
@@ -206,7 +260,7 @@ def choose_problem(options: dict[str, Any] | None, count: int, rng: np.random.Ge
 
 def problem_info(problem: Problem) -> dict[str, Any]:
     """What `info` says of a problem."""
-    return {"problem_id": problem.id, "family": problem.family, "gold": problem.answer}
+    return {"problem_id": problem.id, "family": problem.family, "gold": problem.answer, "turns": problem.turns}
 
 
 def grade_info(grade: Grade) -> dict[str, Any]:

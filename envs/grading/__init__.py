@@ -1,8 +1,26 @@
-"""Grading: from a problem and a completion to a verdict."""
+"""Grading: from a problem and a completion to a verdict and a reward."""
 
-from aepo_rllib.envs.grading.answers import extract_answer
+from aepo_rllib.envs.completion import SampledText
+from aepo_rllib.envs.grading.answers import FORMS, extract_answer
 from aepo_rllib.envs.grading.expression import check_countdown
+from aepo_rllib.envs.grading.rewards import Score
 from aepo_rllib.envs.grading.service import Grade, Grader, GraderBroken
-from aepo_rllib.envs.grading.verifiers import VERIFIERS, get_verifier
+from aepo_rllib.envs.grading.verifiers import VERIFIERS, check_form, get_verifier
 
-__all__ = ["VERIFIERS", "Grade", "Grader", "GraderBroken", "check_countdown", "extract_answer", "get_verifier"]
+RULES_VERSION = 2
+"""Of what counts as equal, see docs/grading.md: verdicts of different versions are not to be compared."""
+
+__all__ = [
+    "FORMS",
+    "RULES_VERSION",
+    "VERIFIERS",
+    "Grade",
+    "Grader",
+    "GraderBroken",
+    "SampledText",
+    "Score",
+    "check_countdown",
+    "check_form",
+    "extract_answer",
+    "get_verifier",
+]

@@ -13,13 +13,16 @@ statement alone, so that listing several candidates gains nothing, and takes tim
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Protocol
 
 from aepo_rllib.envs.grading.brackets import closing_brace
 from aepo_rllib.envs.problems.problem import MAX_ANSWER_CHARS
 
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])[ \t]*\n?[ \t]*(?:\{|(\\?[^\s{}$\\]))")
-_BETWEEN_BOXES = re.compile(r"[\s$,;.:()]*(?:\\(?:text|quad|qquad)?\{?\s*)?(?:and|or|,)?\s*\}?[\s$,;.:()]*(?:[A-Za-z]\w*\s*=\s*)?\$?")
+_BETWEEN_BOXES = re.compile(
+    r"[\s$,;.:()]*(?:\\(?:text|quad|qquad)?\{?\s*)?(?:and|or|,)?\s*\}?[\s$,;.:()]*(?:[A-Za-z]\w*\s*=\s*)?\$?"
+)
 _MAX_BETWEEN = 40
 _ANSWER_LINE = re.compile(r"(?i:(?<![a-z])answer)\s*(?:\*\*|__)?\s*:[ \t]*(?:\*\*|__)?[ \t]*")
 _FINAL = re.compile(r"(?i:final answer is)\s*:?[ \t]*")
@@ -43,40 +46,43 @@ def extract_answer(completion: str, *, several: bool = False) -> str | None:
     return _checked(", ".join(boxes))
 
 
-def extract_answer_line(completion: str) -> str | None:
-    """What follows the last `Answer:`."""
-    return _line_after(_ANSWER_LINE, completion)
+def extract_answer_line(completion: str, *, several: bool = False) -> str | None:
+    """What follows the last `Answer:`; arguments as in `extract_answer`."""
+    tail = _after_last(_ANSWER_LINE, completion)
+    return None if tail is None else _opened(tail.partition("\n")[0], several)
 
 
-def extract_hash(completion: str) -> str | None:
-    """What follows the last `####`, as in GSM8K's solutions."""
+def extract_hash(completion: str, *, several: bool = False) -> str | None:
+    """What follows the last `####`, as in GSM8K's solutions; arguments as in `extract_answer`."""
     _, mark, tail = completion.rpartition("####")
-    return _opened(tail.strip(" \t").partition("\n")[0]) if mark else None
+    return _opened(tail.strip(" \t").partition("\n")[0], several) if mark else None
 
 
-def extract_tag(completion: str) -> str | None:
-    """The last `<answer>...</answer>`."""
-    end = len(completion)
+def extract_tag(completion: str, *, several: bool = False) -> str | None:
+    """The last `<answer>...</answer>`; arguments as in `extract_answer`."""
     marks = [(match.start(), match.end(), match.group()[1] == "/") for match in _TAG.finditer(completion)]
     if len(marks) < 2 or not marks[-1][2] or marks[-2][2]:
         return None
-    end = marks[-1][0]
-    return _opened(completion[marks[-2][1] : end])
+    return _opened(completion[marks[-2][1] : marks[-1][0]], several)
 
 
-def extract_minerva(completion: str) -> str | None:
-    """What follows the last `final answer is`, as in the prompt of Minerva."""
-    last = None
-    for last in _FINAL.finditer(completion):
-        pass
-    if last is None:
+def extract_minerva(completion: str, *, several: bool = False) -> str | None:
+    """What follows the last `final answer is`, as in the prompt of Minerva; arguments as in `extract_answer`."""
+    tail = _after_last(_FINAL, completion)
+    if tail is None:
         return None
-    tail = completion[last.end() : last.end() + 3 * MAX_ANSWER_CHARS]
     end = _SENTENCE_END.search(tail)
-    return _opened(tail[: end.start()] if end else tail)
+    return _opened(tail[: end.start()] if end else tail, several)
 
 
-FORMS: Mapping[str, Callable[[str], str | None]] = {
+class Form(Protocol):
+    """How answers are read in one form."""
+
+    def __call__(self, completion: str, *, several: bool = False) -> str | None:
+        """The final answer, see `extract_answer`."""
+
+
+FORMS: Mapping[str, Form] = {
     "box": extract_answer,
     "answer-line": extract_answer_line,
     "hash": extract_hash,
@@ -103,20 +109,19 @@ def _last_boxes(completion: str, most: int) -> list[str]:
     return boxes
 
 
-def _line_after(mark: re.Pattern[str], completion: str) -> str | None:
+def _after_last(mark: re.Pattern[str], completion: str) -> str | None:
+    """What follows the last mark, as much of it as an answer may have."""
     last = None
     for last in mark.finditer(completion):
         pass
-    if last is None:
-        return None
-    return _opened(completion[last.end() : last.end() + 3 * MAX_ANSWER_CHARS].partition("\n")[0])
+    return None if last is None else completion[last.end() : last.end() + 3 * MAX_ANSWER_CHARS]
 
 
-def _opened(stated: str) -> str | None:
+def _opened(stated: str, several: bool) -> str | None:
     """A statement without the box around it, or its final dot."""
     stated = stated.strip()
     if _BOX.search(stated):
-        return extract_answer(stated)
+        return extract_answer(stated, several=several)
     return _checked(stated.strip("* ").removesuffix("."))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from fractions import Fraction
 
 import sympy
 
@@ -159,4 +158,3 @@ def _occurs(name: str, pieces: Sequence[str]) -> bool:
 
 def _plain(text: str) -> str:
     return re.sub(r"\\(?:text|cdot|left|right)|[\s{}()]", "", text)
-

@@ -150,4 +150,6 @@ def several_values(gold: str) -> bool:
     """Whether a known answer lists values outside of brackets, as in `2, 3` or `2 \\text{ and } 3`."""
     if as_rational(gold) is not None:
         return False
-    return len(split(tidy(gold), ",", ";")) > 1 or re.search(r"(?<![A-Za-z])(?:and|or)(?![A-Za-z])|\\pm", gold) is not None
+    return (
+        len(split(tidy(gold), ",", ";")) > 1 or re.search(r"(?<![A-Za-z])(?:and|or)(?![A-Za-z])|\\pm", gold) is not None
+    )

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
-from functools import partial
 
 from aepo_rllib.envs.grading.brackets import argument, parenthesis
 
@@ -27,7 +25,7 @@ _CHARACTERS = {
     **{"∠": r"\angle ", "△": r"\triangle ", "°": r"^\circ ", "º": r"^\circ ", "˚": r"^\circ ", "…": r"\ldots "},
     **{"π": r"\pi ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "δ": r"\delta "},
     **{"λ": r"\lambda ", "μ": r"\mu ", "σ": r"\sigma ", "φ": r"\phi ", "ϕ": r"\phi ", "ω": r"\omega ", "ρ": r"\rho "},
-    **{"ε": r"\epsilon ", "Δ": r"\Delta ", "ℓ": "l", "⁄": "/", "،": ","},  # noqa: RUF001
+    **{"ε": r"\epsilon ", "Δ": r"\Delta ", "ℓ": "l", "⁄": "/", "،": ","},
 }
 _CHARACTER_TABLE = {ord(character): text for character, text in _CHARACTERS.items()}
 _ROOTS = (("√", r"\\sqrt"), ("∛", r"\\sqrt[3]"), ("∜", r"\\sqrt[4]"))
@@ -60,7 +58,9 @@ _UNWRAPPED = re.compile(
     r"|color\s*\{[^{}]*\}|textcolor\s*\{[^{}]*\}|colorbox\s*\{[^{}]*\})\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
 )
 _COLOR = re.compile(r"\\color\s*(?:\{[^{}]*\}|[a-z]+(?![a-z]))")
-_TEXT = re.compile(r"\\(?:textbf|textit|textrm|textsf|texttt|textup|textnormal|mbox|hbox|mathrm|operatorname\*?|emph)\s*\{")
+_TEXT = re.compile(
+    r"\\(?:textbf|textit|textrm|textsf|texttt|textup|textnormal|mbox|hbox|mathrm|operatorname\*?|emph)\s*\{"
+)
 _UPRIGHT = re.compile(r"\\text\s*\{\s*([ied]|-?[\d.,/]*\d)\s*\}")
 _FUNCTION = (
     "sqrt|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|ln|log|exp|gcd|lcm|max|min"
@@ -94,9 +94,22 @@ _SYNONYMS = (
     (re.compile(r"\\(?:bigcup)(?![A-Za-z])"), r"\\cup "),
     (re.compile(r"\\(?:backslash|smallsetminus)(?![A-Za-z])"), r"\\setminus "),
     (re.compile(r"\\(?:R|reals|Reals)(?![A-Za-z])"), r"\\mathbb{R}"),
-    (re.compile(r"\\(?:degree|textdegree)(?![A-Za-z])|\^\s*(?:\{\s*\\circ\s*\}|\\circ|o(?![A-Za-z])|\{o\})"), r"^\\circ "),
-    (re.compile(r"\\(?:lor|vee)(?![A-Za-z])|\\text\s*\{\s*(?:,\s*)?(?:or|and/or)\s*\}|(?<![A-Za-z\\])or(?![A-Za-z])"), r"\\lor "),
-    (re.compile(r"\\(?:land|wedge)(?![A-Za-z])|\\text\s*\{\s*(?:,\s*)?and\s*\}|(?<![A-Za-z\\])and(?![A-Za-z])|\\&|&(?![^{]*\\end)"), r"\\land "),
+    (
+        re.compile(r"\\(?:degree|textdegree)(?![A-Za-z])|\^\s*(?:\{\s*\\circ\s*\}|\\circ|o(?![A-Za-z])|\{o\})"),
+        r"^\\circ ",
+    ),
+    (
+        re.compile(
+            r"\\(?:lor|vee)(?![A-Za-z])|\\text\s*\{\s*(?:,\s*)?(?:or|and/or)\s*\}|(?<![A-Za-z\\])or(?![A-Za-z])"
+        ),
+        r"\\lor ",
+    ),
+    (
+        re.compile(
+            r"\\(?:land|wedge)(?![A-Za-z])|\\text\s*\{\s*(?:,\s*)?and\s*\}|(?<![A-Za-z\\])and(?![A-Za-z])|\\&|&(?![^{]*\\end)"
+        ),
+        r"\\land ",
+    ),
     (re.compile(r"\\text\s*\{\s*in\s*\}(?=\s*(?:\\mathbb|\\\{|\[|\())"), r"\\in "),
     (re.compile(r"(?<![A-Za-z\\])(?:infinity|inf|oo)(?![A-Za-z])"), r"\\infty "),
     (re.compile(r"(?<=\d)\s*(?:st|nd|rd|th)(?![A-Za-z])"), ""),
@@ -104,7 +117,9 @@ _SYNONYMS = (
     (re.compile(r"\+\s*\\infty"), r"\\infty"),
     (re.compile(r"\\text\s*\{\s*\}"), ""),
 )
-_THOUSANDS_SPACED = re.compile(r"(?<![\d.,])([1-9]\d{0,2})((?:(?:\\[,!;: ]|~|[ \u00a0\u202f\u2009]|\{,\}|,\\!|\\!,)\s*\d{3})+)(?![\d])")
+_THOUSANDS_SPACED = re.compile(
+    r"(?<![\d.,])([1-9]\d{0,2})((?:(?:\\[,!;: ]|~|[ \u00a0\u202f\u2009]|\{,\}|,\\!|\\!,)\s*\d{3})+)(?![\d])"
+)
 _THOUSANDS_COMMA = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])")
 _SPACES = re.compile(r"\s+")
 
@@ -142,7 +157,11 @@ def _unicode(text: str) -> str:
     text = re.sub(r"(\d?)([¼½¾⅐-⅞↉])", _fraction_sign, text)
     for sign, command in _ROOTS:
         text = re.sub(rf"{sign}\s*\(", rf"{command}(", text)
-        text = re.sub(rf"{sign}\s*(\d+|[A-Za-z]|\{{)", lambda m, c=command: f"{c.replace(chr(92) * 2, chr(92))}{m[1] if m[1] == '{' else '{' + m[1] + '}'}", text)
+        text = re.sub(
+            rf"{sign}\s*(\d+|[A-Za-z]|\{{)",
+            lambda m, c=command: f"{c.replace(chr(92) * 2, chr(92))}{m[1] if m[1] == '{' else '{' + m[1] + '}'}",
+            text,
+        )
     text = text.translate(_CHARACTER_TABLE)
     return unicodedata.normalize("NFKC", text)
 
@@ -228,7 +247,11 @@ def _repeating(text: str) -> str:
     text = re.sub(r"(\d*)\.(\d*)\\(?:overline|bar)\s*\{(\d+)\}", _as_fraction, text)
     text = re.sub(r"(\d*)\.(\d*)\\(?:overline|bar)\s*(\d)", _as_fraction, text)
     text = re.sub(r"(?<![\d.])(\d*)\.(\d*)\((\d+)\)(?![\d(])", _as_fraction, text)
-    text = re.sub(r"(\d*)\.(\d*)\\dot\s*\{?(\d)\}?(\d*)\\dot\s*\{?(\d)\}?", lambda m: _fraction(m[1], m[2], m[3] + m[4] + m[5]), text)
+    text = re.sub(
+        r"(\d*)\.(\d*)\\dot\s*\{?(\d)\}?(\d*)\\dot\s*\{?(\d)\}?",
+        lambda m: _fraction(m[1], m[2], m[3] + m[4] + m[5]),
+        text,
+    )
     text = re.sub(r"(\d*)\.(\d*)\\dot\s*\{?(\d)\}?", _as_fraction, text)
     return re.sub(r"(\d*)\.(\d*?)(\d+?)\3{2,}\s*\\ldots", _as_fraction, text)
 

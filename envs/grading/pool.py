@@ -12,11 +12,12 @@ import selectors
 import threading
 import time
 import weakref
-from collections import deque
-from collections.abc import Sequence
+from collections import defaultdict, deque
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
+from typing import Any, NamedTuple
 
-from aepo_rllib.envs.grading.process import WORKER_COMMAND, Comparison, WorkerLost, WorkerProcess
+from aepo_rllib.envs.grading.process import WORKER_COMMAND, Comparison, Request, WorkerLost, WorkerProcess
 from aepo_rllib.envs.problems.problem import MAX_ANSWER_CHARS
 from aepo_rllib.envs.verdict import Verdict
 
@@ -39,6 +40,22 @@ MAX_START_KILLS = 20
 """The same for workers that something else kills first, the kernel short of memory for one: that may pass."""
 
 logger = logging.getLogger(__name__)
+
+
+class Outcome(NamedTuple):
+    """What became of a request.
+
+    Attributes:
+        verdict: On the completion.
+        reward: Zero where the verdict is unusable.
+        answer: As a reward function states it; None where none does.
+        error: What a worker reported; empty where it did its work.
+    """
+
+    verdict: Verdict
+    reward: float
+    answer: str | None = None
+    error: str = ""
 
 
 def check_limits(workers: int, deadline_s: float, prefix: str = "") -> None:
@@ -108,23 +125,27 @@ class WorkerPool:
         return [worker.pid for worker in self._workers]
 
     def grade(self, comparisons: Sequence[Comparison | tuple[str, str]]) -> list[Verdict]:
-        """The verdict on each comparison, in their order; a pair is one by the rule "math".
+        """The verdict on each comparison; a pair is one by the rule "math". See `run`."""
+        return [outcome.verdict for outcome in self.run([Comparison(*comparison) for comparison in comparisons])]
 
-        A comparison past its deadline is tried once more, when nothing else is left to judge, and then `TIMED_OUT`
-        (at once after `SECOND_TRIES_DEADLINES`). One whose worker was lost is tried once more, then `CRASHED`, as is
-        one that raised an error.
+    def run(self, requests: Sequence[Request]) -> list[Outcome]:
+        """What becomes of each request, in their order.
+
+        One past its deadline is tried once more, when nothing else is left to judge, and then `TIMED_OUT` (at once
+        after `SECOND_TRIES_DEADLINES`). One whose worker was lost is tried once more, then `CRASHED`, as is one that
+        raised an error.
 
         Raises:
             RuntimeError: workers do not start.
-            ValueError: an answer is longer than any that is read.
+            ValueError: an answer to compare is longer than any that is read.
         """
-        wanted = [Comparison(*comparison) for comparison in comparisons]
-        longest = max((len(text) for pair in wanted for text in (pair.gold, pair.answer)), default=0)
+        pairs = [request for request in requests if isinstance(request, Comparison)]
+        longest = max((len(text) for pair in pairs for text in (pair.gold, pair.answer)), default=0)
         if longest > MAX_ANSWER_CHARS:
             raise ValueError(f"an answer to compare has {longest} characters, more than {MAX_ANSWER_CHARS}")
         with self._lock:
-            self._rules |= {comparison.rule for comparison in wanted}
-            return _Round(self, wanted).run()
+            self._rules |= {request.rule for request in requests}
+            return _Round(self, requests).run()
 
     def close(self) -> None:
         """End all workers. A later `grade` starts new ones."""
@@ -178,18 +199,18 @@ class WorkerPool:
 
 
 class _Round:
-    """One call of `WorkerPool.grade`: hands out requests until each has its verdict."""
+    """One call of `WorkerPool.run`: hands out requests until each has its outcome."""
 
-    def __init__(self, pool: WorkerPool, comparisons: Sequence[Comparison]) -> None:
+    def __init__(self, pool: WorkerPool, requests: Sequence[Request]) -> None:
         self._pool = pool
-        self._comparisons = comparisons
-        self._waiting = deque(range(len(comparisons)))
-        self._attempts = [0] * len(comparisons)
-        self._verdicts: dict[int, Verdict] = {}
+        self._requests = requests
+        self._waiting = deque(range(len(requests)))
+        self._attempts = [0] * len(requests)
+        self._outcomes: dict[int, Outcome] = {}
         self._judged_s = 0.0
         self._spare = 0
 
-    def run(self) -> list[Verdict]:
+    def run(self) -> list[Outcome]:
         try:
             self._settle()
             self._try_again()
@@ -197,19 +218,19 @@ class _Round:
             # Only an exception (Ctrl-C, say) leaves a request behind; its reply must not meet the next round.
             for worker in self._pool.busy():
                 self._pool.discard(worker)
-        return [self._verdicts[request] for request in range(len(self._comparisons))]
+        return [self._outcomes[request] for request in range(len(self._requests))]
 
     def _settle(self) -> None:
-        """Hand out what waits until every request has a verdict."""
-        while len(self._verdicts) < len(self._comparisons):
-            workers = self._pool.prepare(wanted=len(self._comparisons) - len(self._verdicts) + self._spare)
+        """Hand out what waits until every request has its outcome."""
+        while len(self._outcomes) < len(self._requests):
+            workers = self._pool.prepare(wanted=len(self._requests) - len(self._outcomes) + self._spare)
             self._hand_out(workers)
             self._collect(workers)
             self._enforce_deadlines(workers)
 
     def _try_again(self) -> None:
         """Judge what timed out once more, one by one, so that neither a stalled worker nor our own load decides."""
-        late = [request for request, verdict in self._verdicts.items() if verdict is Verdict.TIMED_OUT]
+        late = [request for request, outcome in self._outcomes.items() if outcome.verdict is Verdict.TIMED_OUT]
         if late:
             self._pool.renew()  # what stopped one worker may have stopped those that wait or start, too
         self._judged_s = 0.0
@@ -217,7 +238,7 @@ class _Round:
             if self._judged_s >= SECOND_TRIES_DEADLINES * self._pool.deadline_s:
                 break
             self._spare = 0
-            del self._verdicts[request]
+            del self._outcomes[request]
             self._waiting.append(request)
             self._settle()
 
@@ -226,7 +247,7 @@ class _Round:
             if self._waiting and worker.ready and worker.request is None:
                 request = self._waiting.popleft()
                 try:
-                    worker.send(request, self._comparisons[request])
+                    worker.send(request, self._requests[request])
                 except WorkerLost as reason:
                     self._retry(worker, reason)
 
@@ -237,16 +258,22 @@ class _Round:
         with selectors.DefaultSelector() as selector:
             for worker in engaged:
                 selector.register(worker, selectors.EVENT_READ, worker)
-            speaking = [key.data for key, _ in selector.select(max(patience, 0.0))]
-        for worker in speaking:
+                if worker.input is not None:
+                    selector.register(worker.input, selectors.EVENT_WRITE, worker)
+            events: defaultdict[WorkerProcess, int] = defaultdict(int)
+            for key, event in selector.select(max(patience, 0.0)):
+                events[key.data] |= event
+        for worker, event in events.items():
             request = worker.request
             try:
-                reply = worker.receive()
+                if event & selectors.EVENT_WRITE:
+                    worker.send_more()
+                reply = worker.receive() if event & selectors.EVENT_READ else None
             except WorkerLost as reason:
                 self._retry(worker, reason)
                 continue
             if reply is not None and request is not None:
-                self._close(worker, request, _verdict(reply))
+                self._close(worker, request, _outcome(reply))
 
     def _enforce_deadlines(self, workers: Sequence[WorkerProcess]) -> None:
         """Replies were taken first, so that a pause of this very process costs no one the verdict."""
@@ -254,7 +281,7 @@ class _Round:
             if (worker.ready and worker.request is None) or worker.due > time.monotonic():
                 continue
             if worker.request is not None:
-                self._close(worker, worker.request, Verdict.TIMED_OUT)
+                self._close(worker, worker.request, Outcome(Verdict.TIMED_OUT, 0.0))
                 self._spare = 1  # what stopped this worker may have stopped one that is starting, which then waits
             self._pool.discard(worker)
 
@@ -265,21 +292,24 @@ class _Round:
             logger.info("grading worker %d was lost (%s)", worker.pid, reason)
             self._attempts[request] += 1
             if self._attempts[request] >= MAX_ATTEMPTS:
-                self._close(worker, request, Verdict.CRASHED)
+                self._close(worker, request, Outcome(Verdict.CRASHED, 0.0, error=f"its worker was lost: {reason}"))
             else:
                 self._waiting.appendleft(request)
         self._pool.discard(worker)
 
-    def _close(self, worker: WorkerProcess, request: int, verdict: Verdict) -> None:
-        self._verdicts[request] = verdict
+    def _close(self, worker: WorkerProcess, request: int, outcome: Outcome) -> None:
+        self._outcomes[request] = outcome
         self._judged_s += time.monotonic() - worker.sent
 
 
-def _verdict(reply: dict[str, object]) -> Verdict:
-    if "equal" not in reply:
-        logger.info("grading worker reported %s", reply.get("error"))
-        return Verdict.CRASHED
-    return Verdict.CORRECT if reply["equal"] is True else Verdict.WRONG
+def _outcome(reply: Mapping[str, Any]) -> Outcome:
+    if "equal" in reply:
+        verdict = Verdict.CORRECT if reply["equal"] is True else Verdict.WRONG
+        return Outcome(verdict, verdict.reward)
+    if "reward" in reply:
+        return Outcome(Verdict.CORRECT if reply["correct"] else Verdict.WRONG, reply["reward"], reply["answer"])
+    logger.info("grading worker reported %s", reply.get("error"))
+    return Outcome(Verdict.CRASHED, 0.0, error=str(reply.get("error")))
 
 
 def _kill_all(workers: list[WorkerProcess]) -> None:

@@ -12,6 +12,9 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from aepo_rllib.envs.grading.rewards import problem_as_json
+from aepo_rllib.envs.problems.problem import Problem
+
 WORKER_COMMAND = (sys.executable, "-m", "aepo_rllib.envs.grading.worker")
 START_LIMIT_S = 60.0
 """How long the imports of a worker may take; usually about a second."""
@@ -29,6 +32,27 @@ class Comparison(NamedTuple):
     gold: str
     answer: str
     rule: str = "math"
+
+    def as_json(self) -> dict[str, Any]:
+        """As it is sent."""
+        return self._asdict()
+
+
+class RewardCall(NamedTuple):
+    """What a worker is asked: the reward of a completion, by a function of the user's."""
+
+    problem: Problem
+    completion: str
+    rule: str
+    """Name of the function, see `aepo_rllib.envs.grading.rewards`."""
+
+    def as_json(self) -> dict[str, Any]:
+        """As it is sent."""
+        told = {name: getattr(self.completion, name, None) for name in ("tokens", "truncated")}
+        return {"problem": problem_as_json(self.problem), "completion": self.completion, "rule": self.rule, **told}
+
+
+Request = Comparison | RewardCall
 
 
 class WorkerLost(Exception):
@@ -61,6 +85,11 @@ class WorkerProcess:
             env=_environment(),
             start_new_session=True,  # Ctrl-C in the terminal reaches the parent only
         )
+        assert self._process.stdin is not None
+        self._stdin = self._process.stdin
+        # A worker that stands still must not block us, however long the text it was sent.
+        os.set_blocking(self._stdin.fileno(), False)
+        self._unsent = b""
         self._unread = b""
         self.ready = False
         self.request: int | None = None
@@ -90,20 +119,33 @@ class WorkerProcess:
         assert self._process.stdout is not None
         return self._process.stdout.fileno()
 
-    def send(self, request: int, comparison: Comparison) -> None:
-        """Hand over one request, which is due a deadline from now.
+    @property
+    def input(self) -> int | None:
+        """The descriptor that turns writable when more of the request can be sent; None when all of it has been."""
+        return self._stdin.fileno() if self._unsent else None
+
+    def send(self, number: int, request: Request) -> None:
+        """Begin to hand over one request, which is due a deadline from now.
 
         Raises:
             WorkerLost: the process has ended.
         """
-        assert self._process.stdin is not None
-        line = json.dumps({"id": request, **comparison._asdict()}).encode() + b"\n"
-        self.request, self.sent = request, time.monotonic()
+        self._unsent = json.dumps({"id": number, **request.as_json()}).encode() + b"\n"
+        self.request, self.sent = number, time.monotonic()
         self.due = self.sent + self._deadline_s
+        self.send_more()
+
+    def send_more(self) -> None:
+        """Hand over as much as the pipe takes.
+
+        Raises:
+            WorkerLost: the process has ended.
+        """
         try:
-            # Never blocks: JSON spells a character in twelve bytes at most, so that two of the longest answers fit
-            # the buffer of a pipe.
-            self._process.stdin.write(line)
+            while self._unsent:
+                self._unsent = self._unsent[os.write(self._stdin.fileno(), self._unsent) :]
+        except BlockingIOError:
+            return
         except BrokenPipeError as error:
             raise WorkerLost("it closed its input") from error
 

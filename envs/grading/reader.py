@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-
 import sympy
 
 from aepo_rllib.envs.grading.brackets import split, top_level
@@ -33,7 +32,10 @@ from aepo_rllib.envs.grading.units import split_unit
 from aepo_rllib.envs.grading.words import number_in_words, plain_words, scaled, without_asides, without_introduction
 
 _NUMBER = r"\d+(?:\.\d+)?"
-_BASES = {word: base for base, word in enumerate("two three four five six seven eight nine ten".split(), start=2)}
+_BASES = {
+    word: base
+    for base, word in enumerate(["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"], start=2)
+}
 _BASES |= {"eleven": 11, "twelve": 12, "sixteen": 16, "binary": 2, "ternary": 3, "octal": 8, "hexadecimal": 16}
 _BASED = re.compile(
     r"\(?\s*(?P<digits>[0-9A-F][0-9A-F .]*)\)?\s*(?:_\{\s*(?:\\text\s*\{)?\s*\(?(?:base)?[ }]*(?P<low>\w+)\s*\)?\s*\}?\s*\}"
@@ -43,11 +45,18 @@ _BASED = re.compile(
 )
 _RANGE = re.compile(rf"({_NUMBER})\s*(?:-|--|\\text\s*\{{\s*to\s*\}}|to)\s*({_NUMBER})")
 _CLOCK = re.compile(r"(\d{1,2}):([0-5]\d)(?::([0-5]\d))?\s*(?:\\text\s*\{)?\s*([ap])?\.?\s*m?\.?\s*\}?", re.IGNORECASE)
-_MODULUS = re.compile(r"\s*[,(]?\s*\(?\s*\\?(?:pmod|bmod|mod|text\s*\{\s*\(?mod\s*\}?)\s*\{?\s*([^{}()]+?)\s*\)?\s*\}?\s*\)?$")
+_MODULUS = re.compile(
+    r"\s*[,(]?\s*\(?\s*\\?(?:pmod|bmod|mod|text\s*\{\s*\(?mod\s*\}?)\s*\{?\s*([^{}()]+?)\s*\)?\s*\}?\s*\)?$"
+)
 _LETTERS = re.compile(r"[A-Za-z]{2,}|[A-Za-z]+\d+[A-Za-z\d]*")
-_MARKED = re.compile(r"\\(?:triangle|angle|measuredangle|overline|overrightarrow|overleftrightarrow|vec|text|mathrm|odot)(?![A-Za-z])|[\s{}]")
+_MARKED = re.compile(
+    r"\\(?:triangle|angle|measuredangle|overline|overrightarrow|overleftrightarrow|vec|text|mathrm|odot)(?![A-Za-z])|[\s{}]"
+)
 _CHOICE = re.compile(r"\(?\s*([A-Z])\s*[).:]?")
-_MATRIX = re.compile(r"\s*[(\[]?\s*\\begin\s*\{([pbBv]?)(?:small)?(?:matrix|array)\}\s*(?:\{[lcr| ]*\})?(.*?)\\end\s*\{[^{}]*\}\s*[)\]]?\s*", re.DOTALL)
+_MATRIX = re.compile(
+    r"\s*[(\[]?\s*\\begin\s*\{([pbBv]?)(?:small)?(?:matrix|array)\}\s*(?:\{[lcr| ]*\})?(.*?)\\end\s*\{[^{}]*\}\s*[)\]]?\s*",
+    re.DOTALL,
+)
 _BRACKETED = {"(": "()", "[": "[]"}
 _MAX_DEPTH = 16
 
@@ -194,7 +203,9 @@ def as_set(reading: Reading) -> sympy.Set | None:
 def _plus_minus(text: str, read: Read) -> Reading | None:
     if r"\pm" not in text and r"\mp" not in text:
         return None
-    both = [re.sub(r"\\pm(?![A-Za-z])", upper, re.sub(r"\\mp(?![A-Za-z])", lower, text)) for upper, lower in ("+-", "-+")]
+    both = [
+        re.sub(r"\\pm(?![A-Za-z])", upper, re.sub(r"\\mp(?![A-Za-z])", lower, text)) for upper, lower in ("+-", "-+")
+    ]
     return Several(tuple(_flat([read(re.sub(r"(^|[({=])\s*\+", r"\1", side)) for side in both])))
 
 
@@ -276,7 +287,9 @@ def _measured(text: str, read: Read) -> Reading | None:
 
 
 def _expression(text: str, read: Read) -> Reading | None:
-    expression = None if r"\text" in text and not re.search(r"\d|\\", text.replace(r"\text", "")) else read_expression(text)
+    expression = (
+        None if r"\text" in text and not re.search(r"\d|\\", text.replace(r"\text", "")) else read_expression(text)
+    )
     return None if expression is None else Value(expression, text)
 
 
@@ -296,4 +309,3 @@ _RULES: tuple[Callable[[str, Read], Reading | None], ...] = (
     _measured,
     _expression,
 )
-

@@ -4,6 +4,7 @@ r"""The rules that compare two answers inside a worker process, by name.
                   both `20` and `20\%` are answers
     math-percent  the same, and a number with a percent sign may also be given by its value: `62.5\%` by `0.625`
     math-numeric  the same, and numbers may differ by 1 % of the known one: for problems of physics and chemistry
+    spelled       no comparison: whether the known answer is a text, which nothing but its spelling can equal
     qwen2.5-math  what the published evaluation of Qwen2.5-Math counts as equal, lenient and crude
 
 They may take unlimited time and memory; see `aepo_rllib.envs.grading.worker`.
@@ -15,7 +16,7 @@ from collections.abc import Callable, Mapping
 
 from aepo_rllib.envs.grading.literals import close, numeric_verdict
 from aepo_rllib.envs.grading.qwen import qwen_equal
-from aepo_rllib.envs.grading.symbolic import math_equal, numeric_value
+from aepo_rllib.envs.grading.symbolic import math_equal, numeric_value, only_spelled
 
 
 def math_percent(gold: str, answer: str) -> bool:
@@ -44,4 +45,5 @@ RULES: Mapping[str, Callable[[str, str], bool]] = {
     "math-percent": math_percent,
     "math-numeric": math_numeric,
     "qwen2.5-math": qwen_equal,
+    "spelled": lambda known, _: only_spelled(known),
 }

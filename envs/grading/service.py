@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import NamedTuple
 
-from aepo_rllib.envs.grading.pool import WorkerPool
-from aepo_rllib.envs.grading.process import WORKER_COMMAND, Comparison
+from aepo_rllib.envs.grading.literals import as_rational
+from aepo_rllib.envs.grading.pool import Outcome, WorkerPool
+from aepo_rllib.envs.grading.process import WORKER_COMMAND, Comparison, RewardCall
 from aepo_rllib.envs.grading.verifiers import Verifier, verifier_of
 from aepo_rllib.envs.problems.problem import Problem
 from aepo_rllib.envs.verdict import Verdict
 
+DEFAULT_FORM = "box"
+SPELLED = "spelled"
+"""The rule that says which known answers only their spelling decides."""
+MAX_REPORTED = 20
+"""Errors of reward functions that are logged."""
 MAX_DETOUR_CHARS = 300
 """An answer that is longer than the known one by more than this is no other way to write it.
 
@@ -20,12 +27,22 @@ known answer may still be met by a long answer.
 """
 
 
+logger = logging.getLogger(__name__)
+
+
 class Grade(NamedTuple):
     """What grading one completion found."""
 
     verdict: Verdict
     answer: str | None
     """The final answer as the completion states it; None when it states none."""
+    own_reward: float | None = None
+    """What a reward function of the user's gives."""
+
+    @property
+    def reward(self) -> float:
+        """The verdict's reward, 1 for a correct answer and 0 for any other, or the user's own."""
+        return self.verdict.reward if self.own_reward is None else self.own_reward
 
 
 class GraderBroken(RuntimeError):
@@ -36,7 +53,8 @@ class Grader:
     """Grades completions against their problems. Safe in threads, Ray actors, notebooks and plain scripts.
 
     Cheap verdicts (Countdown, integers, equal spellings) are reached here; anything else goes to worker
-    processes, which start when first needed and end with `close`, with the `with` block, or with the program.
+    processes, which start when first needed and end with `close`, with the `with` block, or with the program. Reward
+    functions of the user's own have worker processes of their own.
 
     Args:
         workers: Number of worker processes.
@@ -46,29 +64,55 @@ class Grader:
 
     def __init__(self, workers: int = 2, deadline_s: float = 3.0, *, command: Sequence[str] = WORKER_COMMAND) -> None:
         self.pool = WorkerPool(workers, deadline_s, command=command)
+        self.reward_pool = WorkerPool(workers, deadline_s, command=command)
+        self._reported: set[str] = set()
 
-    def grade(self, problem: Problem, completion: str) -> Grade:
+    def grade(self, problem: Problem, completion: str, *, form: str = DEFAULT_FORM) -> Grade:
         """The grade of one completion. `grade_batch` is faster for several."""
-        return self.grade_batch([problem], [completion])[0]
+        return self.grade_batch([problem], [completion], form=form)[0]
 
-    def grade_batch(self, problems: Sequence[Problem], completions: Iterable[str]) -> list[Grade]:
+    def grade_batch(
+        self, problems: Sequence[Problem], completions: Iterable[str], *, form: str = DEFAULT_FORM
+    ) -> list[Grade]:
         """The grade of each completion as an answer to the problem in the same place.
 
-        Completions are read one by one and not kept. Equal pairs of known and given answer are compared once.
+        Completions are read one by one, and kept only for reward functions of the user's own. Equal pairs of known and
+        given answer are compared once.
+
+        Args:
+            problems: One per completion.
+            completions: Their texts.
+            form: In which answers are stated, see `aepo_rllib.envs.grading.answers`.
 
         Raises:
             ValueError: different lengths, an unknown verifier, or a known answer too long to compare.
             RuntimeError: worker processes do not start.
         """
         verifiers = [verifier_of(problem) for problem in problems]
+        answers, calls = [], {}
         texts = iter(completions)
-        answers = [verifier.extract(text) for verifier, text in zip(verifiers, texts, strict=False)]
+        for place, (problem, verifier, text) in enumerate(zip(problems, verifiers, texts, strict=False)):
+            answers.append(verifier.extract(problem, text, form))
+            if verifier.judge is None:
+                calls[place] = RewardCall(problem, text, verifier.name)
         if len(answers) < len(problems) or next(texts, None) is not None:
             raise ValueError(
                 f"{len(problems)} problems, but {'fewer' if len(answers) < len(problems) else 'more'} completions"
             )
-        verdicts = self._judge(problems, verifiers, answers)
-        return [Grade(verdict, answer) for verdict, answer in zip(verdicts, answers, strict=True)]
+        rewarded = dict(zip(calls, self._reward(list(calls.values())), strict=True))
+        judged = [place for place in range(len(problems)) if place not in rewarded]
+        verdicts = self._judge(*([rows[place] for place in judged] for rows in (problems, verifiers, answers)))
+        graded = {place: Grade(verdict, answers[place]) for place, verdict in zip(judged, verdicts, strict=True)}
+        for place, outcome in rewarded.items():
+            graded[place] = Grade(outcome.verdict, outcome.answer or answers[place], outcome.reward)
+        return [graded[place] for place in range(len(problems))]
+
+    def only_spelled(self, answers: Sequence[str]) -> list[bool]:
+        """Which known answers are no mathematics that can be read, so that nothing but their spelling will do."""
+        readable = [as_rational(answer) is not None for answer in answers]
+        asked = [answer for answer, known in zip(answers, readable, strict=True) if not known]
+        verdicts = iter(self.pool.grade([Comparison(answer, "", SPELLED) for answer in asked]))
+        return [not known and next(verdicts) is Verdict.CORRECT for known in readable]
 
     def probe(self) -> None:
         """Grade answers whose verdict is known. Worker processes are probed if any are running.
@@ -89,6 +133,7 @@ class Grader:
     def close(self) -> None:
         """End the worker processes. A later call starts new ones."""
         self.pool.close()
+        self.reward_pool.close()
 
     def __enter__(self) -> Grader:
         return self
@@ -97,6 +142,15 @@ class Grader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _reward(self, calls: Sequence[RewardCall]) -> list[Outcome]:
+        """What the user's functions give. An error of theirs is logged once."""
+        outcomes = self.reward_pool.run(calls)
+        for call, outcome in zip(calls, outcomes, strict=True):
+            if outcome.error and outcome.error not in self._reported and len(self._reported) < MAX_REPORTED:
+                self._reported.add(outcome.error)
+                logger.warning("reward function %s, problem %s: %s", call.rule, call.problem.id, outcome.error)
+        return outcomes
 
     def _judge(
         self, problems: Sequence[Problem], verifiers: Sequence[Verifier], answers: Sequence[str | None]
@@ -120,6 +174,7 @@ def _at_once(verifier: Verifier, problem: Problem, answer: str | None) -> Verdic
     """The verdict if it needs no worker process."""
     if answer is None:
         return Verdict.NO_ANSWER
+    assert verifier.judge is not None
     equal = verifier.judge(problem, answer)
     if equal is None and len(answer) <= len(problem.answer) + MAX_DETOUR_CHARS:
         return None

@@ -45,7 +45,9 @@ def math_equal(gold: str, answer: str) -> bool:
         return same(read(gold), read(answer))
     except MemoryError:
         raise
-    except Exception:  # sympy stumbles over an expression in many ways; what it cannot evaluate has not been found equal
+    except (
+        Exception
+    ):  # sympy stumbles over an expression in many ways; what it cannot evaluate has not been found equal
         return False
 
 
@@ -62,6 +64,14 @@ def numeric_value(text: str) -> Any:
         return real_number(reading.expression) if isinstance(reading, Value) else None
     except ArithmeticError:
         return None
+
+
+def only_spelled(text: str) -> bool:
+    """Whether an answer is a text, or nothing that can be read."""
+    try:
+        return isinstance(read(text), Unread | Words)
+    except ArithmeticError:
+        return True
 
 
 def same(gold: Reading, answer: Reading) -> bool:
@@ -146,14 +156,18 @@ def _letters(gold: Reading, answer: Reading) -> tuple[Reading, Reading]:
         if all(text.isalpha() for text in texts):
             return gold, Words("".join(texts).lower())
     if isinstance(gold, Words) and isinstance(answer, Value):
-        return gold, Words("".join(character for character in answer.text.replace(r"\cdot", "").lower() if character.isalpha()))
+        return gold, Words(
+            "".join(character for character in answer.text.replace(r"\cdot", "").lower() if character.isalpha())
+        )
     return gold, answer
 
 
 def _product(gold: Reading, answer: Reading) -> tuple[Reading, Reading]:
     """Letters beside an expression with variables are a product."""
     if isinstance(gold, Value) and isinstance(answer, Words) and gold.expression.free_symbols:
-        product = read_expression(answer.text) if answer.text.isalpha() and len(answer.text) <= _LONGEST_PRODUCT else None
+        product = (
+            read_expression(answer.text) if answer.text.isalpha() and len(answer.text) <= _LONGEST_PRODUCT else None
+        )
         return gold, answer if product is None else Value(product, answer.text)
     return gold, answer
 
@@ -186,9 +200,7 @@ def _rounds(decimal: Value, exact: Value) -> bool:
 
 def _same_several(gold: Several, answer: Several) -> bool:
     wanted, given = list(gold.items), list(answer.items)
-    if gold.is_set:
-        wanted, given = _distinct(wanted), _distinct(given)
-    elif answer.is_set and len(given) != len(wanted):
+    if gold.is_set or (answer.is_set and len(given) != len(wanted)):
         wanted, given = _distinct(wanted), _distinct(given)
     if len(wanted) != len(given):
         return False

@@ -49,17 +49,117 @@ _NAMES = {
 _KNOWN = {name: unit for unit, names in _NAMES.items() for name in (unit, *names.split())}
 _LETTERS = frozenset("msghlLNJWV")
 """Letters that a unit may be, behind a number; `n` and `x` are factors."""
-_SHORT = frozenset((*(name for name in _KNOWN if len(name) == 2), *"sq cu dm nm pa ev cc".split()))
+_SHORT = frozenset((*(name for name in _KNOWN if len(name) == 2), *["sq", "cu", "dm", "nm", "pa", "ev", "cc"]))
 """Of two letters; longer words are taken for units whatever they are."""
 _SURE = frozenset(("cm", "mm", "km", "kg", "ft"))
 """Of two letters, and yet hardly a product of two variables."""
 _CHANGES_MEANING = frozenset(
-    "or more less fewer least most below above under over factorial squared cubed choose mod modulo base thousand "
-    "million billion trillion hundred dozen half halves third thirds quarter quarters fifth fifths sixth sixths eighth "
-    "eighths tenth tenths hundredth hundredths not no minus plus times divided negative power root infinity pi than "
-    "except without greater smaller larger between unless if when for where any all some every each repeating "
-    "mod remainder approximately about and to true false undefined none into minus log sqrt sin cos tan "
-    "zero one two three four five six seven eight nine ten eleven twelve dozens score twice thrice double triple".split()
+    [
+        "or",
+        "more",
+        "less",
+        "fewer",
+        "least",
+        "most",
+        "below",
+        "above",
+        "under",
+        "over",
+        "factorial",
+        "squared",
+        "cubed",
+        "choose",
+        "mod",
+        "modulo",
+        "base",
+        "thousand",
+        "million",
+        "billion",
+        "trillion",
+        "hundred",
+        "dozen",
+        "half",
+        "halves",
+        "third",
+        "thirds",
+        "quarter",
+        "quarters",
+        "fifth",
+        "fifths",
+        "sixth",
+        "sixths",
+        "eighth",
+        "eighths",
+        "tenth",
+        "tenths",
+        "hundredth",
+        "hundredths",
+        "not",
+        "no",
+        "minus",
+        "plus",
+        "times",
+        "divided",
+        "negative",
+        "power",
+        "root",
+        "infinity",
+        "pi",
+        "than",
+        "except",
+        "without",
+        "greater",
+        "smaller",
+        "larger",
+        "between",
+        "unless",
+        "if",
+        "when",
+        "for",
+        "where",
+        "any",
+        "all",
+        "some",
+        "every",
+        "each",
+        "repeating",
+        "mod",
+        "remainder",
+        "approximately",
+        "about",
+        "and",
+        "to",
+        "true",
+        "false",
+        "undefined",
+        "none",
+        "into",
+        "minus",
+        "log",
+        "sqrt",
+        "sin",
+        "cos",
+        "tan",
+        "zero",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+        "dozens",
+        "score",
+        "twice",
+        "thrice",
+        "double",
+        "triple",
+    ]
 )
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 _WORD = re.compile(r"[A-Za-z]+")
@@ -67,9 +167,7 @@ _POWER = r"(?:\s*\^\s*(?:\d|\{-?\d\})|\s*[23](?![\d.]))?"
 _UNIT_FRACTION = re.compile(
     r"\\frac\s*\{\s*\\text\s*\{([^{}]*)\}\s*(\^\{?\d\}?)?\s*\}\s*\{\s*\\text\s*\{([^{}]*)\}\s*(\^\{?\d\}?)?\s*\}$"
 )
-_TEXT_TAIL = re.compile(
-    rf"(?:(?:\s|/|\\cdot|\*|\^\\circ)*\\text\s*\{{[^{{}}]*\}}{_POWER})+[\s.]*$"
-)
+_TEXT_TAIL = re.compile(rf"(?:(?:\s|/|\\cdot|\*|\^\\circ)*\\text\s*\{{[^{{}}]*\}}{_POWER})+[\s.]*$")
 _DEGREES = re.compile(r"\s*\^\\circ\s*(?:\\text\s*\{\s*)?([CFK])?(?:elsius|ahrenheit)?(?:\s*\})?\s*$")
 _PLAIN_TAIL = re.compile(
     rf"(?<=[\d}})\s])\s*(?:[A-Za-z]+\.?{_POWER})(?:\s*(?:/|\\cdot|\*|\s)\s*(?:[A-Za-z]+\.?{_POWER}))*\s*$"

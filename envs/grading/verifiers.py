@@ -1,8 +1,10 @@
 """The ways to judge an answer, by the name a problem or a suite calls them.
 
-A verifier reads the answer out of a completion and judges it at once where that is cheap and safe. Where it cannot
-tell, the answer is compared with `problem.answer` in a worker process, by the rule of the verifier's name
-(`aepo_rllib.envs.grading.rules`). To add one, enter it in both tables.
+A verifier reads the answer out of a completion, in one of the forms of `aepo_rllib.envs.grading.answers`, and judges
+it at once where that is cheap and safe. Where it cannot tell, the answer is compared with `problem.answer` in a worker
+process, by the rule of the verifier's name (`aepo_rllib.envs.grading.rules`). To add one, enter it in both tables.
+
+A name with a colon is a reward function of the user's own (`aepo_rllib.envs.grading.rewards`).
 """
 
 from __future__ import annotations
@@ -10,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from aepo_rllib.envs.grading.answers import extract_answer
+from aepo_rllib.envs.grading.answers import FORMS
 from aepo_rllib.envs.grading.expression import check_countdown
-from aepo_rllib.envs.grading.literals import literal_verdict, numeric_verdict, percent_verdict
+from aepo_rllib.envs.grading.literals import literal_verdict, numeric_verdict, percent_verdict, several_values
 from aepo_rllib.envs.grading.qwen_text import extract_final, judge_spelling
+from aepo_rllib.envs.grading.rewards import is_own, load_reward
 from aepo_rllib.envs.problems.problem import Problem
 
 
@@ -43,15 +46,26 @@ class Verifier:
 
     Attributes:
         name: As problems and suites call it.
-        judge: The verdict if it is cheap and safe to reach; None asks for a comparison.
+        judge: The verdict if it is cheap and safe to reach; None asks for a comparison. A reward function of the
+            user's has none.
         compares: Whether there is a rule of this name for what `judge` leaves open.
-        extract: Reads the final answer out of a completion; None where there is none.
+        forms: In which an answer may be stated, by name.
+        own_extract: Reads the final answer out of a completion in a way of its own, whatever the form.
+        needs: Keys of `problem.extra` that it cannot do without.
     """
 
     name: str
-    judge: Callable[[Problem, str], bool | None]
+    judge: Callable[[Problem, str], bool | None] | None
     compares: bool = True
-    extract: Callable[[str], str | None] = extract_answer
+    forms: frozenset[str] = frozenset(FORMS)
+    own_extract: Callable[[str], str | None] | None = None
+    needs: tuple[str, ...] = ()
+
+    def extract(self, problem: Problem, completion: str, form: str) -> str | None:
+        """The final answer of a completion; None where it states none."""
+        if self.own_extract is not None:
+            return self.own_extract(completion)
+        return FORMS[form](completion, several=self.compares and several_values(problem.answer))
 
 
 VERIFIERS: Mapping[str, Verifier] = {
@@ -60,21 +74,51 @@ VERIFIERS: Mapping[str, Verifier] = {
         Verifier("math", literal),
         Verifier("math-percent", percent),
         Verifier("math-numeric", numeric),
-        Verifier("countdown", countdown, compares=False),
-        Verifier("qwen2.5-math", judge_spelling, extract=extract_final),
+        Verifier("countdown", countdown, compares=False, needs=("numbers", "target")),
+        Verifier("qwen2.5-math", judge_spelling, forms=frozenset({"box", "minerva"}), own_extract=extract_final),
     )
 }
 
 
 def get_verifier(name: str) -> Verifier:
-    """The verifier of this name.
+    """The verifier of this name. A reward function of the user's is imported, which runs its module.
 
     Raises:
         ValueError: there is none.
     """
+    if is_own(name):
+        load_reward(name)
+        return Verifier(name, None, compares=False)
     if name not in VERIFIERS:
-        raise ValueError(f"unknown verifier {name!r}; known: {', '.join(sorted(VERIFIERS))}")
+        raise ValueError(
+            f"unknown verifier {name!r:.200}; known: {', '.join(sorted(VERIFIERS))}, or module:function for your own"
+        )
     return VERIFIERS[name]
+
+
+def check_form(form: str, verifier: str, template: str | None = None) -> None:
+    """Refuse an answer form that a verifier does not read.
+
+    Args:
+        form: The answer form.
+        verifier: Name of the verifier.
+        template: Name of the prompt template that asks for the form, for the message.
+
+    Raises:
+        ValueError: unknown verifier or form, or the two do not fit; says what would.
+    """
+    if form not in FORMS:
+        raise ValueError(f"unknown answer form {form!r:.80}; choose one of {', '.join(FORMS)}")
+    if form not in get_verifier(verifier).forms:
+        readers = [name for name, other in VERIFIERS.items() if form in other.forms and other.compares]
+        asks = (
+            f"prompt template {template!r} asks for the answer form {form!r}" if template else f"answer form {form!r}"
+        )
+        raise ValueError(
+            f"{asks}, which the verifier {verifier!r} does not read (it reads "
+            f"{', '.join(sorted(get_verifier(verifier).forms))}); choose another template, or one of the verifiers "
+            f"{', '.join(readers)}"
+        )
 
 
 def verifier_of(problem: Problem) -> Verifier:

@@ -20,12 +20,16 @@ _ENDS_AS_INTRODUCTION = re.compile(
 _ASIDE = (
     re.compile(r"[,;]?\s*\\text\s*\{\s*,?\s*\(?\s*(?:for|where|if) (?:any|all|every|some|each|an? |the )?[^{}]*\}.*$"),
     re.compile(r"[,;]?\s*\\text\s*\{\s*,?\s*\(?\s*where\b[^{}]*\}.*$"),
-    re.compile(r"(?:[,;]|\(|\\quad|\\forall|\\text\s*\{[^{}]*\})\s*\(?\s*[A-Za-z](?:\s*,\s*[A-Za-z])*\s*\\in\s*\\mathbb\s*\{?[ZNRQC]\}?(?:\^[+*])?\s*\)?$"),
+    re.compile(
+        r"(?:[,;]|\(|\\quad|\\forall|\\text\s*\{[^{}]*\})\s*\(?\s*[A-Za-z](?:\s*,\s*[A-Za-z])*\s*\\in\s*\\mathbb\s*\{?[ZNRQC]\}?(?:\^[+*])?\s*\)?$"
+    ),
     re.compile(r"\s*\(\s*\\text\s*\{[^{}]*\}\s*\)$"),
 )
 _FOR_ALL = re.compile(r"\b(?:any|all|every|some|each|where|arbitrary|constant)\b")
 _SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
-_SCALED = re.compile(r"(.*\d[\s}]*?)\s*(?:\\text\s*\{\s*)?(hundred|thousand|million|billion|trillion)s?(?:\s*\})?\s*(.*)$")
+_SCALED = re.compile(
+    r"(.*\d[\s}]*?)\s*(?:\\text\s*\{\s*)?(hundred|thousand|million|billion|trillion)s?(?:\s*\})?\s*(.*)$"
+)
 _NUMBER_WORDS = frozenset((*w2n.american_number_system, "and", "a")) - {"point"}
 _SYNONYMS = {
     "nosolution": "∅",

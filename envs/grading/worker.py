@@ -1,8 +1,9 @@
 """The worker process: `python -m aepo_rllib.envs.grading.worker LIMIT_S [RULE ...]`.
 
 Protocol: JSON, one object a line. After its imports and a first use of each RULE the worker writes `{"ready": true}`.
-Then it answers each request `{"id", "gold", "answer", "rule"}` by `{"id", "equal"}`, or `{"id", "error"}` when the
-comparison raised. It ends when its standard input closes, and by itself when one request takes longer than LIMIT_S
+Then it answers each request `{"id", "gold", "answer", "rule"}` by `{"id", "equal"}`, and each request `{"id", "problem",
+"completion", "tokens", "truncated", "rule"}`, whose RULE names a function of the user's, by `{"id", "reward",
+"correct", "answer"}`; either by `{"id", "error"}` when it raised. It ends when its standard input closes, and by itself when one request takes longer than LIMIT_S
 seconds: a worker that is lost in a computation would otherwise outlive a parent that was killed.
 """
 
@@ -17,7 +18,12 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
+from aepo_rllib.envs.completion import SampledText
+from aepo_rllib.envs.grading.rewards import Score, is_own, load_reward, problem_from_json, score
+
 MEMORY_LIMIT_BYTES = 2**30
+OWN_MEMORY_LIMIT_BYTES = 16 * 2**30
+"""Of address space, with a reward function of the user's: numpy and torch reserve much that they never touch."""
 RANDOM_SEED = 0
 
 
@@ -29,8 +35,12 @@ def main() -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     limit_s = float(sys.argv[1])
     replies = _claim_stdout()
-    _limit_resources()
-    compare = _load_comparison(sys.argv[2:])
+    rules = sys.argv[2:]
+    own = [rule for rule in rules if is_own(rule)]
+    _limit_resources(OWN_MEMORY_LIMIT_BYTES if own else MEMORY_LIMIT_BYTES)
+    for rule in own:
+        load_reward(rule)
+    compare = _load_comparison([rule for rule in rules if rule not in own])
     with contextlib.suppress(BrokenPipeError):  # the parent has gone
         print(json.dumps({"ready": True}), file=replies, flush=True)
         _silence_stderr()
@@ -58,25 +68,26 @@ def _silence_stderr() -> None:
     os.close(devnull)
 
 
-def _limit_resources() -> None:
+def _limit_resources(memory_bytes: int) -> None:
     """Cap the address space and write no core files."""
-    for kind, limit in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_AS, MEMORY_LIMIT_BYTES)):
+    for kind, limit in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_AS, memory_bytes)):
         with contextlib.suppress(ValueError, OSError):  # macOS refuses RLIMIT_AS; a lower limit may hold already
             resource.setrlimit(kind, (limit, limit))
 
 
 def _load_comparison(rules: Sequence[str]) -> Callable[[str, str, str], bool]:
     """The rules by name, seeded for each call; those named are warmed up so that the first request pays no set-up."""
-    from sympy.core.random import seed
-
-    from aepo_rllib.envs.grading.rules import RULES
 
     def compare(rule: str, gold: str, answer: str) -> bool:
+        from sympy.core.random import seed
+
+        from aepo_rllib.envs.grading.rules import RULES
+
         # sympy tests equality at random points; a verdict must not depend on what was graded before.
         seed(RANDOM_SEED)
         return RULES[rule](gold, answer)
 
-    for rule in RULES.keys() & set(rules):
+    for rule in rules:
         compare(rule, r"\frac{1}{2}", "x+0.5")
     return compare
 
@@ -84,9 +95,16 @@ def _load_comparison(rules: Sequence[str]) -> Callable[[str, str, str], bool]:
 def _answer(request: dict[str, Any], compare: Callable[[str, str, str], bool]) -> dict[str, Any]:
     """The reply to one request."""
     try:
+        if "completion" in request:
+            return {"id": request["id"], **_reward(request)._asdict()}
         return {"id": request["id"], "equal": compare(request["rule"], request["gold"], request["answer"])}
-    except Exception as error:  # any library error must be reported as such, not end the worker
+    except Exception as error:  # any error, of a library or a user's function, must be reported as such
         return {"id": request["id"], "error": f"{type(error).__name__}: {error}"[:500]}
+
+
+def _reward(request: dict[str, Any]) -> Score:
+    completion = SampledText(request["completion"], tokens=request["tokens"], truncated=request["truncated"])
+    return score(load_reward(request["rule"]), completion, problem_from_json(request["problem"]))
 
 
 if __name__ == "__main__":

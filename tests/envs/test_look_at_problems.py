@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from aepo_rllib.cli.problems import problems_command
 from aepo_rllib.cli.tasks import tasks_command
-from aepo_rllib.envs import get_template, grading
+from aepo_rllib.envs import get_template
 from aepo_rllib.envs.prompts import BOXED
 
 ROWS = [
@@ -24,13 +24,6 @@ ROWS = [
     },
     {"id": "two", "family": "g", "problem": "r", "answer": "{\n\u2028x"},
 ]
-
-
-@pytest.fixture(autouse=True)
-def text_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which answers no algebra reads is the graders' to say; here those without a digit."""
-    without_digits = staticmethod(lambda answer: not any(map(str.isdigit, answer)))
-    monkeypatch.setattr(grading, "readable_only_as_text", without_digits, raising=False)
 
 
 @pytest.fixture

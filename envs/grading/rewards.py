@@ -1,0 +1,123 @@
+"""Reward functions of the user's own, by name: `module:function` or `path/to/file.py:function`.
+
+A reward function takes a completion and its problem:
+
+    def reward(completion: SampledText, problem: Problem) -> float | Score: ...
+
+It returns a number from `LOWEST_REWARD` to `HIGHEST_REWARD`. A completion counts as correct, in metrics and pass@k, when
+its reward is above zero; a `Score` says it otherwise. It runs in the grader's worker processes, under their deadline.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import math
+import os
+import sys
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from numbers import Real
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aepo_rllib.envs.completion import SampledText
+from aepo_rllib.envs.problems.problem import MAX_ANSWER_CHARS, Problem
+
+LOWEST_REWARD, HIGHEST_REWARD = -10.0, 10.0
+"""Advantages are relative to the group, so a scale beyond this has no use and is most likely a mistake."""
+
+
+class Score(NamedTuple):
+    """What a reward function may return to say more than a number.
+
+    Attributes:
+        reward: From `LOWEST_REWARD` to `HIGHEST_REWARD`.
+        correct: Whether the completion counts as correct; None for a reward above zero.
+        answer: The final answer, for majority votes and logs; None to have it read as for other verifiers.
+    """
+
+    reward: float
+    correct: bool | None = None
+    answer: str | None = None
+
+
+RewardFunction = Callable[[SampledText, Problem], Any]
+
+
+def is_own(verifier: str) -> bool:
+    """Whether a verifier's name is that of a user's own function."""
+    return ":" in verifier
+
+
+@lru_cache(maxsize=16)
+def load_reward(name: str) -> RewardFunction:
+    """The function of this name. Importing its module runs the module.
+
+    Raises:
+        ValueError: no such module, file or function, or the module raises; names the verifier.
+    """
+    place, _, attribute = name.rpartition(":")
+    if not place or not attribute.isidentifier():
+        raise ValueError(f"verifier {name!r:.200}: write module:function, or path/to/file.py:function")
+    try:
+        module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
+    except Exception as error:  # a module of the user's may raise what it likes
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise ValueError(f"verifier {name!r:.200}: {place} cannot be imported ({reason})") from error
+    function = getattr(module, attribute, None)
+    if not callable(function):
+        raise ValueError(f"verifier {name!r:.200}: {place} has no function {attribute}")
+    return function
+
+
+def absolute_name(name: str) -> str:
+    """The name with an absolute path, where it has one: other processes may work in other folders."""
+    place, colon, attribute = name.rpartition(":")
+    return f"{Path(place).resolve()}{colon}{attribute}" if colon and place.endswith(".py") else name
+
+
+def score(function: RewardFunction, completion: SampledText, problem: Problem) -> Score:
+    """What the function gives, checked and complete.
+
+    Raises:
+        Exception: whatever the function raises.
+        ValueError: it gives no number, or one out of range.
+    """
+    given = function(completion, problem)
+    found = given if isinstance(given, Score) else Score(given)
+    reward = found.reward.item() if hasattr(found.reward, "item") else found.reward
+    if not isinstance(reward, Real) or not math.isfinite(reward):
+        raise ValueError(f"the reward is {found.reward!r:.80}, no finite number")
+    if not LOWEST_REWARD <= reward <= HIGHEST_REWARD:
+        raise ValueError(f"the reward is {reward:g}, outside of {LOWEST_REWARD:g} to {HIGHEST_REWARD:g}")
+    answer = None if found.answer is None else str(found.answer)[:MAX_ANSWER_CHARS]
+    return Score(float(reward), bool(reward > 0 if found.correct is None else found.correct), answer)
+
+
+def problem_as_json(problem: Problem) -> dict[str, Any]:
+    """A problem as it travels to a worker."""
+    return problem.__dict__ | {"extra": dict(problem.extra)}
+
+
+def problem_from_json(fields: Mapping[str, Any]) -> Problem:
+    """The problem behind `problem_as_json`."""
+    return Problem(**{**fields, "turns": tuple((role, content) for role, content in fields["turns"])})
+
+
+def _import_module(name: str) -> Any:
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # a command does not look there by itself, and this is where users keep theirs
+    return importlib.import_module(name)
+
+
+def _import_file(path: Path) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickle look their module up
+    spec.loader.exec_module(module)
+    return module
