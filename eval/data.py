@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import datasets
 
-from aepo_rllib.envs.grading import VERIFIERS, get_verifier
+from aepo_rllib.envs.grading import DEFAULT_FORM, VERIFIERS, check_form, get_verifier
 from aepo_rllib.envs.problems import (
     DATA_DIR_VARIABLE,
     Problem,
@@ -21,7 +21,10 @@ from aepo_rllib.envs.problems import (
     is_procedural,
     load_problems,
 )
+from aepo_rllib.envs.prompts import get_template
 
+DEFAULT_TEMPLATE = "boxed"
+"""Asks for a boxed answer; a suite's YAML may name another."""
 Turns = tuple[tuple[str, str], ...]
 """(role, content) of what a chat says before a problem."""
 
@@ -35,6 +38,8 @@ def load_docs(
     fields: Mapping[str, str] | None = None,
     verifier: str | None = None,
     grader: str | None = None,
+    template: str | None = None,
+    answer_form: str | None = None,
     config_source: str | None = None,
     **_: Any,
 ) -> dict[str, datasets.Dataset]:
@@ -49,17 +54,20 @@ def load_docs(
         fields: Which column of it holds what.
         verifier: The suite's own way to judge answers; that of a row in a source goes before it.
         grader: Another one, wanted for this run; problems that no algebra can judge (Countdown) keep theirs.
+        template: Name of the prompt template, which says in which form answers are stated.
+        answer_form: That form, for prompts that no template makes.
         config_source: The YAML file of the suite; lm-eval names it.
         _: lm-eval passes a task's whole metadata along.
 
     Raises:
         aepo_rllib.envs.ProblemError: the set cannot be used.
-        ValueError: unknown verifier.
+        ValueError: unknown verifier or template, or a verifier that does not read the form the template asks for.
     """
+    form = _Form.of(template, answer_form)
     if source:
         problems = load_problems(_beside(config_source, source), split=split, fields=fields, verifier=verifier)
-        return _as_docs(problems, None, grader)
-    return _as_docs(_benchmark(file or "", hub, split, fields), verifier, grader)
+        return _as_docs(problems, None, grader, form)
+    return _as_docs(_benchmark(file or "", hub, split, fields), verifier, grader, form)
 
 
 class GivenProblems:
@@ -72,13 +80,27 @@ class GivenProblems:
     def __init__(self, problems: ProblemSet) -> None:
         self.problems = problems
 
-    def __call__(self, *, grader: str | None = None, **_: Any) -> dict[str, datasets.Dataset]:
+    def __call__(
+        self, *, grader: str | None = None, template: str | None = None, answer_form: str | None = None, **_: Any
+    ) -> dict[str, datasets.Dataset]:
         """As `load_docs`."""
-        return _as_docs(self.problems, None, grader)
+        return _as_docs(self.problems, None, grader, _Form.of(template, answer_form))
 
     def __repr__(self) -> str:
         """What lm-eval writes into its results."""
         return f"{len(self.problems)} problems of the user's own"
+
+
+class _Form(NamedTuple):
+    """In which form answers are stated, and the template that asks for it."""
+
+    name: str
+    template: str
+
+    @classmethod
+    def of(cls, template: str | None, answer_form: str | None) -> _Form:
+        name = template or DEFAULT_TEMPLATE
+        return cls(answer_form or get_template(name).answer_form or DEFAULT_FORM, name)
 
 
 def as_doc(problem: Problem) -> dict[str, str]:
@@ -143,9 +165,13 @@ def _beside(config_source: str | None, source: str) -> str:
     return str(path) if path.exists() else source
 
 
-def _as_docs(problems: ProblemSet, verifier: str | None, grader: str | None) -> dict[str, datasets.Dataset]:
-    docs = [as_doc(_judged_by(problem, verifier, grader)) for problem in problems]
-    return {"test": datasets.Dataset.from_list(docs)}
+def _as_docs(
+    problems: ProblemSet, verifier: str | None, grader: str | None, form: _Form
+) -> dict[str, datasets.Dataset]:
+    judged = [_judged_by(problem, verifier, grader) for problem in problems]
+    for name in sorted({problem.verifier for problem in judged}):
+        check_form(form.name, name, form.template)
+    return {"test": datasets.Dataset.from_list([as_doc(problem) | {"answer_form": form.name} for problem in judged])}
 
 
 def _judged_by(problem: Problem, verifier: str | None, grader: str | None) -> Problem:

@@ -16,7 +16,7 @@ from aepo_rllib.eval.plan import Plan
 from aepo_rllib.eval.suites import TASKS_FOLDER
 from aepo_rllib.eval.task import PassAtKTask
 
-_SHARED, _VERSION = TASKS_FOLDER / "_passk_yaml", 1.0
+_SHARED, _VERSION = TASKS_FOLDER / "_passk_yaml", 2.0
 
 
 def load_tasks(plan: Plan, own: Own | None = None) -> dict[str, Any]:

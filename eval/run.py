@@ -15,6 +15,7 @@ from typing import Any
 from lm_eval.api.model import LM
 from lm_eval.evaluator import evaluate
 
+from aepo_rllib.envs.grading import RULES_VERSION
 from aepo_rllib.eval.checks import check_sampling, default_suites
 from aepo_rllib.eval.data import docs_digest, turns_of
 from aepo_rllib.eval.loading import load_tasks
@@ -92,7 +93,8 @@ def evaluate_model(
             out stays beside them, and is logged.
 
     Returns:
-        The content of passk.json: "evaluation" (model and settings), "suites" and "groups", see
+        The content of passk.json: "evaluation" (model and settings), "grading_rules" (the version of what counts as
+        equal, docs/grading.md), "suites" and "groups", see
         `aepo_rllib.eval.reports.summary.summarize`.
 
     Raises:
@@ -235,7 +237,8 @@ def _run(lm: LM, plan: Plan, tasks: dict[str, Any]) -> tuple[dict[str, Any], dic
         "total_evaluation_time_seconds": str(time.time() - started),
         **{f"{package}_version": version(package) for package in ("lm_eval", "transformers")},
     }
-    return results, {"evaluation": plan.as_json(), **summarize(results, plan.ks, seed=plan.seed)}
+    summary = summarize(results, plan.ks, seed=plan.seed)
+    return results, {"evaluation": plan.as_json(), "grading_rules": RULES_VERSION, **summary}
 
 
 def _questions(tasks: dict[str, Any], plan: Plan) -> list[Asked]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
-from aepo_rllib.envs.grading import Grader
+from aepo_rllib.envs.grading import DEFAULT_FORM, Grader
 from aepo_rllib.envs.verdict import Verdict
 from aepo_rllib.eval.data import as_problem
 from aepo_rllib.eval.majority import maj_at_k
@@ -33,11 +33,13 @@ def grade_samples(resps: Sequence[Sequence[str]], docs: Sequence[dict[str, Any]]
     """
     drawn = [[text for text in texts if not isinstance(text, MissingSample)] for texts in resps]
     problems = [as_problem(doc) for doc in docs]
+    form = docs[0].get("answer_form", DEFAULT_FORM) if docs else DEFAULT_FORM
     with Grader(workers=min(os.cpu_count() or 1, 8)) as grader:
         grades = iter(
             grader.grade_batch(
                 [problem for problem, texts in zip(problems, drawn, strict=True) for _ in texts],
                 texts_of(text for texts in drawn for text in texts),
+                form=form,
             )
         )
     return [

@@ -8,13 +8,10 @@ from typing import Any
 from lm_eval.api.task import ConfigurableTask
 
 from aepo_rllib.envs.prompts import get_template
-from aepo_rllib.eval.data import turns_of
+from aepo_rllib.eval.data import DEFAULT_TEMPLATE, turns_of
 from aepo_rllib.eval.passk import powers_of_two
 from aepo_rllib.eval.sampling import models  # noqa: F401 - makes `lm_eval --model aepo-hf --tasks FILE.yaml` find it
 from aepo_rllib.eval.scoring import majority, pass_at_ks
-
-DEFAULT_TEMPLATE = "boxed"
-"""Asks for the boxed answer that is graded; a suite's YAML may name another."""
 
 
 class PassAtKTask(ConfigurableTask):

@@ -193,8 +193,13 @@ def _fewest_samples(suite: str, evaluations: Sequence[Evaluation]) -> _Fewest:
 
 def _check_same_problems(suite: str, first: Evaluation, other: Evaluation) -> None:
     versions = [evaluation.summary["suites"][suite]["version"] for evaluation in (first, other)]
-    if versions[0] != versions[1]:
-        raise ValueError(f"{suite}: version {versions[0]} in {first.name}, {versions[1]} in {other.name}")
+    rules = [evaluation.summary.get("grading_rules", 1) for evaluation in (first, other)]
+    for what, values in (("version", versions), ("grading rules", rules)):
+        if values[0] != values[1]:
+            raise ValueError(
+                f"{suite}: {what} {values[0]} in {first.name}, {values[1]} in {other.name}; `aepo regrade` judges "
+                "stored samples anew"
+            )
     for here, there in ((first, other), (other, first)):
         if alone := [problem for problem in here.counts[suite] if problem not in there.counts[suite]]:
             raise ValueError(

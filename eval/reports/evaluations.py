@@ -157,5 +157,6 @@ _SUMMARY = having(
     {
         "evaluation": having({"template": _NAME, "grader": _NAME, "problems": mapped(anything)}),
         "suites": mapped(_SCORES),
-    }
+    },
+    {"grading_rules": whole(1, 10**6)},
 )
