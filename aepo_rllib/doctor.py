@@ -109,7 +109,10 @@ def _sampled_rows(config: AEPOConfig, source: str, template: str) -> list[RowGro
     engine = make_engine(config.engine, config.model_path, dtype=config.dtype)
     chosen = list(load_problems(source))[: 2 * GROUPS]
     prompts = [
-        Prompt(encoder.encode(get_template(template).render(problem.text)), [(0, slot, n) for n in range(GROUP_SIZE)])
+        Prompt(
+            encoder.encode(get_template(template).render(problem.text), problem.turns),
+            [(0, slot, n) for n in range(GROUP_SIZE)],
+        )
         for slot, problem in enumerate(chosen)
     ]
     groups = engine.generate(

@@ -28,6 +28,7 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 from aepo_rllib import metrics, vector_envs
 from aepo_rllib.engine_module import EngineModule
 from aepo_rllib.env_sources import find_env
+from aepo_rllib.envs.completion import SampledText
 from aepo_rllib.envs.prompts import get_template
 from aepo_rllib.envs.text_env import ACTION_SPACE, OBSERVATION_SPACE, MathTextVectorEnv
 from aepo_rllib.episodes import EpisodeBatch, log_episodes
@@ -328,9 +329,11 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         prompt_ids = [list(prompt.token_ids) for prompt in prompts for _ in prompt.keys]
         return prompt_ids, [completion for group in groups for completion in group]
 
-    def _decode(self, completion: Completion) -> str:
+    def _decode(self, completion: Completion) -> SampledText:
         ended = completion.finish_reason is FinishReason.EOS
-        return self.encoder.decode(completion.token_ids[:-1] if ended else completion.token_ids)
+        text = self.encoder.decode(completion.token_ids[:-1] if ended else completion.token_ids)
+        cut = completion.finish_reason is FinishReason.LENGTH
+        return SampledText(text, tokens=len(completion), truncated=cut)
 
 
 def _no_seconds() -> dict[str, float]:

@@ -20,6 +20,7 @@ from transformers import (
 from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
+from aepo_rllib.model_cache import cache_argument
 from aepo_rllib.model_files import check_dtypes, check_folder, check_sizes, check_tokenizer_size, read_headers
 
 EMBEDDED = "embedded"
@@ -106,11 +107,15 @@ def check_model(model: str) -> int | None:
         The model's context length in tokens, None where its configuration does not say.
 
     Raises:
-        ModelError: as `load_tokenizer` and `load_model`.
+        ModelError: as `load_tokenizer` and `load_model`, or of a type that cannot be sampled token by token.
     """
     stop_ids(model, load_tokenizer(model))
     if Path(resolve_model(model)).is_dir():
-        load_model(model, device_map="meta")
+        loaded = load_model(model, device_map="meta")
+        try:
+            cache_argument(loaded)
+        except ValueError as error:
+            raise ModelError(f"cannot use model {model!r}: {error}") from error
     return context_length(model)
 
 

@@ -1,4 +1,7 @@
-"""From prompt text to token ids: the frame's special tokens stay special, the text's never become so."""
+"""From prompt text to token ids: a prompt is encoded as a whole, exactly as transformers does it.
+
+The frame's special tokens stay special, and foreign texts (problems, and the turns before them) never become so.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,15 @@ from itertools import takewhile
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from aepo_rllib.chat_template import render_chat
+from aepo_rllib.chat_frame import Frame, Span, chatml_frame, model_frames
+from aepo_rllib.chat_template import Chat, render_chats
+from aepo_rllib.control_tokens import STAND_IN, ControlTokens
 from aepo_rllib.envs.prompts import PromptTemplate
 
-_MARK = "\N{OBJECT REPLACEMENT CHARACTER}Text <goes> & 'stays' \"here\" {as it is}\N{OBJECT REPLACEMENT CHARACTER}"
-"""Stands for a text. Whatever a chat template does to texts (other case, other quotes, HTML) changes it."""
+CHATS_PER_PROCESS = 500
+
+Turns = tuple[tuple[str, str], ...]
+"""A `Chat` as a key."""
 
 
 class PromptEncoder:
@@ -29,59 +36,104 @@ class PromptEncoder:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, template: PromptTemplate) -> None:
-        self.tokenizer = tokenizer
-        head, tail = self._frame(template)
-        self.head_ids = [
-            *_automatic_head(tokenizer, template),
-            *tokenizer.encode(head, add_special_tokens=False),
-        ]
-        self.tail_ids = tokenizer.encode(tail, add_special_tokens=False)
-        self._encode_text = lru_cache(maxsize=4096)(self._text_ids)
+        self.tokenizer, self.template = tokenizer, template
+        self._automatic_head = _automatic_head(tokenizer, template)
+        self._frames: dict[Turns, Frame] = {}
+        self._control_tokens = lru_cache(maxsize=64)(self._control_tokens_of)
+        self._encode = lru_cache(maxsize=4096)(self._ids)
+        self._check_frame()
+        self.check_turns(())
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids of the framed text."""
-        return [*self.head_ids, *self._encode_text(text), *self.tail_ids]
+    def encode(self, text: str, turns: Chat = ()) -> list[int]:
+        """Token ids of the framed text.
+
+        Args:
+            text: The user's.
+            turns: (role, content) of what the chat says before it.
+
+        Raises:
+            ValueError: as `check_turns`, or a text whose special tokens the tokenizer cannot read as text.
+        """
+        return list(self._encode(text, _turns(turns)))
+
+    def check_turns(self, *chats: Chat) -> None:
+        """Refuse turns that the frame has no place for. The next `encode` with them is cheap.
+
+        Args:
+            chats: Lists of (role, content). A model's chat template is run in a process of its own, which takes half
+                a second, so give all lists at once.
+
+        Raises:
+            ValueError: a frame without turns, two system turns, or turns that the chat template does not give back.
+        """
+        new = [turns for turns in dict.fromkeys(map(_turns, chats)) if turns not in self._frames]
+        for turns in new:
+            self._check_roles(turns)
+        for start in range(0, len(new), CHATS_PER_PROCESS):
+            some = new[start : start + CHATS_PER_PROCESS]
+            self._frames.update(zip(some, self._frames_of(some), strict=True))
 
     def decode(self, token_ids: Sequence[int] | np.ndarray) -> str:
         """A completion as text, special tokens left out."""
         return self.tokenizer.decode(token_ids, skip_special_tokens=True)
 
-    def _text_ids(self, text: str) -> tuple[int, ...]:
-        # split_special_tokens: "<eos>" inside a problem is five characters, not the end of the sequence.
-        return tuple(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+    def _ids(self, text: str, turns: Turns) -> tuple[int, ...]:
+        self.check_turns(turns)
+        spans = self._frames[turns].around(text)
+        own = tuple(span if span.own else Span(STAND_IN, own=False) for span in spans)
+        return (*self._automatic_head, *self._control_tokens(own).encode(spans))
 
-    def _frame(self, template: PromptTemplate) -> tuple[str, str]:
-        if template.frame == "none":
-            return "", ""
-        if template.frame == "chatml":
-            if "<|im_start|>" not in self.tokenizer.get_vocab():
+    def _control_tokens_of(self, frame: Sequence[Span]) -> ControlTokens:
+        return ControlTokens(self.tokenizer, frame, self.template.render(" "))
+
+    def _check_frame(self) -> None:
+        name, frame = self.template.name, self.template.frame
+        if frame == "chatml" and "<|im_start|>" not in self.tokenizer.get_vocab():
+            raise ValueError(
+                f"prompt template {name!r} is ChatML, and the model's tokenizer has no <|im_start|>; choose another "
+                "template"
+            )
+        if frame == "model" and not self.tokenizer.chat_template:
+            raise ValueError(
+                f"prompt template {name!r} needs the model's chat template, and its tokenizer has none; choose another "
+                "template"
+            )
+
+    def _check_roles(self, turns: Chat) -> None:
+        name, system = self.template.name, self.template.system
+        if turns and self.template.frame == "none":
+            raise ValueError(
+                f"a problem has turns of a chat before it ({turns[0][0]}: {turns[0][1][:40]!r}), and prompt template "
+                f"{name!r} writes no chat; choose a template with a chat frame (ChatML, or the model's own)"
+            )
+        for role, content in turns:
+            if system and role == "system":
                 raise ValueError(
-                    f"prompt template {template.name!r} is ChatML, and the model's tokenizer has no <|im_start|>; "
-                    "choose another template"
+                    f"a problem has a system turn of its own ({content[:40]!r}), and prompt template {name!r} has "
+                    f"another ({system[:40]!r}); choose a template without a system turn, or leave the problem's out"
                 )
-            system = f"<|im_start|>system\n{template.system}<|im_end|>\n" if template.system else ""
-            return f"{system}<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"
-        if not self.tokenizer.chat_template:
+            if not role.isidentifier():
+                raise ValueError(f"a turn before a problem has role {role!r}, which is no role of a chat")
+
+    def _frames_of(self, many: Sequence[Turns]) -> list[Frame]:
+        system = (("system", self.template.system),) if self.template.system else ()
+        if self.template.frame == "none":
+            return [Frame() for _ in many]
+        chats = [(*system, *turns) for turns in many]
+        if self.template.frame == "chatml":
+            return [chatml_frame(chat) for chat in chats]
+        chat_template, special_tokens = self.tokenizer.get_chat_template(), self.tokenizer.special_tokens_map
+        try:
+            return model_frames(lambda asked: render_chats(chat_template, asked, special_tokens), chats)
+        except ValueError as error:
             raise ValueError(
-                f"prompt template {template.name!r} needs the model's chat template, and its tokenizer has none; "
-                "choose another template"
-            )
-        opening = [{"role": "system", "content": template.system}] if template.system else []
-        turns = [*opening, {"role": "user", "content": _MARK}]
-        chat_template = self.tokenizer.get_chat_template()
-        framed = render_chat(chat_template, turns, self.tokenizer.special_tokens_map)
-        if framed.count(_MARK) != 1:
-            raise ValueError(
-                f"prompt template {template.name!r} needs the model's chat template, which gives a text back "
-                f"{framed.count(_MARK)} times, or changed, instead of once as it is; choose another template"
-            )
-        if template.system and template.system not in framed:
-            raise ValueError(
-                f"prompt template {template.name!r} has a system turn, which the model's chat template leaves out; "
-                "choose another template"
-            )
-        head, _, tail = framed.partition(_MARK)
-        return head, tail
+                f"prompt template {self.template.name!r} needs the model's chat template: {error}; choose another "
+                "template"
+            ) from error
+
+
+def _turns(chat: Chat) -> Turns:
+    return tuple((role, content) for role, content in chat)
 
 
 def _automatic_head(tokenizer: PreTrainedTokenizerBase, template: PromptTemplate) -> list[int]:

@@ -88,10 +88,16 @@ def _check_prompts(
     config: AlgorithmConfig, encoder: PromptEncoder, template: PromptTemplate, context: str, tokens: int
 ) -> None:
     """Tokenize the few prompts that may be too long: a token is at least a byte."""
-    frame, room = len(encoder.encode("")), tokens - config.max_new_tokens
+    room = tokens - config.max_new_tokens
     problems = [problem for problem_set in _problem_sets(config) for problem in problem_set]
-    texts = ((problem.id, template.render(problem.text)) for problem in problems)
-    lengths = {id_: len(encoder.encode(text)) for id_, text in texts if len(text.encode()) + frame > room}
+    encoder.check_turns(*{problem.turns for problem in problems})
+    frames = {turns: len(encoder.encode("", turns)) for turns in {problem.turns for problem in problems}}
+    texts = ((problem, template.render(problem.text)) for problem in problems)
+    lengths = {
+        problem.id: len(encoder.encode(text, problem.turns))
+        for problem, text in texts
+        if len(text.encode()) + frames[problem.turns] > room
+    }
     long = {id_: length for id_, length in lengths.items() if length > room}
     if long:
         id_, longest = max(long.items(), key=lambda item: item[1])

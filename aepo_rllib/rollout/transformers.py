@@ -3,12 +3,15 @@
 What makes it faster than `generate()` is work avoided: every distinct prompt is prefilled once and its cache
 repeated per group, finished rows leave the batch, and log-probs and entropies are taken from the logits that
 sampling needs anyway, so that no scoring pass follows.
+
+Attention ignores what is padded; recurrent layers may not. Whether a model does is tried out, once, on its own weights.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,13 +19,19 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from aepo_rllib.entropy import distribution_moments, token_statistics
-from aepo_rllib.hf import as_tensors, load_model
+from aepo_rllib.hf import ModelError, as_tensors, load_model, reason_of
+from aepo_rllib.model_cache import cache_argument
 from aepo_rllib.options import Option, count
 from aepo_rllib.rollout.engine import NO_FILTERS, Completion, FinishReason, Prompt, RolloutEngine, SamplingFilters
 from aepo_rllib.rollout.sampling import draw, sampling_law, uniforms
 
 COMPACT_BELOW = 0.75
 """Finished rows are dropped when less than this share of the batch is alive; copying the cache is not free."""
+SAMPLING_BOUND = {8: 0.01, 4: 0.01, 2: 0.5}
+"""Largest mean difference of log-probs, by bytes of a weight, between sampling and scoring the same tokens.
+
+Rounding stays far below; a lost or polluted state is off by whole nats.
+"""
 
 
 class TransformersEngine(RolloutEngine):
@@ -31,6 +40,9 @@ class TransformersEngine(RolloutEngine):
     Args:
         model: A causal LM with a `DynamicCache`.
         max_rows: Most completions sampled at a time; bounds memory.
+
+    Raises:
+        aepo_rllib.hf.ModelError: sampled tokens would not have the log-probs that the model gives them.
     """
 
     OPTIONS: ClassVar[dict[str, Option]] = {"max_rows": count()}
@@ -42,6 +54,11 @@ class TransformersEngine(RolloutEngine):
         self.max_rows = max_rows
         self._device = model.device
         self.context_length = getattr(model.config, "max_position_embeddings", None)
+        try:
+            self._cache_argument = cache_argument(model)
+        except ValueError as error:
+            raise ModelError(str(error)) from error
+        self._check_sampling()
 
     @classmethod
     def from_pretrained(
@@ -61,12 +78,22 @@ class TransformersEngine(RolloutEngine):
         """See `RolloutEngine.generate`."""
         self.check(prompts, max_new_tokens)
         completions: list[list[Completion]] = [[] for _ in prompts]
-        rows = ((index, key) for index, prompt in enumerate(prompts) for key in prompt.keys)
-        while wave := list(islice(rows, self.max_rows)):
-            sampled = _Wave(self.model, prompts, wave, max_new_tokens, stop_ids, filters).run()
+        for wave in self._waves(prompts):
+            sampled = _Wave(self.model, self._cache_argument, prompts, wave, max_new_tokens, stop_ids, filters).run()
             for (index, _), completion in zip(wave, sampled, strict=True):
                 completions[index].append(completion)
         return completions
+
+    def _waves(self, prompts: Sequence[Prompt]) -> Iterator[list[tuple[int, tuple[int, ...]]]]:
+        """(prompt index, key) of the completions that are sampled together."""
+
+        def size(index: int) -> int:
+            return 0 if self._pads_prompts else len(prompts[index].token_ids)
+
+        for _, alike in groupby(sorted(range(len(prompts)), key=size), key=size):
+            rows = ((index, key) for index in alike for key in prompts[index].keys)
+            while wave := list(islice(rows, self.max_rows)):
+                yield wave
 
     def update_weights(self, weights: Iterable[tuple[str, torch.Tensor]], *, version: int) -> None:
         """See `RolloutEngine.update_weights`."""
@@ -93,6 +120,37 @@ class TransformersEngine(RolloutEngine):
     def _wake(self) -> None:
         self.model.to(self._device)
 
+    def _check_sampling(self) -> None:
+        """Find out on a few tokens whether prompts of unequal length can be padded, and whether sampling works at all.
+
+        Raises:
+            ModelError: it does not.
+        """
+        bound = SAMPLING_BOUND[self.model.dtype.itemsize]
+        for self._pads_prompts in (True, False):
+            try:
+                off = self._sampling_error()
+                reason = f"sampled tokens would have log-probs that are off by {off:.2g} on average"
+            except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+                off, reason = math.inf, f"{type(error).__name__}: {reason_of(error)}"
+            if off <= bound:
+                return
+        raise ModelError(f"models of type {self.model.config.model_type!r} cannot be sampled from here: {reason}")
+
+    def _sampling_error(self) -> float:
+        """Mean difference between the log-probs of sampled tokens and `log_probs` of the same."""
+        vocabulary = self.model.get_input_embeddings().weight.shape[0]
+        prompts = [
+            Prompt([(7 * place + 3) % vocabulary for place in range(length)], [(length, 0), (length, 1)])
+            for length in (5, 2)
+        ]
+        groups = self.generate(prompts, max_new_tokens=3, stop_ids=[])
+        pairs = [(prompt, completion) for prompt, group in zip(prompts, groups, strict=True) for completion in group]
+        scored = self.log_probs([(prompt.token_ids, completion.token_ids.tolist()) for prompt, completion in pairs])
+        sampled, exact = np.concatenate([completion.policy_logp for _, completion in pairs]), np.concatenate(scored)
+        # Weights that are NaN are not the cache's fault.
+        return float(np.where(np.isnan(exact), 0, np.abs(sampled - exact)).mean())
+
 
 class _Wave:
     """The rows that are sampled together, from prefill to the last finished row.
@@ -103,6 +161,7 @@ class _Wave:
     def __init__(
         self,
         model: PreTrainedModel,
+        cache_argument: str,
         prompts: Sequence[Prompt],
         rows: Sequence[tuple[int, tuple[int, ...]]],
         max_new_tokens: int,
@@ -110,6 +169,7 @@ class _Wave:
         filters: SamplingFilters,
     ) -> None:
         self.model, self.filters, self.max_new_tokens = model, filters, max_new_tokens
+        self.cache_argument = cache_argument
         device = model.device
         distinct = sorted({index for index, _ in rows})
         self.prompts = [prompts[index] for index in distinct]
@@ -154,11 +214,11 @@ class _Wave:
             input_ids=ids.to(device),
             attention_mask=mask,
             position_ids=positions.clamp_min(0).to(device),
-            past_key_values=self.cache,
             use_cache=True,
+            **{self.cache_argument: self.cache},
             logits_to_keep=1,
         ).logits[:, -1]
-        self.cache.batch_select_indices(rows)
+        self.cache.reorder_cache(rows)
         self.live = torch.arange(len(rows), device=device)
         self.mask = None if mask is None else mask[rows]
         self.positions = lengths.to(device)[rows]
@@ -187,7 +247,7 @@ class _Wave:
 
     def _drop_finished(self, kept: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Shrink the running batch to the rows at `kept`."""
-        self.cache.batch_select_indices(kept)
+        self.cache.reorder_cache(kept)
         self.live, self.positions = self.live[kept], self.positions[kept]
         self.mask = None if self.mask is None else self.mask[kept]
         return tokens[kept]
@@ -200,8 +260,8 @@ class _Wave:
             input_ids=tokens.unsqueeze(-1),
             attention_mask=self.mask,
             position_ids=self.positions.unsqueeze(-1),
-            past_key_values=self.cache,
             use_cache=True,
+            **{self.cache_argument: self.cache},
         ).logits[:, -1]
         self.positions = self.positions + 1
         return logits

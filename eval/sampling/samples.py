@@ -8,21 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
-
-class SampledText(str):
-    """A completion's text that knows its length and whether it was cut at the token limit."""
-
-    tokens: int
-    truncated: bool
-
-    def __new__(cls, text: str, *, tokens: int, truncated: bool) -> SampledText:
-        """A string with two attributes more."""
-        sampled = super().__new__(cls, text)
-        sampled.tokens, sampled.truncated = tokens, truncated
-        return sampled
-
-    def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, int]]:
-        return (str(self),), {"tokens": self.tokens, "truncated": self.truncated}
+from aepo_rllib.envs.completion import SampledText
 
 
 class StoredSample(str):
@@ -60,7 +46,7 @@ class StoredSample(str):
             OSError: the file cannot be read.
         """
         (text,) = texts_of([self])
-        return SampledText(text, tokens=self.tokens, truncated=self.truncated)
+        return text
 
 
 class MissingSample(str):
@@ -69,8 +55,8 @@ class MissingSample(str):
     __slots__ = ()
 
 
-def texts_of(samples: Iterable[str]) -> Iterator[str]:
-    """The texts of completions, wherever they lie, one by one.
+def texts_of(samples: Iterable[str]) -> Iterator[SampledText]:
+    """The texts of completions, wherever they lie, one by one, with what is known of them.
 
     Raises:
         ValueError: a file of samples was changed after it had been looked through.
@@ -79,8 +65,9 @@ def texts_of(samples: Iterable[str]) -> Iterator[str]:
     with ExitStack() as stack:
         files: dict[Path, BinaryIO] = {}
         for sample in samples:
+            told = {name: getattr(sample, name, None) for name in ("tokens", "truncated")}
             if not isinstance(sample, StoredSample):
-                yield str(sample)
+                yield SampledText(sample, **told)
                 continue
             if sample.file not in files:
                 files[sample.file] = stack.enter_context(sample.file.open("rb"))
@@ -89,4 +76,4 @@ def texts_of(samples: Iterable[str]) -> Iterator[str]:
                 text = json.loads(files[sample.file].readline())["text"]
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(f"{sample.file} was changed while its samples were read; try again") from error
-            yield text
+            yield SampledText(text, **told)

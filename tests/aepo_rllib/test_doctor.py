@@ -2,10 +2,13 @@
 
 import dataclasses
 
+import torch
 from click.testing import CliRunner
+from transformers import AutoModelForCausalLM, Lfm2Config, RwkvConfig
 
 from aepo_rllib import doctor, learner
 from aepo_rllib.cli.main import cli
+from aepo_rllib.hf import load_tokenizer
 
 
 def test_the_embedded_model_is_well():
@@ -31,6 +34,27 @@ def test_weights_that_forget_the_number_of_learners_are_noticed(monkeypatch):
     monkeypatch.setattr(doctor, "deal", forgetful)
     findings = list(doctor.examine("embedded", max_new_tokens=32))
     assert [finding.fine for finding in findings] == [True, True, False, False]
+
+
+def examine_random(config, folder):
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    load_tokenizer("embedded").save_pretrained(folder)
+    return CliRunner().invoke(cli, ["doctor", str(folder), "--max-new-tokens", "8"])
+
+
+def test_a_hybrid_model_is_well(tmp_path):
+    layers = ["conv", "full_attention"]
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 2, "num_key_value_heads": 2}
+    result = examine_random(Lfm2Config(vocab_size=80, layer_types=layers, num_hidden_layers=2, **sizes), tmp_path)
+    assert result.exit_code == 0, result.output
+    assert result.output.count(" ok ") == 4
+
+
+def test_a_model_that_cannot_be_sampled_is_refused_before_it_starts(tmp_path):
+    result = examine_random(RwkvConfig(vocab_size=80, hidden_size=32, num_hidden_layers=2), tmp_path)
+    assert result.exit_code == 2
+    assert "models of type 'rwkv' cannot be sampled from here" in " ".join(result.output.split())
 
 
 def test_bad_input_is_refused():

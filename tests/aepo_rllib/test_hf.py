@@ -61,6 +61,25 @@ def test_all_eos_ids_of_the_generation_config_stop(model):
     assert stop_ids(str(model), tokenizer) == [tokenizer.eos_token_id]
 
 
+@pytest.mark.parametrize("ids", [[1, 2], 2, None])
+def test_stop_ids_without_a_generation_config_are_those_of_transformers_generate(model, ids):
+    (model / "generation_config.json").unlink()
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"eos_token_id": ids}))
+    generates = AutoModelForCausalLM.from_pretrained(model).generation_config.eos_token_id
+    theirs = set(generates if isinstance(generates, list) else [generates]) - {None}
+    assert set(stop_ids(str(model), load_tokenizer(str(model)))) == theirs | {1}
+
+
+def test_a_tokenizer_of_more_tokens_than_the_model_is_refused_with_both_sizes(model):
+    tokenizer = load_tokenizer(str(model))
+    tokenizer.add_tokens([f"word{number}" for number in range(25)])
+    tokenizer.save_pretrained(model)
+    for use in (load_tokenizer, check_model):
+        with pytest.raises(ModelError, match="tokens up to id 99, but the model knows only 75; take the tokenizer"):
+            use(str(model))
+
+
 def test_exported_weights_come_back(tmp_path):
     state = {name: tensor + 0.25 for name, tensor in load_model("embedded").state_dict().items()}
     write_huggingface("embedded", state, tmp_path / "out", info={"step": 3})

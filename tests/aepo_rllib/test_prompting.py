@@ -77,12 +77,13 @@ def test_encoding_is_head_text_tail(text: str) -> None:
     tokenizer = make_tokenizer(chat_template=CHAT_TEMPLATE, adds=("<bos>", "$A"))
     for frame in ("none", "chatml", "model"):
         encoder = PromptEncoder(tokenizer, PromptTemplate("test", frame=frame, system="Be brief."))  # type: ignore[arg-type]
-        ids = encoder.encode(text)
-        size = len(encoder.head_ids) + len(encoder.tail_ids)
-        assert ids[: len(encoder.head_ids)] == encoder.head_ids
-        assert ids[len(ids) - len(encoder.tail_ids) :] == encoder.tail_ids
-        assert text_of(tokenizer, ids[len(encoder.head_ids) : len(ids) - len(encoder.tail_ids)]) == text
-        assert len(ids) == size + len(text)
+        empty, ids = encoder.encode(""), encoder.encode(text)
+        tail = 0 if frame == "none" else len("<|im_end|>\n<|im_start|>assistant\n") - len(SPECIAL[2] + SPECIAL[3]) + 2
+        head = len(empty) - tail
+        assert ids[:head] == empty[:head]
+        assert ids[len(ids) - tail :] == empty[head:]
+        assert text_of(tokenizer, ids[head : len(ids) - tail]) == text
+        assert len(ids) == len(empty) + len(text)
         assert encoder.encode(text) == ids
 
 
