@@ -25,5 +25,5 @@ def test_no_example_is_forgotten():
         "train_from_python.py",
         "tune_target_entropy.py",
         "own_environment.py",  # trained by tests/aepo_rllib/test_own_environments.py
-        "own_reward.py",  # by tests/aepo_rllib/test_own_rewards.py
+        "own_reward.py",  # tested by tests/envs/test_own_rewards.py
     }

@@ -153,6 +153,7 @@ class TextRLConfig(AlgorithmConfig):
         validation_problems: str | None = NotProvided,
         fields: Mapping[str, str] = NotProvided,
         template: str = NotProvided,
+        verifier: str = NotProvided,
         max_unjudged_share: float = NotProvided,
         **env_config: Any,
     ) -> Self:
@@ -164,6 +165,8 @@ class TextRLConfig(AlgorithmConfig):
                 set. Other sources have none: without it, switch evaluation off (`evaluation_interval=None`).
             fields: Field map of files and datasets.
             template: Name of the prompt template.
+            verifier: What judges the answers of problems that name nothing else: a rule such as "math-numeric", or a
+                reward function of your own, "module:function" or "path/to/file.py:function", see docs/grading.md.
             max_unjudged_share: The run stops when the grader times out or crashes on more than this share of a
                 batch.
             env_config: Further arguments of `MathTextEnv`.
@@ -171,7 +174,7 @@ class TextRLConfig(AlgorithmConfig):
         Returns:
             This updated AlgorithmConfig object.
         """
-        given = {"problems": problems, "fields": fields, "template": template, **env_config}
+        given = {"problems": problems, "fields": fields, "template": template, "verifier": verifier, **env_config}
         self.environment(env_config={name: value for name, value in given.items() if value is not NotProvided})
         return self._set({"validation_problems": validation_problems, "max_unjudged_share": max_unjudged_share})
 

@@ -92,7 +92,8 @@ class WorkerPool:
         workers: Number of processes.
         deadline_s: Seconds a comparison may take before its worker is killed.
         command: What starts a worker; see `aepo_rllib.envs.grading.worker` for the protocol.
-        max_served: Comparisons after which a worker is replaced.
+        max_served: Requests after which a worker is replaced.
+        rules: What workers load from the first on; they learn of others as they are asked for.
     """
 
     def __init__(
@@ -102,13 +103,14 @@ class WorkerPool:
         *,
         command: Sequence[str] = WORKER_COMMAND,
         max_served: int = MAX_SERVED,
+        rules: Sequence[str] = (),
     ) -> None:
         check_limits(workers, deadline_s)
         self.size = int(workers)
         self.deadline_s = float(deadline_s)
         self._command = tuple(command)
         self._max_served = max_served
-        self._rules: frozenset[str] = frozenset()
+        self._rules = frozenset(rules)
         self._lock = threading.Lock()
         self._workers: list[WorkerProcess] = []
         self._start_failures = self._start_kills = 0

@@ -4,8 +4,8 @@ A reward function takes a completion and its problem:
 
     def reward(completion: SampledText, problem: Problem) -> float | Score: ...
 
-It returns a number from `LOWEST_REWARD` to `HIGHEST_REWARD`. A completion counts as correct, in metrics and pass@k, when
-its reward is above zero; a `Score` says it otherwise. It runs in the grader's worker processes, under their deadline.
+It returns a number from `LOWEST_REWARD` to `HIGHEST_REWARD`. A completion counts as correct, in metrics and pass@k,
+when its reward is above zero; a `Score` says it otherwise. It runs in the grader's worker processes, under their deadline.
 """
 
 from __future__ import annotations
@@ -43,6 +43,14 @@ class Score(NamedTuple):
 
 
 RewardFunction = Callable[[SampledText, Problem], Any]
+
+
+PROBE = f"{__name__}:probe_reward"
+
+
+def probe_reward(completion: SampledText, problem: Problem) -> Score:
+    """A reward that is known: what a grader is probed with."""
+    return Score(len(completion) / 8, correct=completion == problem.answer)
 
 
 def is_own(verifier: str) -> bool:

@@ -16,7 +16,10 @@ from collections.abc import Callable, Mapping
 
 from aepo_rllib.envs.grading.literals import close, numeric_verdict
 from aepo_rllib.envs.grading.qwen import qwen_equal
+from aepo_rllib.envs.grading.service import DEFAULT_FORM, MAX_DETOUR_CHARS
 from aepo_rllib.envs.grading.symbolic import math_equal, numeric_value, only_spelled
+from aepo_rllib.envs.grading.verifiers import get_verifier
+from aepo_rllib.envs.problems.problem import Problem
 
 
 def math_percent(gold: str, answer: str) -> bool:
@@ -32,6 +35,32 @@ def math_numeric(gold: str, answer: str) -> bool:
         return True
     known, given = numeric_value(gold), numeric_value(answer)
     return known is not None and given is not None and close(float(known), float(given))
+
+
+def judge(problem: Problem, completion: str, *, verifier: str = "math", form: str = DEFAULT_FORM) -> bool:
+    """Whether a completion answers its problem, judged in this very process, without a deadline.
+
+    For reward functions of the user's own, which run in a worker process already.
+
+    Args:
+        problem: With the known answer.
+        completion: Text of a model.
+        verifier: Name of the rule.
+        form: In which the answer is stated, see `aepo_rllib.envs.grading.answers`.
+
+    Raises:
+        ValueError: an unknown verifier, or one that is no rule.
+    """
+    rule = get_verifier(verifier)
+    if rule.judge is None:
+        raise ValueError(f"verifier {verifier!r} is no rule")
+    answer = rule.extract(problem, completion, form)
+    if answer is None:
+        return False
+    verdict = rule.judge(problem, answer)
+    if verdict is None and len(answer) <= len(problem.answer) + MAX_DETOUR_CHARS:
+        verdict = RULES[verifier](problem.answer, answer)
+    return bool(verdict)
 
 
 def _value(text: str) -> str:

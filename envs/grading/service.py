@@ -10,6 +10,7 @@ from typing import NamedTuple
 from aepo_rllib.envs.grading.literals import as_rational
 from aepo_rllib.envs.grading.pool import Outcome, WorkerPool
 from aepo_rllib.envs.grading.process import WORKER_COMMAND, Comparison, RewardCall
+from aepo_rllib.envs.grading.rewards import PROBE
 from aepo_rllib.envs.grading.verifiers import Verifier, verifier_of
 from aepo_rllib.envs.problems.problem import Problem
 from aepo_rllib.envs.verdict import Verdict
@@ -64,7 +65,7 @@ class Grader:
 
     def __init__(self, workers: int = 2, deadline_s: float = 3.0, *, command: Sequence[str] = WORKER_COMMAND) -> None:
         self.pool = WorkerPool(workers, deadline_s, command=command)
-        self.reward_pool = WorkerPool(workers, deadline_s, command=command)
+        self.reward_pool = WorkerPool(workers, deadline_s, command=command, rules=[PROBE])
         self._reported: set[str] = set()
 
     def grade(self, problem: Problem, completion: str, *, form: str = DEFAULT_FORM) -> Grade:
@@ -117,6 +118,8 @@ class Grader:
     def probe(self) -> None:
         """Grade answers whose verdict is known. Worker processes are probed if any are running.
 
+        Of the user's own reward functions nothing is known; their processes are probed with one of ours.
+
         Raises:
             GraderBroken: a verdict was not the known one.
         """
@@ -128,6 +131,17 @@ class Grader:
                 raise GraderBroken(
                     f"grading {answer!r} against the {problem.verifier} answer {problem.answer!r}: expected "
                     f"{expected.value}, got {seen.value}; rewards since the last check cannot be trusted"
+                )
+
+        for completion, expected in _REWARD_PROBES if self.reward_pool.started else ():
+            call = RewardCall(_SEVEN, completion, PROBE)
+            (found,) = self.reward_pool.run([call])
+            if not found.verdict.usable:
+                (found,) = self.reward_pool.run([call])
+            if found[:2] != expected:
+                raise GraderBroken(
+                    f"a reward that is {expected[1]} came back as {found.reward} ({found.verdict.value}"
+                    f"{found.error and f', {found.error}'}); rewards since the last check cannot be trusted"
                 )
 
     def close(self) -> None:
@@ -196,4 +210,5 @@ _PROBES = (
     (_COUNTDOWN, "1+3*2", Verdict.CORRECT),
     (_COUNTDOWN, "1+2+3", Verdict.WRONG),
 )
+_REWARD_PROBES = (("7", (Verdict.CORRECT, 0.125)), ("1234", (Verdict.WRONG, 0.5)))
 _WORKER_PROBES = ((_SURD, r"\frac{1}{\sqrt{2}}", Verdict.CORRECT), (_SURD, r"\sqrt{2}", Verdict.WRONG))
