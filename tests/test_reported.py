@@ -31,7 +31,8 @@ ELSEWHERE = {
     "b/frame-boundary": "aepo_rllib/test_prompt_tokens.py::test_words_merge_across_the_frame",
     "b/template-rewrites-content": "aepo_rllib/test_prompt_tokens.py::"
     "test_a_chat_template_that_changes_or_drops_a_turn_is_refused",
-    "b/eos-in-config-only": "aepo_rllib/test_hf.py::test_stop_ids_without_a_generation_config_are_those_of_transformers_generate",
+    "b/eos-in-config-only": "aepo_rllib/test_hf.py::"
+    "test_stop_ids_without_a_generation_config_are_those_of_transformers_generate",
     "b/vocabulary-mismatch": "aepo_rllib/test_hf.py::"
     "test_a_tokenizer_of_more_tokens_than_the_model_is_refused_with_both_sizes",
     "d/own-env": "aepo_rllib/test_own_environments.py::test_an_environment_of_gymnasiums_registry_is_asked_by_seeds",

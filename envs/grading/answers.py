@@ -19,7 +19,7 @@ from typing import Protocol
 from aepo_rllib.envs.grading.brackets import closing_brace
 from aepo_rllib.envs.problems.problem import MAX_ANSWER_CHARS
 
-_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])[ \t]*\n?[ \t]*(?:\{|(\\?[^\s{}$\\]))")
+_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])[ \t]*\n?[ \t]*(?:\{|(\\?[A-Za-z]+|[-+]?\d+(?:[./]\d+)?))")
 _BETWEEN_BOXES = re.compile(
     r"[\s$,;.:()]*(?:\\(?:text|quad|qquad)?\{?\s*)?(?:and|or|,)?\s*\}?[\s$,;.:()]*(?:[A-Za-z]\w*\s*=\s*)?\$?"
 )
@@ -94,7 +94,7 @@ FORMS: Mapping[str, Form] = {
 
 def _last_boxes(completion: str, most: int) -> list[str]:
     """Contents of the last box and of those right before it, in their order."""
-    openings = [match for match in _BOX.finditer(completion)]
+    openings = list(_BOX.finditer(completion))
     boxes: list[str] = []
     following = len(completion)
     for match in reversed(openings[-most:]):
@@ -111,10 +111,8 @@ def _last_boxes(completion: str, most: int) -> list[str]:
 
 def _after_last(mark: re.Pattern[str], completion: str) -> str | None:
     """What follows the last mark, as much of it as an answer may have."""
-    last = None
-    for last in mark.finditer(completion):
-        pass
-    return None if last is None else completion[last.end() : last.end() + 3 * MAX_ANSWER_CHARS]
+    ends = [match.end() for match in mark.finditer(completion)]
+    return completion[ends[-1] : ends[-1] + 3 * MAX_ANSWER_CHARS] if ends else None
 
 
 def _opened(stated: str, several: bool) -> str | None:

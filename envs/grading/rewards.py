@@ -5,7 +5,8 @@ A reward function takes a completion and its problem:
     def reward(completion: SampledText, problem: Problem) -> float | Score: ...
 
 It returns a number from `LOWEST_REWARD` to `HIGHEST_REWARD`. A completion counts as correct, in metrics and pass@k,
-when its reward is above zero; a `Score` says it otherwise. It runs in the grader's worker processes, under their deadline.
+when its reward is above zero; a `Score` says it otherwise. It runs in the grader's worker processes, under their
+deadline.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from aepo_rllib.envs.grading import Grader, GraderBroken, SampledText, Score, ge
 from aepo_rllib.envs.verdict import Verdict
 
 ROOT = Path(__file__).parents[2]
-REWARDS = '''
+REWARDS = """
 import time
 from decimal import Decimal
 import numpy as np
@@ -72,7 +72,7 @@ def text(completion, problem):
 def prints(completion, problem):
     print("{\\"ready\\": false}")
     return 1
-'''
+"""
 
 
 @pytest.fixture(scope="module")
