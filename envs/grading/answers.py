@@ -19,11 +19,16 @@ from typing import Protocol
 from aepo_rllib.envs.grading.brackets import closing_brace
 from aepo_rllib.envs.problems.problem import MAX_ANSWER_CHARS
 
-_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])[ \t]*\n?[ \t]*(?:\{|(\\?[A-Za-z]+|[-+]?\d+(?:[./]\d+)?))")
+_BOX = re.compile(
+    r"\\(?:boxed|fbox)(?![A-Za-z])[ \t]*\n?[ \t]*"
+    r"(?:\{|(\\[dt]?frac\s*(?:\{[^{}]*\}|\d)\s*(?:\{[^{}]*\}|\d)|\\?[A-Za-z]+|[-+]?\d+(?:[./]\d+)?))"
+)
 _BETWEEN_BOXES = re.compile(
-    r"[\s$,;.:()]*(?:\\(?:text|quad|qquad)?\{?\s*)?(?:and|or|,)?\s*\}?[\s$,;.:()]*(?:[A-Za-z]\w*\s*=\s*)?\$?"
+    r"(?:[\s$,;.:()]|\\q?quad|\\text\s*\{\s*,?\s*(?:and|or)?\s*,?\s*\}|\band\b|\bor\b|[A-Za-z]\w*\s*=)*"
 )
 _MAX_BETWEEN = 40
+MAX_BOXES = 16
+"""Of a list whose items have a box each."""
 _ANSWER_LINE = re.compile(r"(?i:(?<![a-z])answer)\s*(?:\*\*|__)?\s*:[ \t]*(?:\*\*|__)?[ \t]*")
 _FINAL = re.compile(r"(?i:final answer is)\s*:?[ \t]*")
 _SENTENCE_END = re.compile(r"\.?\s*(?:I hope it is correct|\n)|\.\s*$|\.\s+(?=[A-Z])")
@@ -42,7 +47,9 @@ def extract_answer(completion: str, *, several: bool = False) -> str | None:
         The answer, or None when there is no box, or the last one is unclosed, empty, or holds more than
         `MAX_ANSWER_CHARS` characters.
     """
-    boxes = _last_boxes(completion, 16 if several else 1)
+    boxes = _last_boxes(completion, MAX_BOXES if several else 1)
+    if boxes and "," in boxes[-1]:  # a list by itself, said twice
+        boxes = boxes[-1:]
     return _checked(", ".join(boxes))
 
 

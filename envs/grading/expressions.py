@@ -27,23 +27,31 @@ _POINTS = tuple(
         ((59, -1, 43), (31, -1, 17), (67, -1, 37), (73, -1, 53), (47, -1, 29), (79, -1, 61)),
         ((101, 1, 13), (97, -1, 19), (103, 1, 11), (107, -1, 23), (109, 1, 7), (113, -1, 29)),
         ((3, 1, 1), (5, 1, 1), (2, 1, 1), (7, 1, 1), (4, 1, 1), (6, 1, 1)),
+        ((4, 1, 1), (3, 1, 1), (6, 1, 1), (2, 1, 1), (7, 1, 1), (5, 1, 1)),
     )
 )
 """Values of the variables, in the order of their names: small and large, of both signs, and whole."""
 _ENOUGH_POINTS = 2
 
 _BINDING = (sympy.Integral, sympy.Derivative, sympy.Limit, sympy.Sum, sympy.Product)
-_TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
+_TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc|cis)(?![A-Za-z])")
 _REWRITES = (
     (re.compile(r"(\d)\s*(?:x|X|\\times|\\cdot|\*)\s*10\s*\^\s*\{?([+-]?\d+)\}?"), r"\1\\cdot 10^{\2}"),
     (re.compile(r"(?<![A-Za-z\d.}])(\d+(?:\.\d*)?|\.\d+)[eE]([+-]?\d{1,4})(?![A-Za-z\d.])"), r"\1\\cdot 10^{\2}"),
     (re.compile(r"(?<![\d.])(\d+)\s*\\frac\{(\d+)\}\{(\d+)\}"), r"(\1+\\frac{\2}{\3})"),
     (re.compile(r"(?<![\d./^_])(\d+)\s+(\d+)\s*/\s*(\d+)(?![\d.])"), r"(\1+\\frac{\2}{\3})"),
+    (re.compile(r"(?<=\d)\s*\("), r"\\cdot ("),  # the parser takes 2(1/3) for a mixed number
     (re.compile(r"(\d)\.(?![\d])"), r"\1"),
-    (re.compile(r"(?<![A-Za-z\\])[Ee]_\{([^{}]*)\}"), r"\\epsilon_{e\1}"),
-    (re.compile(r"\\(?:lg)(?![A-Za-z])"), r"\\log_{10}"),
+    (re.compile(r"\\lg(?![A-Za-z])"), r"\\log_{10}"),
+    (re.compile(r"\\log_\{e\}"), r"\\ln "),
+    (re.compile(r"\\cis\s*(\([^()]*\)|\\frac\{[^{}]*\}\{[^{}]*\}|[^\s+()]+)"), r"e^{i(\1)}"),
 )
-_PRIMES = re.compile(r"([A-Za-z])\s*(?:\^\{?\s*((?:\\prime\s*)+)\}?|('+))")
+_SYMBOL = re.compile(
+    r"\\text\s*\{[^{}]*\}|(?P<greek>\\gamma(?![A-Za-z]))|\\[A-Za-z]+"
+    r"|(?P<letter>[A-Z]|[a-z](?=\s*_\{|\s*'|\s*\^\{?\s*\\prime))"
+)
+_INDEX = re.compile(r"\s*_\{([^{}]*)\}")
+_PRIMES = re.compile(r"\s*(?:('+)|\^\{?\s*((?:\\prime\s*)+)\}?)")
 _TWO_NUMBERS = re.compile(r"\d\s+[\d.]")
 
 
@@ -53,7 +61,7 @@ def read_expression(text: str) -> Any:
     text = _in_degrees(text)
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
-    text = _PRIMES.sub(lambda m: f"{m[1]}_{{prime{m[2].count('prime') if m[2] else len(m[3])}}}", text)
+    text = _named_symbols(text)
     if not text.strip() or _TWO_NUMBERS.search(text):  # the parser would add two numbers
         return None
     try:
@@ -61,12 +69,17 @@ def read_expression(text: str) -> Any:
         if isinstance(parsed, sympy.MatrixExpr):
             parsed = parsed.doit()
         if isinstance(parsed, sympy.MatrixBase):
-            return parsed.applyfunc(_exact)
+            return sympy.ImmutableMatrix(parsed.applyfunc(_exact))
         return _exact(parsed) if isinstance(parsed, sympy.Expr) else None
     except MemoryError:
         raise
     except Exception:  # the parser raises what it likes, Exception itself included
         return None
+
+
+def is_scalar(expression: Any) -> bool:
+    """Whether it is an expression, and no matrix (which counts as one in sympy)."""
+    return isinstance(expression, sympy.Expr) and not isinstance(expression, sympy.MatrixBase)
 
 
 def same_expression(one: Any, other: Any) -> bool:
@@ -82,8 +95,8 @@ def same_expression(one: Any, other: Any) -> bool:
         return not one.has(sympy.nan, sympy.zoo)
     if not one.free_symbols and not other.free_symbols:
         return _same_number(one, other)
-    ratios = _compare_at_points(one, other)
-    return len(ratios) >= _ENOUGH_POINTS and all(ratios)
+    agreements = _compare_at_points(one, other)
+    return len(agreements) >= _ENOUGH_POINTS and all(agreements)
 
 
 def proportion(one: Any, other: Any) -> Any:
@@ -103,7 +116,7 @@ def proportion(one: Any, other: Any) -> Any:
 
 def real_number(expression: Any) -> Any:
     """The value of a closed real expression, to `DIGITS` digits; None for anything else."""
-    if not isinstance(expression, sympy.Expr) or expression.free_symbols:
+    if not is_scalar(expression) or expression.free_symbols:
         return None
     value = _number(expression)
     return None if value is None or sympy.im(value) != 0 else sympy.re(value)
@@ -116,17 +129,46 @@ def _in_degrees(text: str) -> str:
     return text.replace(r"^\circ", "")
 
 
+def _named_symbols(text: str) -> str:
+    r"""Names that the parser would misread as symbols that it knows: capitals, which it takes for small letters,
+    `E_{1}`, the function `\gamma`, and primes, which it drops."""
+    pieces, start = [], 0
+    for match in _SYMBOL.finditer(text):
+        letter = match["letter"] or ("g" if match["greek"] else None)
+        if match.start() < start or letter in (None, "C"):  # c and C are constants alike
+            continue
+        end = match.end()
+        index = _INDEX.match(text, end)
+        end = index.end() if index else end
+        primes = _PRIMES.match(text, end)
+        count = (len(primes[1] or "") + (primes[2] or "").count("prime")) if primes else 0
+        end = primes.end() if primes else end
+        plain = letter.islower() and not match["greek"] and not count and letter not in "ei"
+        if plain or (letter == "I" and not index):
+            continue
+        tags = ("greek" * bool(match["greek"]), "capital" * letter.isupper(), "prime" * count)
+        inside = re.sub(r"[^A-Za-z0-9]", "", index[1]) if index else ""
+        base = letter.lower() if letter not in "EeIiSsNnOoQqCc" else "x"
+        pieces += [text[start : match.start()], f"{base}_{{{letter.lower()}{''.join(tags)}{inside}}}"]
+        start = end
+    return "".join(pieces) + text[start:]
+
+
 def _exact(expression: Any) -> Any:
-    """Decimals as fractions, i as the imaginary unit, values of unknown functions as variables."""
+    """Decimals as fractions, i as the imaginary unit, values of unknown functions and derivatives as variables."""
     if not isinstance(expression, sympy.Basic):
         return expression
     changes: dict[Any, Any] = {number: sympy.Rational(str(number)) for number in expression.atoms(sympy.Float)}
     changes |= {call: sympy.Symbol(str(call)) for call in expression.atoms(AppliedUndef)}
+    for derivative in expression.atoms(sympy.Derivative):
+        if isinstance(derivative.expr, sympy.Symbol | AppliedUndef):  # of a quantity, not of a formula
+            changes[derivative] = sympy.Symbol(str(derivative).replace(" ", ""))
     if sympy.Symbol("i") in expression.free_symbols:
         changes[sympy.Symbol("i")] = sympy.I
     expression = expression.xreplace(changes)
+    endless = any(sympy.oo in limit for total in expression.atoms(sympy.Sum, sympy.Product) for limit in total.limits)
     lazy = expression.has(*_BINDING, sympy.UnevaluatedExpr) or not expression.free_symbols
-    return expression.doit() if lazy else expression
+    return expression.doit() if lazy and not endless else expression
 
 
 def _same_number(one: Any, other: Any) -> bool:
@@ -135,14 +177,12 @@ def _same_number(one: Any, other: Any) -> bool:
     if one.is_zero or other.is_zero:
         return bool((one - other).equals(0))
     values = _number(one), _number(other)
-    if None in values:
-        return False
-    return _close(*values)
+    return None not in values and _close(*values)
 
 
 def _compare_at_points(one: Any, other: Any) -> list[bool]:
-    """Whether the two agree, at each point where both have a value."""
-    found = []
+    """Whether the two agree, at each point where one has a value."""
+    found: list[bool] = []
     for values in _values(one, other):
         left, right = _number(_at(one, values)), _number(_at(other, values))
         if left is None and right is None:

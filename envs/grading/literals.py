@@ -34,7 +34,6 @@ _TOPS, _BOTTOMS = ("over", "top", "top1"), ("under", "bottom", "bottom1")
 _DECIMAL = re.compile(r"[+-]?(?P<whole>\d*)\.(?P<places>\d+)", re.ASCII)
 _DECIMAL_OR_INTEGER = re.compile(r"[+-]?[\d,]*\.?\d*", re.ASCII)
 _BRACKET = re.compile(r"[(\[{}\])]")
-_UNIT = re.compile(r"(?:\\[ ,;!]|~|\s)*\\(?:text|mathrm|operatorname|rm)\s*\{[^{}]*\}$")
 
 
 def tidy(text: str) -> str:
@@ -122,11 +121,11 @@ def rounds(decimal: str, value: Fraction, exact: str) -> bool:
 def as_number(text: str) -> float | None:
     r"""The value of a plainly written number such as `5`, `-0.5`, `1.6e-19` or `1.6 \times 10^{-19}`.
 
-    A unit in `\text{...}` or `\mathrm{...}` behind it is left out. None for other text, percentages included.
+    None for other text, units and percentages included.
     """
     if "%" in text or len(text) > MAX_NUMBER_CHARS:
         return None
-    match = _NUMBER.fullmatch(tidy(_UNIT.sub("", tidy(text))))
+    match = _NUMBER.fullmatch(tidy(text))
     if match is None or not any(map(str.isdigit, match["digits"])):
         return None
     exponent = match["e"] or match["bare"] or match["braced"] or "0"

@@ -169,7 +169,7 @@ def _read_set(text: str) -> Any:
 
 def _read_matrix(text: str) -> Any:
     """A matrix or determinant; None for other text, of which this reader understands more than the protocol's does."""
-    from latex2sympy2_extended import latex2sympy  # type: ignore[import-untyped]
+    from latex2sympy2_extended import latex2sympy
 
     return latex2sympy(text) if "matrix}" in text else None
 

@@ -24,7 +24,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
 
-from word2number.w2n import word_to_num  # type: ignore[import-untyped]
+from word2number.w2n import word_to_num
 
 from aepo_rllib.envs.problems.problem import MAX_ANSWER_CHARS, Problem
 

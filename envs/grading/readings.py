@@ -70,6 +70,8 @@ class Several:
     items: tuple[Reading, ...]
     is_set: bool = False
     """In braces: repeats say nothing there."""
+    in_words: bool = False
+    """Joined by "and" or "or": they cannot be the entries of a point."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,8 @@ class Named:
     name: str
     value: Reading
     condition: Condition | None
+    is_quantity: bool = False
+    """The name is a formula, `m + n = 9`: an answer of 9, but as a known answer an equation."""
 
 
 @dataclass(frozen=True)
@@ -116,12 +120,22 @@ class Chain:
 
 
 @dataclass(frozen=True)
-class Congruence:
-    """`left \\equiv remainder \\pmod{modulus}`."""
+class Choice:
+    """The letter of a choice with what it stands for: `(C) 12`."""
 
-    left: Reading
+    letter: str
+    value: Reading
+
+
+@dataclass(frozen=True)
+class Congruence:
+    """`left \\equiv remainder \\pmod{modulus}`; the left side may be left out."""
+
+    left: Reading | None
     remainder: Any
     modulus: Any
 
 
-Reading = Unread | Words | Value | Based | Pair | Several | Entries | Region | Condition | Named | Chain | Congruence
+Reading = (
+    Unread | Words | Value | Based | Pair | Several | Entries | Region | Condition | Named | Chain | Choice | Congruence
+)

@@ -14,13 +14,18 @@ ALL_REALS = sympy.S.Reals
 def interval(low: Any, high: Any, brackets: str) -> sympy.Set | None:
     """The interval between two closed real expressions; None where there is none."""
     values = [bound if bound in (sympy.oo, -sympy.oo) else real_number(bound) for bound in (low, high)]
-    if None in values or not values[0] <= values[1] or values[0] == sympy.oo or values[1] == -sympy.oo:
+    if None in values or values[0] == sympy.oo or values[1] == -sympy.oo:
         return None
+    if not (values[0] < values[1] or (values[0] == values[1] and brackets == "[]")):
+        return None  # (0,0) is a point
     return sympy.Interval(low, high, brackets[0] == "(", brackets[1] == ")")
 
 
 def from_condition(sign: str, bound: Any) -> sympy.Set | None:
-    """What `x sign bound` allows for x; None where the bound is no real number."""
+    """What `x sign bound` allows for x; None where the bound is no real number, or infinity."""
+    if bound in (sympy.oo, -sympy.oo):
+        allowed = {("<", True), (r"\le", True), (">", False), (r"\ge", False)}
+        return ALL_REALS if (sign, bound == sympy.oo) in allowed else None
     if real_number(bound) is None:
         return None
     return {

@@ -95,13 +95,14 @@ def score(function: RewardFunction, completion: SampledText, problem: Problem) -
     """
     given = function(completion, problem)
     found = given if isinstance(given, Score) else Score(given)
-    reward = found.reward.item() if hasattr(found.reward, "item") else found.reward
-    if not isinstance(reward, Real) or not math.isfinite(reward):
-        raise ValueError(f"the reward is {found.reward!r:.80}, no finite number")
+    given_reward = found.reward.item() if hasattr(found.reward, "item") else found.reward
+    if not isinstance(given_reward, Real) or not math.isfinite(given_reward):
+        raise ValueError(f"the reward is {given_reward!r:.80}, no finite number")
+    reward = float(given_reward)
     if not LOWEST_REWARD <= reward <= HIGHEST_REWARD:
         raise ValueError(f"the reward is {reward:g}, outside of {LOWEST_REWARD:g} to {HIGHEST_REWARD:g}")
     answer = None if found.answer is None else str(found.answer)[:MAX_ANSWER_CHARS]
-    return Score(float(reward), bool(reward > 0 if found.correct is None else found.correct), answer)
+    return Score(reward, bool(reward > 0 if found.correct is None else found.correct), answer)
 
 
 def problem_as_json(problem: Problem) -> dict[str, Any]:

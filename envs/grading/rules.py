@@ -12,12 +12,13 @@ They may take unlimited time and memory; see `aepo_rllib.envs.grading.worker`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 from aepo_rllib.envs.grading.literals import close, numeric_verdict
 from aepo_rllib.envs.grading.qwen import qwen_equal
 from aepo_rllib.envs.grading.service import DEFAULT_FORM, MAX_DETOUR_CHARS
-from aepo_rllib.envs.grading.symbolic import math_equal, numeric_value, only_spelled
+from aepo_rllib.envs.grading.symbolic import math_equal, only_spelled, quantity
 from aepo_rllib.envs.grading.verifiers import get_verifier
 from aepo_rllib.envs.problems.problem import Problem
 
@@ -26,15 +27,18 @@ def math_percent(gold: str, answer: str) -> bool:
     """Equality with or without the meaning of a percent sign."""
     if math_equal(gold, answer):
         return True
-    return ("%" in gold) != ("%" in answer) and math_equal(_value(gold), _value(answer))
+    values = _value(gold), _value(answer)
+    return (values[0] == gold) != (values[1] == answer) and math_equal(*values)
 
 
 def math_numeric(gold: str, answer: str) -> bool:
-    """Equality, of numbers up to the tolerance."""
+    """Equality, of numbers in the same unit up to the tolerance."""
     if numeric_verdict(gold, answer) or math_percent(gold, answer):
         return True
-    known, given = numeric_value(gold), numeric_value(answer)
-    return known is not None and given is not None and close(float(known), float(given))
+    known, given = quantity(gold), quantity(answer)
+    if known is None or given is None or (known.unit and given.unit and known.unit != given.unit):
+        return False
+    return close(known.value, given.value)
 
 
 def judge(problem: Problem, completion: str, *, verifier: str = "math", form: str = DEFAULT_FORM) -> bool:
@@ -65,7 +69,7 @@ def judge(problem: Problem, completion: str, *, verifier: str = "math", form: st
 
 def _value(text: str) -> str:
     r"""A percentage as LaTeX for its value: `5\%` as `\frac{5}{100}`. Other text as it is."""
-    number, percent, rest = text.replace("\\%", "%").partition("%")
+    number, percent, rest = re.sub(r"\\%|\\text\s*\{\s*percent\s*\}|\bpercent$", "%", text).partition("%")
     return rf"\frac{{{number.strip(' $')}}}{{100}}" if percent and not rest.strip(" $.") else text
 
 

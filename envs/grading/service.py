@@ -102,7 +102,7 @@ class Grader:
             )
         rewarded = dict(zip(calls, self._reward(list(calls.values())), strict=True))
         judged = [place for place in range(len(problems)) if place not in rewarded]
-        verdicts = self._judge(*([rows[place] for place in judged] for rows in (problems, verifiers, answers)))
+        verdicts = self._judge([(verifiers[place], problems[place], answers[place]) for place in judged])
         graded = {place: Grade(verdict, answers[place]) for place, verdict in zip(judged, verdicts, strict=True)}
         for place, outcome in rewarded.items():
             graded[place] = Grade(outcome.verdict, outcome.answer or answers[place], outcome.reward)
@@ -133,14 +133,14 @@ class Grader:
                     f"{expected.value}, got {seen.value}; rewards since the last check cannot be trusted"
                 )
 
-        for completion, expected in _REWARD_PROBES if self.reward_pool.started else ():
+        for completion, known in _REWARD_PROBES if self.reward_pool.started else ():
             call = RewardCall(_SEVEN, completion, PROBE)
             (found,) = self.reward_pool.run([call])
             if not found.verdict.usable:
                 (found,) = self.reward_pool.run([call])
-            if found[:2] != expected:
+            if (found.verdict, found.reward) != known:
                 raise GraderBroken(
-                    f"a reward that is {expected[1]} came back as {found.reward} ({found.verdict.value}"
+                    f"a reward that is {known[1]} came back as {found.reward} ({found.verdict.value}"
                     f"{found.error and f', {found.error}'}); rewards since the last check cannot be trusted"
                 )
 
@@ -166,11 +166,8 @@ class Grader:
                 logger.warning("reward function %s, problem %s: %s", call.rule, call.problem.id, outcome.error)
         return outcomes
 
-    def _judge(
-        self, problems: Sequence[Problem], verifiers: Sequence[Verifier], answers: Sequence[str | None]
-    ) -> list[Verdict]:
+    def _judge(self, rows: Sequence[tuple[Verifier, Problem, str | None]]) -> list[Verdict]:
         """A verdict on each answer: here where that is cheap, else by a worker."""
-        rows = list(zip(verifiers, problems, answers, strict=True))
         verdicts = [_at_once(*row) for row in rows]
         open_questions = {
             Comparison(problem.answer, answer or "", verifier.name): None

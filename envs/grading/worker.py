@@ -1,11 +1,14 @@
 """The worker process: `python -m aepo_rllib.envs.grading.worker LIMIT_S [RULE ...]`.
 
 Protocol: JSON, one object a line. After its imports and a first use of each RULE the worker writes `{"ready": true}`.
-Then it answers each request. `{"id", "gold", "answer", "rule"}` is answered by `{"id", "equal"}`; `{"id", "problem",
-"completion", "tokens", "truncated", "rule"}`, whose RULE names a function of the user's, by `{"id", "reward", "correct",
-"answer"}`; and either by `{"id", "error"}` when it raised. The worker ends when its standard input closes, and by itself
-when one request takes longer than LIMIT_S seconds: a worker that is lost in a computation would otherwise outlive a
-parent that was killed.
+Then it answers each request:
+
+    {"id", "gold", "answer", "rule"}                               by {"id", "equal"}
+    {"id", "problem", "completion", "tokens", "truncated", "rule"} by {"id", "reward", "correct", "answer"}
+
+where the second RULE names a function of the user's; and either by `{"id", "error"}` when it raised. The worker ends
+when its standard input closes, and by itself when one request takes longer than LIMIT_S seconds: a worker that is lost
+in a computation would otherwise outlive a parent that was killed.
 """
 
 from __future__ import annotations

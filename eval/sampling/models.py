@@ -20,13 +20,14 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
 
+from aepo_rllib.envs.completion import SampledText
 from aepo_rllib.envs.prompts import get_template
 from aepo_rllib.eval.data import Turns
 from aepo_rllib.eval.sampling.decoding import Decoding
 from aepo_rllib.eval.sampling.progress import sample_progress
 from aepo_rllib.eval.sampling.repair import repair
 from aepo_rllib.eval.sampling.requests import Asked, collect, waves, without
-from aepo_rllib.eval.sampling.samples import SampledText, StoredSample
+from aepo_rllib.eval.sampling.samples import StoredSample
 from aepo_rllib.eval.sampling.store import MemorySamples, Place, SampleFile, Samples
 from aepo_rllib.files import claimed
 from aepo_rllib.fingerprint import model_fingerprint

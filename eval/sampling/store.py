@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from aepo_rllib.envs.completion import SampledText
 from aepo_rllib.eval.sampling.lines import (
     CURE,
     FIRST_FORMAT,
@@ -32,7 +33,7 @@ from aepo_rllib.eval.sampling.lines import (
     read_wave,
     sample_line,
 )
-from aepo_rllib.eval.sampling.samples import SampledText, StoredSample
+from aepo_rllib.eval.sampling.samples import StoredSample
 
 __all__ = ["MemorySamples", "Place", "SampleFile", "Samples", "StoreError", "law_digest", "prompt_key", "store_file"]
 
@@ -110,7 +111,7 @@ class SampleFile:
         for place, text in samples:
             if place in self._index or place in wave:
                 continue
-            wave[place] = StoredSample(self.path, offset, truncated=text.truncated, tokens=text.tokens)
+            wave[place] = StoredSample(self.path, offset, truncated=bool(text.truncated), tokens=text.tokens or 0)
             lines.append(sample_line(place, text))
             seal.add(lines[-1])
             offset += len(lines[-1])

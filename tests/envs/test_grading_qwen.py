@@ -150,7 +150,7 @@ ALGEBRA = [pair for pair in PAIRS if pair not in SPELLED]
 
 
 def test_it_is_registered() -> None:
-    assert VERIFIERS[NAME].extract is extract_final
+    assert VERIFIERS[NAME].own_extract is extract_final
     assert VERIFIERS[NAME].judge is judge_spelling
     assert VERIFIERS[NAME].compares
     assert RULES[NAME] is qwen_equal

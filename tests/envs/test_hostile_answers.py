@@ -226,7 +226,7 @@ def test_long_answers_to_short_problems_are_judged_at_once(rule: str) -> None:
         grades = [
             grade
             for problem, text in zip(problems, texts, strict=True)
-            if len(get_verifier(rule).extract(text) or "") > MAX_DETOUR_CHARS + len(problem.answer)
+            if len(get_verifier(rule).extract(problem, text, "box") or "") > MAX_DETOUR_CHARS + len(problem.answer)
             for grade in [grader.grade(problem, text)]
         ]
         assert time.monotonic() - start < 0.02 * len(texts)
