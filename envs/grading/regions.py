@@ -9,6 +9,12 @@ import sympy
 from aepo_rllib.envs.grading.expressions import real_number, same_expression
 
 ALL_REALS = sympy.S.Reals
+KNOWN_SETS = {
+    **dict.fromkeys(("∅", r"\emptyset"), sympy.S.EmptySet),
+    **dict.fromkeys(("ℝ", r"\mathbbR"), ALL_REALS),
+    **dict.fromkeys(("ℝ+", r"\mathbbR^+", r"\mathbbR_+", r"\mathbbR_>0"), sympy.Interval.open(0, sympy.oo)),
+}
+"""Sets that have a name, by their sign and by LaTeX without braces."""
 
 
 def interval(low: Any, high: Any, brackets: str) -> sympy.Set | None:
