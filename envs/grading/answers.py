@@ -29,7 +29,7 @@ _BETWEEN_BOXES = re.compile(
 _MAX_BETWEEN = 40
 MAX_BOXES = 16
 """Of a list whose items have a box each."""
-_ANSWER_LINE = re.compile(r"(?i:(?<![a-z])answer)\s*(?:\*\*|__)?\s*:[ \t]*(?:\*\*|__)?[ \t]*")
+_ANSWER_LINE = re.compile(r"(?i:(?<![a-z])answer)\s*(?:\*\*|__)?\s*:\s*(?:\*\*|__)?\s*")
 _FINAL = re.compile(r"(?i:final answer is)\s*:?[ \t]*")
 _SENTENCE_END = re.compile(r"\.?\s*(?:I hope it is correct|\n)|\.\s*$|\.\s+(?=[A-Z])")
 _TAG = re.compile(r"</?answer>", re.IGNORECASE)

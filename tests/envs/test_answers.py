@@ -6,8 +6,12 @@ import time
 
 import pytest
 
-from aepo_rllib.envs.grading import extract_answer
+from aepo_rllib.envs import TEMPLATES, MathTextEnv
+from aepo_rllib.envs.grading import FORMS, extract_answer
 from aepo_rllib.envs.problems.problem import MAX_ANSWER_CHARS
+from aepo_rllib.envs.text_env import check_env_arguments
+from aepo_rllib.eval.data import load_docs
+from aepo_rllib.eval.scoring import grade_samples
 
 
 @pytest.mark.parametrize(
@@ -53,3 +57,106 @@ def test_hostile_text_takes_linear_time(piece: str) -> None:
     short, long = (min(seconds(size) for _ in range(3)) for size in (100_000, 200_000))
     assert long < 0.2
     assert long < 5 * short + 0.01
+
+
+FORM_CASES = [
+    ("box", r"The value is $\boxed 5$.", "5"),
+    ("box", r"\boxed {5} and nothing else", "5"),
+    ("box", r"so \boxed\frac{1}{2}.", r"\frac{1}{2}"),
+    ("box", r"\boxed 5.", "5"),
+    ("box", "Answer: 5", None),
+    ("answer-line", "Answer: 7", "7"),
+    ("answer-line", "We get 8.\n\nAnswer: $\\frac{1}{2}$\n", "$\\frac{1}{2}$"),
+    ("answer-line", "Answer: 6\nwait\nAnswer: 7.", "7"),
+    ("answer-line", "**Answer:** 7", "7"),
+    ("answer-line", "**Final Answer:** 7", "7"),
+    ("answer-line", r"Answer: $\boxed{7}$", "7"),
+    ("answer-line", "Answer:\n7", "7"),  # as verl reads DAPO's form
+    ("answer-line", r"\boxed{7}", None),
+    ("answer-line", "The answer is 7", None),
+    ("hash", "so 3 + 4 = 7\n#### 7", "7"),
+    ("hash", "#### 1,080\nmore", "1,080"),
+    ("hash", "#### 6\n#### 7", "7"),
+    ("hash", "7", None),
+    ("answer-tag", "<think>6</think> <answer>7</answer>", "7"),
+    ("answer-tag", "<answer>6</answer> no: <answer> 7 </answer>", "7"),
+    ("answer-tag", "<answer>\\boxed{7}</answer>", "7"),
+    ("answer-tag", "<answer>6</answer> <answer>7", None),
+    ("answer-tag", "7</answer>", None),
+    ("answer-tag", "<answer></answer>", None),
+    ("minerva", "Final Answer: The final answer is $7$. I hope it is correct.", "$7$"),
+    ("minerva", "The final answer is 0.5.", "0.5"),
+    ("minerva", "The final answer is 6. So the final answer is: 7", "7"),
+    ("minerva", r"The final answer is $\boxed{7}$.", "7"),
+    ("minerva", "7", None),
+]
+
+
+@pytest.mark.parametrize(("form", "completion", "answer"), FORM_CASES)
+def test_answers_in_every_form(form: str, completion: str, answer: str | None) -> None:
+    assert FORMS[form](completion) == answer
+
+
+@pytest.mark.parametrize(
+    ("completion", "answer"),
+    [
+        (r"The solutions are $\boxed{2}$ and $\boxed{3}$.", "2, 3"),
+        (r"\boxed{2}, \boxed{3}, and \boxed{5}", "2, 3, 5"),
+        (r"$x=\boxed{2}$ or $x=\boxed{3}$", "2, 3"),
+        (r"\boxed{2} \quad \text{and} \quad \boxed{3}", "2, 3"),
+        (r"First \boxed{1}. After a long while we see that it was wrong, and get \boxed{2} and \boxed{3}", "2, 3"),
+        (r"\boxed{2,3}, that is \boxed{2,3}", "2,3"),
+        (r"\boxed{3}", "3"),
+    ],
+)
+def test_boxes_of_a_list_are_taken_together(completion: str, answer: str) -> None:
+    assert extract_answer(completion, several=True) == answer
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "piece",
+    [r"\boxed", r"\boxed{", "Answer:", "####", "<answer>", "</answer>", "final answer is", "**", ". I hope it is"],
+)
+def test_reading_in_any_form_takes_time_linear_in_the_text(form: str, piece: str) -> None:
+    started = time.perf_counter()
+    FORMS[form](piece * (400_000 // len(piece)), several=True)
+    assert time.perf_counter() - started < 2.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"template": "dapo", "answer_form": "box"}, "asks for the answer form 'answer-line'"),
+        (
+            {"template": "dapo", "verifier": "qwen2.5-math"},
+            "'qwen2.5-math' does not read .* choose another template, or",
+        ),
+        ({"answer_form": "hash", "verifier": "qwen2.5-math"}, "answer form 'hash', which the verifier"),
+        ({"answer_form": "lines"}, "unknown answer form 'lines'; choose one of box, answer-line"),
+    ],
+)
+def test_prompts_and_verifiers_that_do_not_fit_are_refused(arguments: dict[str, str], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        check_env_arguments(**arguments)
+
+
+def test_the_form_follows_the_template() -> None:
+    asked = {name: check_env_arguments(template=name) for name in TEMPLATES}
+    assert set(asked.values()) == set(FORMS) - {"minerva"}
+    assert check_env_arguments(template="minerva", answer_form="minerva") == "minerva"
+    env = MathTextEnv(problems="sum3", template="dapo")
+    env.reset(options={"problem_index": 0})
+    known = env.problems[0].answer
+    assert env.step(f"so...\nAnswer: {known}")[1] == 1.0
+    env.reset(options={"problem_index": 0})
+    assert env.step(rf"\boxed{{{known}}}")[4]["verdict"] == "no_answer"
+    env.grader.close()
+
+
+def test_a_suite_is_graded_in_the_form_of_its_template() -> None:
+    docs = load_docs("sum3", template="dapo")["test"]
+    completions = [[f"Answer: {docs[0]['answer']}", rf"\boxed{{{docs[0]['answer']}}}"]]
+    assert [verdict for verdict, *_ in grade_samples(completions, [docs[0]])[0]] == ["correct", "no_answer"]
+    with pytest.raises(ValueError, match="does not read"):
+        load_docs("sum3", template="dapo", grader="qwen2.5-math")
