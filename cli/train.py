@@ -114,6 +114,8 @@ def train_command(**options: Any) -> None:
                  --set max_new_tokens=64 --set replace_rows=8
       aepo train --model DIR --problems gsm8k.jsonl --set env_config.template=boxed \\
                  --set evaluation_interval=null --set max_new_tokens=512
+      aepo train --problems mine.parquet --set env_config.verifier=my_rewards.py:reward
+      aepo train --set env=my_module:MyEnvironment
       aepo train --resume runs/baseline --steps 300
     """
     from aepo_rllib.cli.screen import Screen
