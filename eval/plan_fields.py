@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from aepo_rllib.envs.grading.rewards import is_own
 from aepo_rllib.eval.checks import MAX_SAMPLES, check_suites, is_yaml, set_name
 from aepo_rllib.eval.json_input import (
     MAX_NAME_CHARS,
@@ -31,11 +32,6 @@ def _task_name(name: str) -> None:
     text(MAX_NAME_CHARS)(name)
     if not name or "/" in name or is_yaml(name):
         raise ValueError(f"must be the name of a task and no file, got {shown(name)}")
-
-
-def is_own(verifier: str) -> bool:
-    """Whether a verifier is a function of the user's own, `module:function`, and so code that is run."""
-    return ":" in verifier
 
 
 def check_trusted(verifier: str, named: str | None, place: object) -> None:
