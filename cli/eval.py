@@ -64,6 +64,11 @@ include_path_option = click.option(
 )
 @click.option("--template", metavar="NAME", help="Prompt template.  [default: the run's own, else each suite's]")
 @click.option(
+    "--answer-form",
+    metavar="NAME",
+    help="How answers are read: box, answer-line, hash, answer-tag, minerva.  [default: as the template asks, or box]",
+)
+@click.option(
     "--grader", metavar="NAME", help="How answers are judged, e.g. qwen2.5-math.  [default: each suite's way]"
 )
 @click.option(
@@ -157,7 +162,7 @@ def eval_command(model_or_run: str, **options: Any) -> None:
     with input_errors():
         if options["template"]:
             get_template(options["template"])
-        target = find_target(model_or_run, options["template"])
+        target = find_target(model_or_run, options["template"], options["answer_form"])
         split_suites(options["suites"], options["include_path"])
         check_sampling(options["n"], options["ks"], options["temperature"])
         if options["grader"]:
@@ -180,7 +185,11 @@ def eval_command(model_or_run: str, **options: Any) -> None:
 
         kept = f"what was sampled is kept in {output}, and the same command goes on from there"
         try:
-            summary = evaluate_model(target.model, output=output, **options | {"template": target.template})
+            summary = evaluate_model(
+                target.model,
+                output=output,
+                **options | {"template": target.template, "answer_form": target.answer_form},
+            )
         except KeyboardInterrupt:
             notes.print(f"stopped; {visible(kept)}", soft_wrap=True)
             raise SystemExit(130) from None

@@ -18,6 +18,7 @@ from aepo_rllib.cli.plots import write_plots
 from aepo_rllib.cli.run_folder import HUGGINGFACE, METRICS, SAMPLES, TENSORBOARD, RunFolder
 from aepo_rllib.cli.settings import RunSettings
 from aepo_rllib.cli.stopping import StopRequest
+from aepo_rllib.envs.text_env import GRADER_ERROR
 
 if TYPE_CHECKING:
     from aepo_rllib.algorithms.base import TextRL
@@ -189,6 +190,10 @@ def _figures(record: Mapping[str, float]) -> str:
     return "  ".join(parts)
 
 
+def _says(key: str, value: Any) -> bool:
+    return key != GRADER_ERROR or bool(value)
+
+
 def _write_samples(folder: RunFolder, algo: TextRL, settings: RunSettings, stream: Stream, groups: Groups) -> None:
     """The first completions of a stream with their verdicts."""
     if stream.name == "BASE_ENTROPY":
@@ -202,7 +207,12 @@ def _write_samples(folder: RunFolder, algo: TextRL, settings: RunSettings, strea
                 "stream": stream.name.lower(),
                 "prompt": episode.get_observations(0),
                 "completion": episode.get_actions(-1),
-                **{key: value for key, value in info.items() if isinstance(value, str | int | float)},
+                **{
+                    key: value
+                    for key, value in info.items()
+                    if isinstance(value, str | int | float) and _says(key, value)
+                },
+                **({"turns": turns} if (turns := episode.get_infos(0).get("turns")) else {}),
                 "reward": episode.get_return(),
                 "finish_reason": episode.get_extra_model_outputs("finish_reason", -1),
             },

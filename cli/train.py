@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import signal
 import time
@@ -41,7 +42,8 @@ CHECKPOINT_COPIES = 5
 @click.option(
     "--problems",
     metavar="SOURCE",
-    help="arithmetic, a .jsonl file, a name in AEPO_DATA_DIR, or a dataset id.  [default: arithmetic]",
+    help="arithmetic, a file (.jsonl, .json, .csv, .parquet), a saved dataset, a name in AEPO_DATA_DIR, or a dataset "
+    "id.  [default: arithmetic]",
 )
 @click.option(
     "--target-entropy",
@@ -305,14 +307,25 @@ def _check_same_run(stored: dict[str, Any], asked: dict[str, Any], defaults: dic
 
 
 def _fingerprints(config: TextRLConfig) -> dict[str, str]:
-    """What a resumed run must find unchanged: weights and problems; "" where they cannot be known beforehand."""
+    """What a resumed run must find unchanged; "" where it cannot be known beforehand.
+
+    Weights, and problems with the reward functions of the user's that judge them.
+    """
+    from aepo_rllib.envs.grading.rewards import is_own, source_of
     from aepo_rllib.envs.text_env import ENV_ID
     from aepo_rllib.fingerprint import model_fingerprint
 
-    digest = hashlib.sha256()
+    digest, functions = hashlib.sha256(), set[str]()
     if config.env == ENV_ID:
         for problem in config.load_problems():
             digest.update(f"{problem.id}\0{problem.text}\0{problem.answer}\0".encode())
+            if problem.turns:
+                digest.update(repr(problem.turns).encode())
+            if is_own(problem.verifier):
+                functions.add(problem.verifier)
+                digest.update(json.dumps([problem.verifier, problem.extra], sort_keys=True, default=str).encode())
+        for name in sorted(functions):
+            digest.update(source_of(name))
     return {
         "model_sha256": model_fingerprint(config.model_path),
         "problems_sha256": digest.hexdigest() if config.env == ENV_ID else "",

@@ -74,6 +74,21 @@ TEMPLATES = {
 }
 
 
+def form_of(template: str, answer_form: str | None = None, default: str = "box") -> str:
+    """In which form answers to a template are read: as it asks, else as wanted, else the default.
+
+    Raises:
+        ValueError: an unknown template, or one that asks for another form than is wanted.
+    """
+    asked = get_template(template).answer_form
+    if asked is not None and answer_form not in (None, asked):
+        raise ValueError(
+            f"prompt template {template!r} asks for the answer form {asked!r}, and answer_form={answer_form!r} would "
+            "read another; leave answer_form out, or choose another template"
+        )
+    return answer_form or asked or default
+
+
 def get_template(name: str) -> PromptTemplate:
     """The template of this name.
 

@@ -16,13 +16,15 @@ from aepo_rllib.envs.grading.pool import check_limits
 from aepo_rllib.envs.grading.rewards import absolute_name
 from aepo_rllib.envs.grading.service import DEFAULT_FORM
 from aepo_rllib.envs.grading.verifiers import check_form
-from aepo_rllib.envs.problems import Problem, load_problems
-from aepo_rllib.envs.prompts import get_template
+from aepo_rllib.envs.problems import Problem, ProblemSet, load_problems
+from aepo_rllib.envs.prompts import form_of, get_template
 from aepo_rllib.envs.spaces import AnyText
 from aepo_rllib.envs.verdict import Verdict
 
 ENV_ID = "aepo/MathText-v0"
 DEFAULT_VERIFIER = "math"
+GRADER_ERROR = "grader_error"
+"""Key of `info`: what a reward function of the user's raised; empty where it did its work."""
 PROBLEM_INDEX = "problem_index"
 """Reset option that chooses the problem: an index into the problem set (one per sub-environment when vectorised)."""
 
@@ -55,16 +57,16 @@ def check_env_arguments(
     Raises:
         ValueError: of the wrong kind, out of range or unknown; names the argument.
     """
-    asked = get_template(template).answer_form
+    form = form_of(template, answer_form, DEFAULT_FORM)
     check_limits(grader_workers, grader_deadline_s, prefix="grader_")
-    form = answer_form or asked or DEFAULT_FORM
-    if asked is not None and form != asked:
-        raise ValueError(
-            f"prompt template {template!r} asks for the answer form {asked!r}, and answer_form={form!r} would read "
-            "another; leave answer_form out, or choose another template"
-        )
-    check_form(form, verifier or DEFAULT_VERIFIER, template if asked else None)
+    check_form(form, verifier or DEFAULT_VERIFIER, template)
     return form
+
+
+def check_verifiers(problems: ProblemSet, form: str, template: str) -> None:
+    """Refuse problems whose own verifier does not read the form (ValueError)."""
+    for name in sorted({problems[place].verifier for place in range(len(problems))}):
+        check_form(form, name, template)
 
 
 def absolute_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,6 +144,7 @@ class MathTextEnv(gymnasium.Env[str, str]):
             drop_conflicts=drop_conflicts,
             verifier=verifier,
         )
+        check_verifiers(self.problems, self.answer_form, template)
         self.template = get_template(template)
         self.grader = shared_grader(grader_workers, grader_deadline_s)
         self.render_mode = render_mode
@@ -265,4 +268,4 @@ def problem_info(problem: Problem) -> dict[str, Any]:
 
 def grade_info(grade: Grade) -> dict[str, Any]:
     """What `info` says of a graded completion; the answer is empty when there is none."""
-    return {"verdict": Verdict(grade.verdict).value, "answer": grade.answer or ""}
+    return {"verdict": Verdict(grade.verdict).value, "answer": grade.answer or "", GRADER_ERROR: grade.error}

@@ -21,7 +21,7 @@ from aepo_rllib.envs.problems import (
     is_procedural,
     load_problems,
 )
-from aepo_rllib.envs.prompts import get_template
+from aepo_rllib.envs.prompts import form_of
 
 DEFAULT_TEMPLATE = "boxed"
 """Asks for a boxed answer; a suite's YAML may name another."""
@@ -100,7 +100,7 @@ class _Form(NamedTuple):
     @classmethod
     def of(cls, template: str | None, answer_form: str | None) -> _Form:
         name = template or DEFAULT_TEMPLATE
-        return cls(answer_form or get_template(name).answer_form or DEFAULT_FORM, name)
+        return cls(form_of(name, answer_form, DEFAULT_FORM), name)
 
 
 def as_doc(problem: Problem) -> dict[str, str]:

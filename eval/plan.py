@@ -17,7 +17,7 @@ from aepo_rllib.files import write_atomically
 
 PLAN, SAMPLES_FOLDER = "evaluation.json", "samples"
 OWN = ("own_problems", "own_suites")
-FREE = ("model", "n", "ks", "grader")
+FREE = ("model", "n", "ks", "grader", "answer_form")
 """Settings that may change while an evaluation is continued; a model is known by its identity, not its path."""
 
 
@@ -29,6 +29,7 @@ class Plan:
         suites: Those of this package.
         own_problems: Suites that are problem sets of the user's own; their problems lie in the folder.
         own_suites: Suites that are lm-eval tasks of the user's own.
+        answer_form: In which answers are read, where the template does not say it.
         identity: What the samples depend on besides prompt and decoding (`SamplingLM.identity`).
         first_prompts: By suite, what the model reads first, special tokens included.
         problems: By suite, a digest of its problems and their known answers.
@@ -53,6 +54,7 @@ class Plan:
     problems: Mapping[str, str] = field(default_factory=dict)
     own_problems: tuple[str, ...] = ()
     own_suites: tuple[str, ...] = ()
+    answer_form: str | None = None
 
     def __post_init__(self) -> None:
         check_fields({entry.name: getattr(self, entry.name) for entry in fields(self)}, SETTINGS)
@@ -73,7 +75,7 @@ class Plan:
         if not file.is_file():
             raise ValueError(f"{folder} is no evaluation: it has no {PLAN}")
         try:
-            values = {name: [] for name in OWN} | read_object(file)
+            values = {"answer_form": None} | {name: [] for name in OWN} | read_object(file)
             with within(file):
                 check_fields(values, SETTINGS)
                 names = {name: tuple(values[name]) for name in ("suites", *OWN)}
@@ -119,6 +121,7 @@ class Plan:
     def metadata(self) -> dict[str, Any]:
         """What the suites' tasks are told, see `aepo_rllib.eval.task.PassAtKTask`."""
         wanted = {"repeats": self.n, "k": self.ks, "template": self.template, "grader": self.grader}
+        wanted |= {"answer_form": self.answer_form}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in wanted.items() if value}
 
     def generation(self) -> dict[str, Any]:
@@ -129,7 +132,7 @@ class Plan:
     def as_json(self) -> dict[str, Any]:
         """Plain JSON; what is the user's own is left out where there is none."""
         values = json.loads(json.dumps(asdict(self)))
-        return {name: value for name, value in values.items() if value or name not in OWN}
+        return {name: value for name, value in values.items() if value or name not in (*OWN, "answer_form")}
 
     def _check_complete(self) -> None:
         """Refuse what no evaluation leaves behind that has begun: without a digest, any problems would be taken."""

@@ -65,6 +65,12 @@ def _known_template(name: str) -> None:
     get_template(name)
 
 
+def _known_form(name: str) -> None:
+    from aepo_rllib.envs.grading import FORMS
+
+    one_of(FORMS)(name)
+
+
 def _grader(name: str) -> None:
     """A rule of this package, or a function of the user's own, which is not loaded: `check_trusted` is for that."""
     from aepo_rllib.envs.grading import VERIFIERS, get_verifier
@@ -114,6 +120,7 @@ SETTINGS: Mapping[str, Check] = {
     "limit": optional(_COUNT),
     "seed": _SEED,
     "template": optional(known(_known_template)),
+    "answer_form": optional(known(_known_form)),
     "grader": optional(_grader),
     "identity": mapped(anything),
     "first_prompts": mapped(text(MAX_TEXT)),

@@ -50,6 +50,7 @@ def evaluate_model(
     seed: int = 0,
     template: str | None = None,
     grader: str | None = None,
+    answer_form: str | None = None,
     engine: str = "transformers",
     engine_options: Mapping[str, Any] | None = None,
     dtype: str = "float32",
@@ -123,6 +124,7 @@ def evaluate_model(
         seed=seed,
         template=template,
         grader=grader,
+        answer_form=answer_form,
     )
     tasks = load_tasks(plan, own)
     with ExitStack() as stack:
@@ -163,6 +165,7 @@ def regrade(
     folder: str | Path,
     *,
     grader: str | None = None,
+    answer_form: str | None = None,
     n: int | None = None,
     ks: Sequence[int] | None = None,
     suites: Sequence[str] = (),
@@ -238,6 +241,8 @@ def _run(lm: LM, plan: Plan, tasks: dict[str, Any]) -> tuple[dict[str, Any], dic
         **{f"{package}_version": version(package) for package in ("lm_eval", "transformers")},
     }
     summary = summarize(results, plan.ks, seed=plan.seed)
+    for name, task in tasks["tasks"].items():
+        summary["suites"][name]["judged_by"] = sorted({doc["verifier"] for doc in task.test_docs()})
     return results, {"evaluation": plan.as_json(), "grading_rules": RULES_VERSION, **summary}
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aepo_rllib.eval.json_input import Check, known, read_object, whole, within
+from aepo_rllib.eval.json_input import Check, known, one_of, read_object, whole, within
 
 EMBEDDED, HF_FOLDER, INFO_FILE = "embedded", "huggingface", "aepo.json"
 """As in `aepo_rllib.hf` and `aepo_rllib.export`; spelled out because importing those loads torch."""
@@ -24,14 +24,16 @@ class Target:
         model: Hugging Face folder or id, or "embedded".
         output: Where its reports go unless told otherwise.
         template: Name of the prompt template it was trained with; None where nobody says.
+        answer_form: In which its answers are read; None where the template says it.
     """
 
     model: str
     output: Path
     template: str | None = None
+    answer_form: str | None = None
 
 
-def find_target(text: str, template: str | None = None) -> Target:
+def find_target(text: str, template: str | None = None, answer_form: str | None = None) -> Target:
     """The model behind what the user gave.
 
     A training run stands for its newest export.
@@ -39,6 +41,7 @@ def find_target(text: str, template: str | None = None) -> Target:
     Args:
         text: A model's folder or id, "embedded", or a run's folder.
         template: Name of the prompt template to use, whatever the model was trained with.
+        answer_form: The answer form to read; a model's own holds for its own template only.
 
     Raises:
         ValueError: no such folder, a folder with no model in it, or one whose `aepo.json` names an unknown template.
@@ -46,15 +49,17 @@ def find_target(text: str, template: str | None = None) -> Target:
     """
     folder = Path(text).expanduser()
     if text == EMBEDDED:
-        return Target(text, Path(f"eval-{text}"), template)
+        return Target(text, Path(f"eval-{text}"), template, answer_form)
     if (folder / "config.json").is_file():
-        return Target(str(folder), Path(f"eval-{folder.resolve().name}"), template or _template(folder))
+        form = answer_form or (None if template else _answer_form(folder))
+        return Target(str(folder), Path(f"eval-{folder.resolve().name}"), template or _template(folder), form)
     if folder.is_dir():
         export = newest_export(folder)
-        return Target(str(export), folder / "eval", template or _template(export))
+        form = answer_form or (None if template else _answer_form(export))
+        return Target(str(export), folder / "eval", template or _template(export), form)
     if not _HUB_ID.fullmatch(text) or ("/" in text and folder.parent.is_dir()):
         raise ValueError(f"there is no folder {text}")
-    return Target(text, Path(f"eval-{text.rpartition('/')[2]}"), template)
+    return Target(text, Path(f"eval-{text.rpartition('/')[2]}"), template, answer_form)
 
 
 def newest_export(run: Path) -> Path:
@@ -90,6 +95,12 @@ def _template(export: Path) -> str | None:
     from aepo_rllib.envs.prompts import get_template  # loads numpy
 
     return _info(export, "template", known(get_template))
+
+
+def _answer_form(export: Path) -> str | None:
+    from aepo_rllib.envs.grading import FORMS  # loads numpy
+
+    return _info(export, "answer_form", one_of(FORMS))
 
 
 def _info(export: Path, name: str, check: Check) -> Any:

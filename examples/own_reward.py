@@ -21,10 +21,14 @@ MAX_TOKENS, CACHE_TOKENS = 64, 16
 
 
 def reward(completion: SampledText, problem: Problem) -> Score:
-    """1 for a right answer, FORM_BONUS for a single box, up to -1 for length."""
+    """1 for a right answer, FORM_BONUS more in a single box, up to -1 for length.
+
+    A wrong answer gets no bonus: what is rewarded above zero is a positive sample to AEPO.
+    """
     correct = judge(problem, completion)
     form = FORM_BONUS if completion.count(r"\boxed{") == 1 else 0.0
-    return Score(correct + form + overlong_penalty(completion.tokens or 0, MAX_TOKENS, CACHE_TOKENS), correct)
+    penalty = overlong_penalty(completion.tokens or 0, MAX_TOKENS, CACHE_TOKENS)
+    return Score(correct * (1.0 + form) + penalty, correct)
 
 
 def overlong_penalty(tokens: int, max_tokens: int, cache_tokens: int) -> float:

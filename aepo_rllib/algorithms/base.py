@@ -25,6 +25,7 @@ from aepo_rllib.capacity import RunnerWatch
 from aepo_rllib.collection import collect
 from aepo_rllib.env_sources import publish_env
 from aepo_rllib.envs.grading.rewards import HIGHEST_REWARD, LOWEST_REWARD
+from aepo_rllib.envs.text_env import GRADER_ERROR
 from aepo_rllib.episodes import SAMPLE, SLOT
 from aepo_rllib.groups import Groups, problem_of
 from aepo_rllib.learning import NonFiniteError, log_probs, naming_lost_learners, take_step
@@ -128,10 +129,16 @@ class TextRL(PolicyAccess):
     def _check_judged(self, groups: Groups) -> None:
         share = 1.0 - groups.usable_PG.float().mean().item()
         if share > self.config.max_unjudged_share:
+            errors = [error for episode in groups.episodes if (error := episode.get_infos(-1).get(GRADER_ERROR))]
+            reason = (
+                f"the reward function raised {errors[0]}"
+                if errors
+                else "give it more time or processes (env_config: grader_deadline_s, grader_workers), or look at the "
+                "answers in samples.jsonl"
+            )
             raise UnjudgedError(
                 f"the grader timed out or crashed on {share:.0%} of the completions, more than "
-                f"max_unjudged_share={self.config.max_unjudged_share:.0%}; give it more time or processes "
-                "(env_config: grader_deadline_s, grader_workers), or look at the answers in samples.jsonl"
+                f"max_unjudged_share={self.config.max_unjudged_share:.0%}; {reason}"
             )
 
     def _collect(self, request: RolloutRequest) -> list[SingleAgentEpisode]:

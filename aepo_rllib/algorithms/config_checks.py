@@ -13,7 +13,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from aepo_rllib.env_sources import find_env
 from aepo_rllib.envs.problems import ProblemError, ProblemSet, is_procedural
 from aepo_rllib.envs.prompts import PromptTemplate, get_template
-from aepo_rllib.envs.text_env import ENV_ID, check_env_arguments
+from aepo_rllib.envs.text_env import ENV_ID, check_env_arguments, check_verifiers
 from aepo_rllib.hf import check_model, load_tokenizer
 from aepo_rllib.prompting import PromptEncoder
 from aepo_rllib.rollout import engine_class
@@ -134,8 +134,9 @@ def check_problems(config: AlgorithmConfig) -> None:
         ProblemError: names source, file and line.
         ValueError: an argument of the environment out of its range.
     """
-    check_env_arguments(**config.env_config)
-    _problem_sets(config)
+    form = check_env_arguments(**config.env_config)
+    for problems in _problem_sets(config):
+        check_verifiers(problems, form, config.env_config.get("template", "plain"))
 
 
 def _problem_sets(config: AlgorithmConfig) -> list[ProblemSet]:

@@ -35,6 +35,20 @@ class PolicyAccess(SavedAlgorithm):
         return self._module
 
     @override(Algorithm)
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """As RLlib's, on env runners that have been built for it: others hold the training problems.
+
+        Raises:
+            ValueError: there are none, `evaluation_interval` being None.
+        """
+        if self.eval_env_runner_group is None:
+            raise ValueError(
+                "evaluate() needs env runners with problems of their own: set evaluation(evaluation_interval=...), to "
+                "a number above your last step to evaluate by hand alone"
+            )
+        return super().evaluate(*args, **kwargs)
+
+    @override(Algorithm)
     def get_weights(self, policies: Collection[str] | None = None) -> dict[str, Any]:
         """As RLlib's, but a copy: its own are the very memory of a learner in this process."""
         return copy.deepcopy(super().get_weights(policies))

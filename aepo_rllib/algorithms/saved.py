@@ -101,6 +101,7 @@ class SavedAlgorithm(Algorithm):
                 **({"run": self.run_id} if self.run_id else {}),
                 "base_entropy": self.base_entropy,
                 "template": self.config.env_config.get("template", "plain"),
+                "answer_form": self.config.env_config.get("answer_form"),
             },
         )
 

@@ -52,6 +52,7 @@ _SYMBOL = re.compile(
 )
 _INDEX = re.compile(r"\s*_\{([^{}]*)\}")
 _PRIMES = re.compile(r"\s*(?:('+)|\^\{?\s*((?:\\prime\s*)+)\}?)")
+_LARGEST_EXPONENT = 1000
 _TWO_NUMBERS = re.compile(r"\d\s+[\d.]")
 
 
@@ -158,7 +159,8 @@ def _exact(expression: Any) -> Any:
     """Decimals as fractions, i as the imaginary unit, values of unknown functions and derivatives as variables."""
     if not isinstance(expression, sympy.Basic):
         return expression
-    changes: dict[Any, Any] = {number: sympy.Rational(str(number)) for number in expression.atoms(sympy.Float)}
+    floats = () if any(map(_is_huge, expression.atoms(sympy.Pow))) else expression.atoms(sympy.Float)
+    changes: dict[Any, Any] = {number: sympy.Rational(str(number)) for number in floats}
     changes |= {call: sympy.Symbol(str(call)) for call in expression.atoms(AppliedUndef)}
     for derivative in expression.atoms(sympy.Derivative):
         if isinstance(derivative.expr, sympy.Symbol | AppliedUndef):  # of a quantity, not of a formula
@@ -169,6 +171,12 @@ def _exact(expression: Any) -> Any:
     endless = any(sympy.oo in limit for total in expression.atoms(sympy.Sum, sympy.Product) for limit in total.limits)
     lazy = expression.has(*_BINDING, sympy.UnevaluatedExpr) or not expression.free_symbols
     return expression.doit() if lazy and not endless else expression
+
+
+def _is_huge(power: sympy.Pow) -> bool:
+    """Whether a power of a decimal would have more digits than there is memory, as an exact fraction."""
+    exponent = power.exp.evalf(5) if power.base.has(sympy.Float) and not power.exp.free_symbols else sympy.S.Zero
+    return not exponent.is_comparable or bool(abs(exponent) > _LARGEST_EXPONENT)
 
 
 def _same_number(one: Any, other: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -45,11 +46,19 @@ class RewardCall(NamedTuple):
     completion: str
     rule: str
     """Name of the function, see `aepo_rllib.envs.grading.rewards`."""
+    form: str = "box"
+    """In which the prompt asked for the answer."""
 
     def as_json(self) -> dict[str, Any]:
         """As it is sent."""
         told = {name: getattr(self.completion, name, None) for name in ("tokens", "truncated")}
-        return {"problem": problem_as_json(self.problem), "completion": self.completion, "rule": self.rule, **told}
+        return {
+            "problem": problem_as_json(self.problem),
+            "completion": self.completion,
+            "rule": self.rule,
+            "form": self.form,
+            **told,
+        }
 
 
 Request = Comparison | RewardCall
@@ -177,6 +186,8 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """End the process at once and wait until it has gone."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # its children too: it began a session of its own
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._stderr):

@@ -11,8 +11,10 @@ deadline.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
+import inspect
 import math
 import os
 import sys
@@ -67,17 +69,24 @@ def load_reward(name: str) -> RewardFunction:
         ValueError: no such module, file or function, or the module raises; names the verifier.
     """
     place, _, attribute = name.rpartition(":")
-    if not place or not attribute.isidentifier():
+    if not place.strip(":") or place.endswith(":") or not attribute.isidentifier():
         raise ValueError(f"verifier {name!r:.200}: write module:function, or path/to/file.py:function")
     try:
         module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
-    except Exception as error:  # a module of the user's may raise what it likes
+    except (Exception, SystemExit) as error:  # a module of the user's may raise what it likes
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise ValueError(f"verifier {name!r:.200}: {place} cannot be imported ({reason})") from error
     function = getattr(module, attribute, None)
     if not callable(function):
         raise ValueError(f"verifier {name!r:.200}: {place} has no function {attribute}")
+    _check_signature(name, function)
     return function
+
+
+def source_of(name: str) -> bytes:
+    """The content of the file that a function is written in; empty where there is none."""
+    file = inspect.getsourcefile(load_reward(name))
+    return Path(file).read_bytes() if file else b""
 
 
 def absolute_name(name: str) -> str:
@@ -115,6 +124,19 @@ def problem_from_json(fields: Mapping[str, Any]) -> Problem:
     return Problem(**{**fields, "turns": tuple((role, content) for role, content in fields["turns"])})
 
 
+def _check_signature(name: str, function: RewardFunction) -> None:
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # of a function in C nobody knows
+        return
+    try:
+        signature.bind(SampledText(""), Problem("", "", ""))
+    except TypeError as error:
+        raise ValueError(
+            f"verifier {name!r:.200}: it is called with (completion, problem), and takes {signature} ({error})"
+        ) from error
+
+
 def _import_module(name: str) -> Any:
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a command does not look there by itself, and this is where users keep theirs
@@ -124,10 +146,19 @@ def _import_module(name: str) -> Any:
 def _import_file(path: Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)  # it may import its neighbours
+    # A name that hides no other module, such as the json of a json.py.
+    own_name = f"{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(own_name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pickle look their module up
-    spec.loader.exec_module(module)
+    sys.modules[own_name] = module  # dataclasses and pickle look their module up
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[own_name]
+        raise
     return module

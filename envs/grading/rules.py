@@ -41,7 +41,7 @@ def math_numeric(gold: str, answer: str) -> bool:
     return close(known.value, given.value)
 
 
-def judge(problem: Problem, completion: str, *, verifier: str = "math", form: str = DEFAULT_FORM) -> bool:
+def judge(problem: Problem, completion: str, *, verifier: str = "math", form: str | None = None) -> bool:
     """Whether a completion answers its problem, judged in this very process, without a deadline.
 
     For reward functions of the user's own, which run in a worker process already.
@@ -50,7 +50,8 @@ def judge(problem: Problem, completion: str, *, verifier: str = "math", form: st
         problem: With the known answer.
         completion: Text of a model.
         verifier: Name of the rule.
-        form: In which the answer is stated, see `aepo_rllib.envs.grading.answers`.
+        form: In which the answer is stated, see `aepo_rllib.envs.grading.answers`; default the one that the completion
+            says it was asked for, else a box.
 
     Raises:
         ValueError: an unknown verifier, or one that is no rule.
@@ -58,7 +59,7 @@ def judge(problem: Problem, completion: str, *, verifier: str = "math", form: st
     rule = get_verifier(verifier)
     if rule.judge is None:
         raise ValueError(f"verifier {verifier!r} is no rule")
-    answer = rule.extract(problem, completion, form)
+    answer = rule.extract(problem, completion, form or getattr(completion, "form", None) or DEFAULT_FORM)
     if answer is None:
         return False
     verdict = rule.judge(problem, answer)

@@ -39,6 +39,8 @@ class Grade(NamedTuple):
     """The final answer as the completion states it; None when it states none."""
     own_reward: float | None = None
     """What a reward function of the user's gives."""
+    error: str = ""
+    """What it raised."""
 
     @property
     def reward(self) -> float:
@@ -95,7 +97,7 @@ class Grader:
         for place, (problem, verifier, text) in enumerate(zip(problems, verifiers, texts, strict=False)):
             answers.append(verifier.extract(problem, text, form))
             if verifier.judge is None:
-                calls[place] = RewardCall(problem, text, verifier.name)
+                calls[place] = RewardCall(problem, text, verifier.name, form)
         if len(answers) < len(problems) or next(texts, None) is not None:
             raise ValueError(
                 f"{len(problems)} problems, but {'fewer' if len(answers) < len(problems) else 'more'} completions"
@@ -105,7 +107,7 @@ class Grader:
         verdicts = self._judge([(verifiers[place], problems[place], answers[place]) for place in judged])
         graded = {place: Grade(verdict, answers[place]) for place, verdict in zip(judged, verdicts, strict=True)}
         for place, outcome in rewarded.items():
-            graded[place] = Grade(outcome.verdict, outcome.answer or answers[place], outcome.reward)
+            graded[place] = Grade(outcome.verdict, outcome.answer or answers[place], outcome.reward, outcome.error)
         return [graded[place] for place in range(len(problems))]
 
     def only_spelled(self, answers: Sequence[str]) -> list[bool]:

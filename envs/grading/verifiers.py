@@ -18,6 +18,7 @@ from aepo_rllib.envs.grading.literals import literal_verdict, numeric_verdict, p
 from aepo_rllib.envs.grading.qwen_text import extract_final, judge_spelling
 from aepo_rllib.envs.grading.rewards import is_own, load_reward
 from aepo_rllib.envs.problems.problem import Problem
+from aepo_rllib.envs.prompts import get_template
 
 
 def literal(problem: Problem, answer: str) -> bool | None:
@@ -91,7 +92,8 @@ def get_verifier(name: str) -> Verifier:
         return Verifier(name, None, compares=False)
     if name not in VERIFIERS:
         raise ValueError(
-            f"unknown verifier {name!r:.200}; known: {', '.join(sorted(VERIFIERS))}, or module:function for your own"
+            f"unknown verifier {name!r:.200}; known: {', '.join(sorted(VERIFIERS))}, or module:function (also "
+            "path/to/file.py:function) for one of your own"
         )
     return VERIFIERS[name]
 
@@ -111,13 +113,12 @@ def check_form(form: str, verifier: str, template: str | None = None) -> None:
         raise ValueError(f"unknown answer form {form!r:.80}; choose one of {', '.join(FORMS)}")
     if form not in get_verifier(verifier).forms:
         readers = [name for name, other in VERIFIERS.items() if form in other.forms and other.compares]
-        asks = (
-            f"prompt template {template!r} asks for the answer form {form!r}" if template else f"answer form {form!r}"
-        )
+        asked = template is not None and get_template(template).answer_form == form
+        asks = f"prompt template {template!r} asks for answers" if asked else "answers are to be read"
         raise ValueError(
-            f"{asks}, which the verifier {verifier!r} does not read (it reads "
-            f"{', '.join(sorted(get_verifier(verifier).forms))}); choose another template, or one of the verifiers "
-            f"{', '.join(readers)}"
+            f"{asks} in the form {form!r}, which the verifier {verifier!r} does not read (it reads "
+            f"{', '.join(sorted(get_verifier(verifier).forms))}); choose another "
+            f"{'template' if asked else 'answer_form'}, or one of the verifiers {', '.join(readers)}"
         )
 
 

@@ -4,7 +4,8 @@ Protocol: JSON, one object a line. After its imports and a first use of each RUL
 Then it answers each request:
 
     {"id", "gold", "answer", "rule"}                               by {"id", "equal"}
-    {"id", "problem", "completion", "tokens", "truncated", "rule"} by {"id", "reward", "correct", "answer"}
+    {"id", "problem", "completion", "tokens", "truncated", "form", "rule"}
+                                                                   by {"id", "reward", "correct", "answer"}
 
 where the second RULE names a function of the user's; and either by `{"id", "error"}` when it raised. The worker ends
 when its standard input closes, and by itself when one request takes longer than LIMIT_S seconds: a worker that is lost
@@ -107,7 +108,8 @@ def _answer(request: dict[str, Any], compare: Callable[[str, str, str], bool]) -
 
 
 def _reward(request: dict[str, Any]) -> Score:
-    completion = SampledText(request["completion"], tokens=request["tokens"], truncated=request["truncated"])
+    told = {name: request[name] for name in ("tokens", "truncated", "form")}
+    completion = SampledText(request["completion"], **told)
     return score(load_reward(request["rule"]), completion, problem_from_json(request["problem"]))
 
 

@@ -73,13 +73,15 @@ def as_problems(
 
 def _read(row: Row, default_id: str, default_verifier: str) -> Problem:
     turns, text = _problem(row)
+    verifier, extra = _verifier(row, default_verifier), read_extra(row)
+    _check_needs(row, verifier, extra)
     return Problem(
         id=_name(row, "id") or default_id,
         text=text,
         answer=_answer(row),
-        verifier=_verifier(row, default_verifier),
+        verifier=verifier,
         family=_name(row, "family"),
-        extra=read_extra(row),
+        extra=extra,
         turns=turns,
     )
 
@@ -180,6 +182,13 @@ def _verifier(row: Row, default: str) -> str:
     except ValueError as error:
         raise row.refusal(str(error)) from error
     return str(name)
+
+
+def _check_needs(row: Row, verifier: str, extra: Mapping[str, Any]) -> None:
+    from aepo_rllib.envs.grading.verifiers import get_verifier  # which imports `Problem`
+
+    if missing := [key for key in get_verifier(verifier).needs if key not in extra]:
+        raise row.refusal(f"the verifier {verifier} needs {' and '.join(missing)} in the column extra_info (or extra)")
 
 
 def _same_answer(known: str, other: str) -> bool:

@@ -217,11 +217,13 @@ def _check_same_problems(suite: str, first: Evaluation, other: Evaluation) -> No
 
 
 def _differing_settings(suite: str, first: Evaluation, other: Evaluation) -> list[str]:
-    pairs = [
-        (name, first.summary["suites"][suite].get(name), other.summary["suites"][suite].get(name)) for name in SAME
-    ] + [
-        (name, first.summary["evaluation"][name], other.summary["evaluation"][name]) for name in ("template", "grader")
-    ]
+    suites = [evaluation.summary["suites"][suite] for evaluation in (first, other)]
+    plans = [evaluation.summary["evaluation"] for evaluation in (first, other)]
+    pairs = [(name, suites[0].get(name), suites[1].get(name)) for name in SAME]
+    pairs += [(name, plans[0][name], plans[1][name]) for name in ("template", "grader")]
+    judges = [", ".join(one.get("judged_by", ())) for one in suites]
+    if all(judges):  # older reports do not say
+        pairs.append(("judged by", judges[0], judges[1]))
     return [
         f"{name}: {mine} in {first.name}, {theirs} in {other.name}" for name, mine, theirs in pairs if mine != theirs
     ]

@@ -18,6 +18,7 @@ from aepo_rllib.eval.json_input import (
     MAX_NAME_CHARS,
     anything,
     having,
+    listed,
     mapped,
     number,
     one_of,
@@ -150,7 +151,12 @@ def _points(value: Any) -> None:
 
 _SCORES = having(
     {"version": text(MAX_NAME_CHARS), "problems": whole(1, 10**9), "avg@n": optional(number(0, 1)), "k": _points},
-    {"temperature": number(0, MAX_TEMPERATURE), "top_p": number(0, 1), "max_gen_toks": whole(1, 10**9)},
+    {
+        "temperature": number(0, MAX_TEMPERATURE),
+        "top_p": number(0, 1),
+        "max_gen_toks": whole(1, 10**9),
+        "judged_by": listed(text(MAX_NAME_CHARS)),
+    },
 )
 _NAME = optional(text(MAX_NAME_CHARS))
 _SUMMARY = having(

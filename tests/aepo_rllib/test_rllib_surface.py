@@ -246,3 +246,13 @@ def test_evaluation_config_is_heeded(ray_cluster, calls):
 def test_options_that_change_nothing_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         change(AEPOConfig()).validate()
+
+
+def test_an_evaluation_without_runners_of_its_own_is_refused(ray_cluster):
+    """They would sample training problems."""
+    algo = small(GRPOConfig()).evaluation(evaluation_interval=None).build_algo()
+    try:
+        with pytest.raises(ValueError, match="set evaluation\\(evaluation_interval="):
+            algo.evaluate()
+    finally:
+        algo.stop()

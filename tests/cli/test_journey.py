@@ -117,5 +117,8 @@ def test_own_problems_model_and_reward(home: Path) -> None:
     compared = aepo(home, "compare", "base", "trained")
     assert "mine" in compared
     assert f"{PROBLEMS} problems" in compared
+    (home / "my_rewards.py").write_text(REWARD.replace("0.5", "0.25"))
+    refused = aepo(home, "train", "--resume", "run", "--steps", 6, code=2)
+    assert "problems_sha256" in refused
     refused = aepo(home, "regrade", "base", code=2)
     assert "--grader" in refused

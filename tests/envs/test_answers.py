@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from aepo_rllib.envs.problems.problem import MAX_ANSWER_CHARS
 from aepo_rllib.envs.text_env import check_env_arguments
 from aepo_rllib.eval.data import load_docs
 from aepo_rllib.eval.scoring import grade_samples
+from aepo_rllib.eval.target import find_target
 
 
 @pytest.mark.parametrize(
@@ -132,7 +134,10 @@ def test_reading_in_any_form_takes_time_linear_in_the_text(form: str, piece: str
             {"template": "dapo", "verifier": "qwen2.5-math"},
             "'qwen2.5-math' does not read .* choose another template, or",
         ),
-        ({"answer_form": "hash", "verifier": "qwen2.5-math"}, "answer form 'hash', which the verifier"),
+        (
+            {"answer_form": "hash", "verifier": "qwen2.5-math"},
+            "form 'hash', which the verifier .*another answer_form",
+        ),
         ({"answer_form": "lines"}, "unknown answer form 'lines'; choose one of box, answer-line"),
     ],
 )
@@ -160,3 +165,26 @@ def test_a_suite_is_graded_in_the_form_of_its_template() -> None:
     assert [verdict for verdict, *_ in grade_samples(completions, [docs[0]])[0]] == ["correct", "no_answer"]
     with pytest.raises(ValueError, match="does not read"):
         load_docs("sum3", template="dapo", grader="qwen2.5-math")
+
+
+def test_rows_that_name_a_verifier_of_another_form_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "mine.jsonl"
+    file.write_text('{"problem": "q", "answer": "7", "verifier": "qwen2.5-math"}\n')
+    with pytest.raises(ValueError, match="asks for answers in the form 'answer-line', which"):
+        MathTextEnv(problems=str(file), template="dapo")
+
+
+def test_a_form_that_contradicts_its_template_is_refused_in_evaluation_too() -> None:
+    with pytest.raises(ValueError, match="'boxed' asks for the answer form 'box', and"):
+        load_docs("sum3", template="boxed", answer_form="hash")
+    assert load_docs("sum3", template="question-answer", answer_form="hash")["test"][0]["answer_form"] == "hash"
+
+
+def test_an_exported_model_remembers_its_form(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "aepo.json").write_text('{"template": "question-answer", "answer_form": "hash"}')
+    assert find_target(str(tmp_path)).answer_form == "hash"
+    assert find_target(str(tmp_path), template="boxed").answer_form is None
+    (tmp_path / "aepo.json").write_text('{"answer_form": "../x"}')
+    with pytest.raises(ValueError, match=r"aepo\.json.*answer_form"):
+        find_target(str(tmp_path))

@@ -174,3 +174,13 @@ def test_more_about_a_row_is_kept_for_a_verifier(tmp_path: Path) -> None:
     (tmp_path / "deep.jsonl").write_text(deep)
     with pytest.raises(ProblemError, match=r"deep\.jsonl:1: extra_info is nested too deeply"):
         load_problems(str(tmp_path / "deep.jsonl"))
+
+
+def test_a_verifier_gets_what_it_needs_or_the_row_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "mine.jsonl"
+    row = {"problem": "Make 8 from 2 4.", "answer": "2*4", "verifier": "countdown"}
+    file.write_text(json.dumps(row) + "\n")
+    with pytest.raises(ProblemError, match=r"mine\.jsonl:1: the verifier countdown needs numbers and target"):
+        load_problems(str(file))
+    file.write_text(json.dumps(row | {"extra_info": {"numbers": [2, 4], "target": 8}}) + "\n")
+    assert load_problems(str(file))[0].extra["target"] == 8

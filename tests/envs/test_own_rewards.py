@@ -17,6 +17,7 @@ import pytest
 
 from aepo_rllib.envs import MathTextEnv, MathTextVectorEnv, Problem
 from aepo_rllib.envs.grading import Grader, GraderBroken, SampledText, Score, get_verifier
+from aepo_rllib.envs.grading.rewards import load_reward
 from aepo_rllib.envs.verdict import Verdict
 
 ROOT = Path(__file__).parents[2]
@@ -176,6 +177,75 @@ def test_names_are_checked_before_anything_starts(name: str, complaint: str) -> 
     assert complaint in str(caught.value)
 
 
+def test_a_file_may_have_any_name_and_neighbours(tmp_path: Path) -> None:
+    (tmp_path / "helpers_of_mine.py").write_text("BONUS = 0.25\n")
+    for folder in (tmp_path, tmp_path / "other"):
+        folder.mkdir(exist_ok=True)
+        (folder / "json.py").write_text(
+            "from helpers_of_mine import BONUS\n"
+            f"def reward(completion, problem):\n    return BONUS + {len(folder.name)}e-6\n"
+        )
+    for folder in (tmp_path, tmp_path / "other"):
+        function = load_reward(f"{folder}/json.py:reward")
+        assert function(SampledText(""), problem("")) == pytest.approx(0.25 + len(folder.name) * 1e-6)
+    assert json.loads("1") == 1
+    assert sys.modules["json"] is json
+
+
+@pytest.mark.parametrize(
+    ("code", "complaint"),
+    [
+        ("import sys\nsys.exit('usage: --needed')", "cannot be imported (SystemExit: usage: --needed)"),
+        ("def reward(completion): return 1", "it is called with (completion, problem), and takes (completion)"),
+        ("def reward(*, completion, problem): return 1", "it is called with (completion, problem)"),
+        ("reward = 5", "has no function reward"),
+    ],
+)
+def test_what_cannot_be_called_is_refused_at_once(tmp_path: Path, code: str, complaint: str) -> None:
+    (tmp_path / "mine.py").write_text(code)
+    with pytest.raises(ValueError, match="verifier") as caught:
+        get_verifier(f"{tmp_path}/mine.py:reward")
+    assert complaint in str(caught.value)
+
+
+def test_what_a_function_starts_ends_with_its_process(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import subprocess\n"
+        "def reward(completion, problem):\n"
+        f"    child = subprocess.Popen(['sleep', '300'])\n"
+        f"    open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))\n"
+        "    child.wait()\n"
+    )
+    with Grader(workers=1, deadline_s=0.5) as grader:
+        assert grader.grade(problem(f"{tmp_path}/mine.py:reward"), "a").verdict is Verdict.TIMED_OUT
+    pid, limit = int((tmp_path / "pid").read_text()), time.monotonic() + 5
+    while time.monotonic() < limit and Path(f"/proc/{pid}").exists():
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            break
+        time.sleep(0.05)
+    else:
+        assert not Path(f"/proc/{pid}").exists()
+
+
+def test_the_rules_are_at_hand_in_the_form_that_was_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from aepo_rllib.envs.grading.rules import judge\n"
+        "def reward(completion, problem):\n    return judge(problem, completion) / 2\n"
+    )
+    own = Problem("p", "", r"\frac12", f"{tmp_path}/mine.py:reward")
+    with Grader(workers=1) as grader:
+        assert grader.grade(own, "Answer: 0.5", form="answer-line").reward == 0.5
+        assert grader.grade(own, "Answer: 0.5").reward == 0.0
+        assert grader.grade(own, r"\boxed{2/4}").reward == 0.5
+
+
+def test_an_error_goes_with_the_info_of_its_episode(module: str) -> None:
+    env = MathTextEnv(problems="sum3", verifier=f"{module}:raises")
+    env.reset(options={"problem_index": 0})
+    assert "KeyError: 'no a'" in env.step("a")[4]["grader_error"]
+    env.grader.close()
+
+
 def test_a_module_that_raises_is_named(tmp_path: Path) -> None:
     file = tmp_path / "broken.py"
     file.write_text("1 / 0\n")
@@ -210,7 +280,7 @@ def test_the_example_is_dapos_penalty() -> None:
         assert ours == pytest.approx(case["outputs"]["reward"])
     right = example.reward(SampledText(r"\boxed{7}", tokens=5), problem("math"))
     assert right == Score(1.1, correct=True)
-    assert example.reward(SampledText(r"\boxed{8}", tokens=60), problem("math")) == Score(0.1 - 0.75, correct=False)
+    assert example.reward(SampledText(r"\boxed{8}", tokens=60), problem("math")) == Score(-0.75, correct=False)
 
 
 def test_the_processes_of_rewards_are_probed(module: str, tmp_path: Path) -> None:
