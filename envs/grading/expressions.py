@@ -96,13 +96,15 @@ def same_expression(one: Any, other: Any) -> bool:
         return not one.has(sympy.nan, sympy.zoo)
     if not one.free_symbols and not other.free_symbols:
         return _same_number(one, other)
+    if _is_endless(one) or _is_endless(other):
+        return False  # a series with variables takes for ever, and is known by its spelling
     agreements = _compare_at_points(one, other)
     return len(agreements) >= _ENOUGH_POINTS and all(agreements)
 
 
 def proportion(one: Any, other: Any) -> Any:
     """The number c with `one == c * other` wherever they are evaluated, other than zero; None where there is none."""
-    if not one.free_symbols or one.free_symbols != other.free_symbols:
+    if not one.free_symbols or one.free_symbols != other.free_symbols or _is_endless(one) or _is_endless(other):
         return None
     factors = []
     for values in _values(one, other):
@@ -168,9 +170,13 @@ def _exact(expression: Any) -> Any:
     if sympy.Symbol("i") in expression.free_symbols:
         changes[sympy.Symbol("i")] = sympy.I
     expression = expression.xreplace(changes)
-    endless = any(sympy.oo in limit for total in expression.atoms(sympy.Sum, sympy.Product) for limit in total.limits)
     lazy = expression.has(*_BINDING, sympy.UnevaluatedExpr) or not expression.free_symbols
-    return expression.doit() if lazy and not endless else expression
+    return expression.doit() if lazy and not _is_endless(expression) else expression
+
+
+def _is_endless(expression: Any) -> bool:
+    """Whether there is a sum or product without an end in it."""
+    return any(sympy.oo in limit for total in expression.atoms(sympy.Sum, sympy.Product) for limit in total.limits)
 
 
 def _is_huge(power: sympy.Pow) -> bool:
