@@ -74,8 +74,11 @@ TEMPLATES = {
 }
 
 
-def form_of(template: str, answer_form: str | None = None, default: str = "box") -> str:
-    """In which form answers to a template are read: as it asks, else as wanted, else the default.
+DEFAULT_FORM = "box"
+
+
+def form_of(template: str, answer_form: str | None = None) -> str:
+    """In which form answers to a template are read: as it asks, else as wanted, else in a box.
 
     Raises:
         ValueError: an unknown template, or one that asks for another form than is wanted.
@@ -86,7 +89,7 @@ def form_of(template: str, answer_form: str | None = None, default: str = "box")
             f"prompt template {template!r} asks for the answer form {asked!r}, and answer_form={answer_form!r} would "
             "read another; leave answer_form out, or choose another template"
         )
-    return answer_form or asked or default
+    return answer_form or asked or DEFAULT_FORM
 
 
 def get_template(name: str) -> PromptTemplate:

@@ -14,7 +14,6 @@ from gymnasium.vector.utils import batch_space
 from aepo_rllib.envs.grading import Grade, Grader
 from aepo_rllib.envs.grading.pool import check_limits
 from aepo_rllib.envs.grading.rewards import absolute_name
-from aepo_rllib.envs.grading.service import DEFAULT_FORM
 from aepo_rllib.envs.grading.verifiers import check_form
 from aepo_rllib.envs.problems import Problem, ProblemSet, load_problems
 from aepo_rllib.envs.prompts import form_of, get_template
@@ -57,7 +56,7 @@ def check_env_arguments(
     Raises:
         ValueError: of the wrong kind, out of range or unknown; names the argument.
     """
-    form = form_of(template, answer_form, DEFAULT_FORM)
+    form = form_of(template, answer_form)
     check_limits(grader_workers, grader_deadline_s, prefix="grader_")
     check_form(form, verifier or DEFAULT_VERIFIER, template)
     return form

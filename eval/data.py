@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import datasets
 
-from aepo_rllib.envs.grading import DEFAULT_FORM, VERIFIERS, check_form, get_verifier
+from aepo_rllib.envs.grading import VERIFIERS, check_form, get_verifier
 from aepo_rllib.envs.problems import (
     DATA_DIR_VARIABLE,
     Problem,
@@ -100,7 +100,7 @@ class _Form(NamedTuple):
     @classmethod
     def of(cls, template: str | None, answer_form: str | None) -> _Form:
         name = template or DEFAULT_TEMPLATE
-        return cls(form_of(name, answer_form, DEFAULT_FORM), name)
+        return cls(form_of(name, answer_form), name)
 
 
 def as_doc(problem: Problem) -> dict[str, str]:

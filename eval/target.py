@@ -51,12 +51,10 @@ def find_target(text: str, template: str | None = None, answer_form: str | None 
     if text == EMBEDDED:
         return Target(text, Path(f"eval-{text}"), template, answer_form)
     if (folder / "config.json").is_file():
-        form = answer_form or (None if template else _answer_form(folder))
-        return Target(str(folder), Path(f"eval-{folder.resolve().name}"), template or _template(folder), form)
+        return Target(str(folder), Path(f"eval-{folder.resolve().name}"), *_prompting(folder, template, answer_form))
     if folder.is_dir():
         export = newest_export(folder)
-        form = answer_form or (None if template else _answer_form(export))
-        return Target(str(export), folder / "eval", template or _template(export), form)
+        return Target(str(export), folder / "eval", *_prompting(export, template, answer_form))
     if not _HUB_ID.fullmatch(text) or ("/" in text and folder.parent.is_dir()):
         raise ValueError(f"there is no folder {text}")
     return Target(text, Path(f"eval-{text.rpartition('/')[2]}"), template, answer_form)
@@ -91,16 +89,13 @@ def _step(export: Path) -> int:
     return -1 if step is None else step
 
 
-def _template(export: Path) -> str | None:
-    from aepo_rllib.envs.prompts import get_template  # loads numpy
-
-    return _info(export, "template", known(get_template))
-
-
-def _answer_form(export: Path) -> str | None:
+def _prompting(export: Path, template: str | None, answer_form: str | None) -> tuple[str | None, str | None]:
+    """Template and answer form: those asked for, else the model's own, whose form holds for its own template alone."""
     from aepo_rllib.envs.grading import FORMS  # loads numpy
+    from aepo_rllib.envs.prompts import get_template
 
-    return _info(export, "answer_form", one_of(FORMS))
+    form = answer_form or (None if template else _info(export, "answer_form", one_of(FORMS)))
+    return template or _info(export, "template", known(get_template)), form
 
 
 def _info(export: Path, name: str, check: Check) -> Any:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 _ESCAPE_OR_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|.", re.DOTALL)
-_OPENING = frozenset(("{", "(", "[", r"\{", r"\langle"))
-_CLOSING = frozenset(("}", ")", "]", r"\}", r"\rangle"))
+OPENING = frozenset(("{", "(", "[", r"\{", r"\langle"))
+CLOSING = frozenset(("}", ")", "]", r"\}", r"\rangle"))
 
 
 def closing_brace(text: str, start: int) -> int | None:
@@ -54,12 +54,22 @@ def top_level(text: str) -> Iterator[tuple[int, str]]:
     depth = 0
     for match in _TOKEN.finditer(text):
         token = match.group()
-        if token in _OPENING:
+        if token in OPENING:
             depth += 1
-        elif token in _CLOSING:
+        elif token in CLOSING:
             depth -= 1
         elif depth == 0:
             yield match.start(), token
+
+
+def balanced(text: str) -> bool:
+    """Whether every bracket of `text` closes in it, and none that was not opened there; kinds may be mixed."""
+    depth = 0
+    for match in _TOKEN.finditer(text):
+        depth += (match.group() in OPENING) - (match.group() in CLOSING)
+        if depth < 0:
+            return False
+    return depth == 0
 
 
 def split(text: str, *separators: str) -> list[str]:

@@ -3,7 +3,7 @@ r"""Relations in answers: `x = 5`, `2 + 3 = 5`, `3x - y + 13 = 0`, `\frac13 \app
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -18,6 +18,7 @@ from aepo_rllib.envs.grading.readings import (
     Condition,
     Entries,
     Named,
+    Read,
     Reading,
     Region,
     Several,
@@ -28,7 +29,6 @@ from aepo_rllib.envs.grading.regions import from_condition
 from aepo_rllib.envs.grading.signs import GREEK
 from aepo_rllib.envs.grading.units import changes_meaning
 
-Read = Callable[[str], Reading]
 _SIGNS = ("=", r"\approx", "<", ">", r"\le", r"\ge", r"\ne")
 _FLIPPED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le", r"\ne": r"\ne"}
 _VARIABLE = (
@@ -151,9 +151,7 @@ def _names(text: str) -> bool:
 def _is_quantity(text: str) -> bool:
     """Whether something is asked for by a sum or product of variables, `m + n` or `|AB|^2`, not an equation solved."""
     expression: Any = None if r"\pm" in text else read_expression(text)
-    if not is_scalar(expression) or not expression.free_symbols:
-        return False
-    return len(expression.free_symbols) > 1 and "'" not in text
+    return is_scalar(expression) and len(expression.free_symbols) > 1 and "'" not in text
 
 
 def _equation(left: str, right: str) -> Condition | None:
@@ -178,8 +176,7 @@ def _agree(left: Reading, right: Reading, *, approximate: bool) -> bool:
     places = [len(match[1] or "") for text in texts if (match := _DECIMAL.fullmatch(text))]
     if None in values or not places or (not approximate and max(places) < _LEAST_PLACES):
         return False
-    coarsest = min(places) if approximate else max(places) if len(places) == 1 else min(places)
-    return bool(2 * abs(values[0] - values[1]) <= sympy.Rational(1, 10**coarsest))
+    return bool(2 * abs(values[0] - values[1]) <= sympy.Rational(1, 10 ** min(places)))
 
 
 def _in_percent(share: Reading, percentage: Reading) -> bool:

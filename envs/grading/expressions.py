@@ -17,6 +17,8 @@ import sympy
 from latex2sympy2_extended import latex2sympy
 from sympy.core.function import AppliedUndef
 
+from aepo_rllib.envs.grading.signs import TRIGONOMETRIC
+
 DIGITS = 30
 _WORKING_DIGITS = DIGITS + 10
 _POINTS = tuple(
@@ -34,7 +36,6 @@ _POINTS = tuple(
 _ENOUGH_POINTS = 2
 
 _BINDING = (sympy.Integral, sympy.Derivative, sympy.Limit, sympy.Sum, sympy.Product)
-_TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc|cis)(?![A-Za-z])")
 _REWRITES = (
     (re.compile(r"(\d)\s*(?:x|X|\\times|\\cdot|\*)\s*10\s*\^\s*\{?([+-]?\d+)\}?"), r"\1\\cdot 10^{\2}"),
     (re.compile(r"(?<![A-Za-z\d.}])(\d+(?:\.\d*)?|\.\d+)[eE]([+-]?\d{1,4})(?![A-Za-z\d.])"), r"\1\\cdot 10^{\2}"),
@@ -127,7 +128,7 @@ def real_number(expression: Any) -> Any:
 
 def _in_degrees(text: str) -> str:
     """Degrees inside of trigonometric functions as radians; elsewhere the sign is a unit."""
-    if _TRIGONOMETRIC.search(text):
+    if TRIGONOMETRIC.search(text):
         return re.sub(r"(\d+(?:\.\d+)?)\s*\^\\circ", r"(\\frac{\1\\pi}{180})", text)
     return text.replace(r"^\circ", "")
 

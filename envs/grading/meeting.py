@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -74,7 +73,7 @@ def _choices(gold: Reading, answer: Reading) -> tuple[Reading, Reading]:
     """`(C) 12` answers both C and 12."""
     if isinstance(answer, Choice) and not isinstance(gold, Choice):
         if isinstance(gold, Value) and gold.text == answer.letter:
-            return gold, replace(gold)
+            return gold, gold
         return gold, answer.value
     if isinstance(gold, Choice):
         same_letter = isinstance(answer, Value) and answer.text.upper() == gold.letter

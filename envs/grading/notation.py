@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 
-from aepo_rllib.envs.grading.brackets import argument, parenthesis
+from aepo_rllib.envs.grading.brackets import CLOSING, OPENING, argument, parenthesis
 from aepo_rllib.envs.grading.signs import (
     BIGGER,
     CHARACTERS,
@@ -41,7 +41,6 @@ _THOUSANDS_SPACED = re.compile(
     r"(?!\d|\s*/)"
 )
 _THOUSANDS_COMMA = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:,\d{3})+(?![\d,]|\.\d*,)")
-_OPENING, _CLOSING = ("(", "[", r"\langle", r"\{"), (")", "]", r"\rangle", r"\}")
 _LIST_OF_THOUSANDS = re.compile(r"\d,\s+\d")
 _CURRENCY = re.compile(r"\\\$\s*((?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)")
 
@@ -156,8 +155,8 @@ def _thousands(text: str) -> str:
         return re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
     depth, pieces = 0, []
     for piece in re.split(r"([()\[\]]|\\langle|\\rangle|\\[{}])", text):
-        if piece in _OPENING or piece in _CLOSING:
-            depth = max(0, depth + (1 if piece in _OPENING else -1))
+        if piece in OPENING or piece in CLOSING:
+            depth = max(0, depth + (1 if piece in OPENING else -1))
         elif depth == 0:
             piece = _THOUSANDS_COMMA.sub(lambda m: m[0].replace(",", ""), piece)
         pieces.append(piece)

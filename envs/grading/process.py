@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from aepo_rllib.envs.grading.rewards import problem_as_json
 from aepo_rllib.envs.problems.problem import Problem
+from aepo_rllib.envs.prompts import DEFAULT_FORM
 
 WORKER_COMMAND = (sys.executable, "-m", "aepo_rllib.envs.grading.worker")
 START_LIMIT_S = 60.0
@@ -46,7 +47,7 @@ class RewardCall(NamedTuple):
     completion: str
     rule: str
     """Name of the function, see `aepo_rllib.envs.grading.rewards`."""
-    form: str = "box"
+    form: str = DEFAULT_FORM
     """In which the prompt asked for the answer."""
 
     def as_json(self) -> dict[str, Any]:

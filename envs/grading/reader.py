@@ -12,11 +12,11 @@ from functools import lru_cache
 from aepo_rllib.envs.grading import several, single
 from aepo_rllib.envs.grading.chains import read_chain
 from aepo_rllib.envs.grading.notation import normalize
-from aepo_rllib.envs.grading.readings import Reading, Unread
+from aepo_rllib.envs.grading.readings import Read, Reading, Unread
 from aepo_rllib.envs.grading.words import unquoted, without_asides, without_introduction
 
 _MAX_DEPTH = 16
-_RULES: tuple[Callable[[str, Callable[[str], Reading]], Reading | None], ...] = (
+_RULES: tuple[Callable[[str, Read], Reading | None], ...] = (
     single.word,
     single.choice,
     single.scaled_number,

@@ -6,6 +6,7 @@ two letters, `10-20` a range, not a difference, `101_2` a number in base 2.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,3 +140,5 @@ class Congruence:
 Reading = (
     Unread | Words | Value | Based | Pair | Several | Entries | Region | Condition | Named | Chain | Choice | Congruence
 )
+Read = Callable[[str], Reading]
+"""Reads a part of an answer."""

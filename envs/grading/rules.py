@@ -17,10 +17,12 @@ from collections.abc import Callable, Mapping
 
 from aepo_rllib.envs.grading.literals import close, numeric_verdict
 from aepo_rllib.envs.grading.qwen import qwen_equal
-from aepo_rllib.envs.grading.service import DEFAULT_FORM, MAX_DETOUR_CHARS
+from aepo_rllib.envs.grading.service import at_once
 from aepo_rllib.envs.grading.symbolic import math_equal, only_spelled, quantity
 from aepo_rllib.envs.grading.verifiers import get_verifier
 from aepo_rllib.envs.problems.problem import Problem
+from aepo_rllib.envs.prompts import DEFAULT_FORM
+from aepo_rllib.envs.verdict import Verdict
 
 
 def math_percent(gold: str, answer: str) -> bool:
@@ -60,12 +62,8 @@ def judge(problem: Problem, completion: str, *, verifier: str = "math", form: st
     if rule.judge is None:
         raise ValueError(f"verifier {verifier!r} is no rule")
     answer = rule.extract(problem, completion, form or getattr(completion, "form", None) or DEFAULT_FORM)
-    if answer is None:
-        return False
-    verdict = rule.judge(problem, answer)
-    if verdict is None and len(answer) <= len(problem.answer) + MAX_DETOUR_CHARS:
-        verdict = RULES[verifier](problem.answer, answer)
-    return bool(verdict)
+    verdict = at_once(rule, problem, answer)
+    return RULES[verifier](problem.answer, answer or "") if verdict is None else verdict is Verdict.CORRECT
 
 
 def _value(text: str) -> str:

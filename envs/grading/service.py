@@ -13,9 +13,9 @@ from aepo_rllib.envs.grading.process import WORKER_COMMAND, Comparison, RewardCa
 from aepo_rllib.envs.grading.rewards import PROBE
 from aepo_rllib.envs.grading.verifiers import Verifier, verifier_of
 from aepo_rllib.envs.problems.problem import Problem
+from aepo_rllib.envs.prompts import DEFAULT_FORM
 from aepo_rllib.envs.verdict import Verdict
 
-DEFAULT_FORM = "box"
 SPELLED = "spelled"
 """The rule that says which known answers only their spelling decides."""
 MAX_REPORTED = 20
@@ -170,7 +170,7 @@ class Grader:
 
     def _judge(self, rows: Sequence[tuple[Verifier, Problem, str | None]]) -> list[Verdict]:
         """A verdict on each answer: here where that is cheap, else by a worker."""
-        verdicts = [_at_once(*row) for row in rows]
+        verdicts = [at_once(*row) for row in rows]
         open_questions = {
             Comparison(problem.answer, answer or "", verifier.name): None
             for (verifier, problem, answer), verdict in zip(rows, verdicts, strict=True)
@@ -183,7 +183,7 @@ class Grader:
         ]
 
 
-def _at_once(verifier: Verifier, problem: Problem, answer: str | None) -> Verdict | None:
+def at_once(verifier: Verifier, problem: Problem, answer: str | None) -> Verdict | None:
     """The verdict if it needs no worker process."""
     if answer is None:
         return Verdict.NO_ANSWER

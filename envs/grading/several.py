@@ -6,16 +6,15 @@ Each takes a normalized text, and a function that reads a part of it, and return
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import sympy
 
-from aepo_rllib.envs.grading.brackets import split, top_level
+from aepo_rllib.envs.grading.brackets import balanced, split, top_level
 from aepo_rllib.envs.grading.expressions import read_expression, real_number
-from aepo_rllib.envs.grading.readings import Entries, Reading, Region, Several, Unread, Value
+from aepo_rllib.envs.grading.readings import Entries, Read, Reading, Region, Several, Unread, Value
 from aepo_rllib.envs.grading.regions import KNOWN_SETS, from_condition, interval
 
-Read = Callable[[str], Reading]
 _MATRIX = re.compile(
     r"\s*[(\[]?\s*\\begin\s*\{([pbBv]?)(?:small)?(?:matrix|array)\}\s*(?:\{[lcr| ]*\})?(.*?)"
     r"\\end\s*\{[^{}]*\}\s*[)\]]?\s*",
@@ -133,21 +132,9 @@ def _inside(text: str) -> tuple[str, str] | None:
         for closing in closings:
             if text.startswith(opening) and text.endswith(closing) and len(text) > len(opening) + len(closing):
                 content = text[len(opening) : -len(closing)]
-                if list(top_level(f"({content})")) == [] and _balanced(content):
+                if balanced(content):
                     return ("<>" if "langle" in opening else opening + closing), content.strip()
     return None
-
-
-def _balanced(text: str) -> bool:
-    """Whether no bracket closes in `text` that has not been opened there."""
-    depth = 0
-    for match in re.finditer(r"\\[{}]|\\[a-z]+|[()\[\]{}]", text):
-        token = match.group()
-        depth += token in ("(", "[", "{", r"\{", r"\langle")
-        depth -= token in (")", "]", "}", r"\}", r"\rangle")
-        if depth < 0:
-            return False
-    return depth == 0
 
 
 def _set(content: str, read: Read) -> Reading | None:

@@ -6,7 +6,6 @@ Each takes a normalized text, and a function that reads a part of it, and return
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import sympy
 
@@ -18,6 +17,7 @@ from aepo_rllib.envs.grading.readings import (
     Congruence,
     Entries,
     Pair,
+    Read,
     Reading,
     Region,
     Several,
@@ -28,7 +28,6 @@ from aepo_rllib.envs.grading.regions import KNOWN_SETS
 from aepo_rllib.envs.grading.units import changes_meaning, split_unit
 from aepo_rllib.envs.grading.words import number_in_words, plain_words, scaled
 
-Read = Callable[[str], Reading]
 _NUMBER = r"\d+(?:\.\d+)?"
 _BASES = {
     **{"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10},

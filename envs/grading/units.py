@@ -11,6 +11,8 @@ import re
 from collections import Counter
 from typing import NamedTuple
 
+from aepo_rllib.envs.grading.signs import TRIGONOMETRIC
+
 _NAMES = {
     "mm": "millimeter millimetre",
     "cm": "centimeter centimetre",
@@ -67,7 +69,6 @@ _CHANGES_MEANING = frozenset(
     """.split()  # noqa: SIM905 - a list of one word a line would fill three pages
 )
 _PARTS = re.compile(r"[a-z]+(?:nths?|dths?|fths?|xths?|ghths?|illions?|illionths?|rds|ths)$")
-_TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc|cis)(?![A-Za-z])")
 _WORD = re.compile(r"[A-Za-z]+")
 _POWER = r"(?:\s*\^\s*(?:-?\d|\{-?\d\})|[23](?![\d.]))?"
 _TEXT = rf"(?:\\mu\s*)?(?:\\text\s*\{{[^{{}}]*\}}|\\Omega(?![a-z])){_POWER}"
@@ -93,7 +94,7 @@ class Measured(NamedTuple):
 
 def split_unit(text: str) -> Measured | None:
     """What stands before the unit of `text`; None where it does not end in one."""
-    if (match := _DEGREES.search(text)) and not _TRIGONOMETRIC.search(text):
+    if (match := _DEGREES.search(text)) and not TRIGONOMETRIC.search(text):
         return _measured(text[: match.start()], "°" if not match[1] else f"°{match[1]}")
     if (match := _UNIT_FRACTION.search(text)) and _NUMERIC.search(text[: match.start()]):
         certain = r"\text" in match.group()

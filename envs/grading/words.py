@@ -34,20 +34,8 @@ _SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 
 _SCALED = re.compile(
     r"(.*\d[\s}]*?)\s*(?:\\text\s*\{\s*)?(hundred|thousand|million|billion|trillion)s?(?![a-z])\s*([^{}]*?)(?:\s*\})?"
 )
-_PARTS = {
-    **{
-        "half": 2,
-        "halves": 2,
-        "third": 3,
-        "fourth": 4,
-        "quarter": 4,
-        "fifth": 5,
-        "sixth": 6,
-        "seventh": 7,
-        "eighth": 8,
-    },
-    **{"ninth": 9, "tenth": 10, "hundredth": 100},
-}
+_PARTS = {"halves": 2, "half": 2, "third": 3, "fourth": 4, "quarter": 4, "fifth": 5, "sixth": 6, "seventh": 7}
+_PARTS |= {"eighth": 8, "ninth": 9, "tenth": 10, "hundredth": 100}
 _NUMBER_WORDS = frozenset((*w2n.american_number_system, "and", "a")) - {"point"}
 _SYNONYMS = {
     "∅": "nosolution nosolutions norealsolution norealsolutions thereisnosolution therearenosolutions emptyset "
