@@ -96,7 +96,10 @@ def _draw(axis: Any, title: str, scores: Mapping[str, Any]) -> None:
     axis.set_ylabel("pass@k in %, with 95 % interval over problems")
     axis.set_title(visible(title))
     handles, labels = axis.get_legend_handles_labels()
-    axis.legend(handles[::-1], labels[::-1], loc="lower right", fontsize=9, title="(problems)")
+    # Beside the axes: intervals of few problems reach everywhere inside.
+    axis.legend(
+        handles[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9, title="(problems)"
+    )
 
 
 def _arrays(scores: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
