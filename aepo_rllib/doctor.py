@@ -19,12 +19,12 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from aepo_rllib import metrics
 from aepo_rllib.algorithms import AEPOConfig
-from aepo_rllib.batching import Row, RowGroups, columns_of, deal
 from aepo_rllib.envs.problems import load_problems
 from aepo_rllib.envs.prompts import get_template
-from aepo_rllib.hf import load_tokenizer, stop_ids
-from aepo_rllib.learner import CausalLMLearner
-from aepo_rllib.prompting import PromptEncoder
+from aepo_rllib.experience.dealing import Row, RowGroups, columns_of, deal
+from aepo_rllib.learning.learner import CausalLMLearner
+from aepo_rllib.models.hf import load_tokenizer, stop_ids
+from aepo_rllib.models.prompting import PromptEncoder
 from aepo_rllib.rollout import Prompt, make_engine
 
 GROUPS, GROUP_SIZE = 6, 4
@@ -82,7 +82,7 @@ def examine(
         max_new_tokens: Longest completion.
 
     Raises:
-        aepo_rllib.hf.ModelError: the model cannot be read.
+        aepo_rllib.models.hf.ModelError: the model cannot be read.
         ValueError: unknown problems, template or dtype.
     """
     config = AEPOConfig().language_model(model_path=model, dtype=dtype)

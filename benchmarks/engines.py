@@ -42,7 +42,7 @@ import torch
 from compare import HERE, launch
 from transformers import AutoModelForCausalLM, Qwen2Config
 
-from aepo_rllib.hf import EMBEDDED, load_model
+from aepo_rllib.models.hf import EMBEDDED, load_model
 from aepo_rllib.rollout import Prompt, RolloutEngine, make_engine
 
 BUILD = "build"

@@ -23,8 +23,8 @@ import torch
 from workload import MODEL, Workload
 
 from aepo_rllib.envs.prompts import get_template
-from aepo_rllib.hf import load_model, load_tokenizer, stop_ids
-from aepo_rllib.prompting import PromptEncoder
+from aepo_rllib.models.hf import load_model, load_tokenizer, stop_ids
+from aepo_rllib.models.prompting import PromptEncoder
 from aepo_rllib.rollout import Prompt, make_engine
 
 

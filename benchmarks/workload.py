@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from aepo_rllib.envs.problems import Problem, load_problems
-from aepo_rllib.problem_order import problems_of_step
+from aepo_rllib.experience.problem_order import problems_of_step
 
 MODEL = "embedded"
 PROBLEMS = "arithmetic"

@@ -13,17 +13,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from aepo_rllib import metrics
-from aepo_rllib.checkpoint import appearing_folder
 from aepo_rllib.cli.plots import write_plots
 from aepo_rllib.cli.run_folder import HUGGINGFACE, METRICS, SAMPLES, TENSORBOARD, RunFolder
 from aepo_rllib.cli.settings import RunSettings
 from aepo_rllib.cli.stopping import StopRequest
 from aepo_rllib.envs.text_env import GRADER_ERROR
+from aepo_rllib.support.sealed_folder import appearing_folder
 
 if TYPE_CHECKING:
-    from aepo_rllib.algorithms.base import TextRL
-    from aepo_rllib.groups import Groups
+    from aepo_rllib.experience.groups import Groups
     from aepo_rllib.rollout import Stream
+    from aepo_rllib.training.algorithm import TextRL
 
 SECTIONS = (metrics.MAIN, metrics.TEMPERED, metrics.CONTROL, metrics.UPDATE, metrics.THROUGHPUT)
 PLAIN_LINE_SECONDS = 10.0

@@ -24,7 +24,7 @@ def pretrain_command(output: Path, steps: int | None, seed: int) -> None:
     """Rebuild the embedded model from nothing.
 
     Trains the 0.34 M parameter Llama that ships with this package on freshly generated arithmetic traces, in about
-    five minutes on one core. The recipe stands in aepo_rllib/embedded/pretrain.py.
+    five minutes on one core. The recipe stands in aepo_rllib/models/embedded/pretrain.py.
 
     \b
     Example:
@@ -38,7 +38,7 @@ def pretrain_command(output: Path, steps: int | None, seed: int) -> None:
     import torch
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from aepo_rllib.embedded.pretrain import PretrainRecipe, pretrain, save
+    from aepo_rllib.models.embedded.pretrain import PretrainRecipe, pretrain, save
 
     torch.set_num_threads(1)  # matrices this small only lose by sharing
     recipe = PretrainRecipe(seed=seed) if steps is None else PretrainRecipe(seed=seed, steps=steps)

@@ -19,11 +19,11 @@ from typing import Any
 
 import yaml
 
-from aepo_rllib.checkpoint import TEMPORARY, CheckpointError, remove, verify
 from aepo_rllib.cli.errors import check_unused
 from aepo_rllib.cli.records import append_record, cut_records, read_records
 from aepo_rllib.cli.yaml_input import read_mapping
-from aepo_rllib.files import claimed, write_atomically
+from aepo_rllib.support.locks import claimed, write_atomically
+from aepo_rllib.support.sealed_folder import TEMPORARY, CheckpointError, remove, verify
 
 CONFIG, METRICS, SAMPLES, ERROR = "config.yaml", "metrics.jsonl", "samples.jsonl", "error.txt"
 CHECKPOINTS, TENSORBOARD, HUGGINGFACE, INFO = "checkpoints", "tensorboard", "huggingface", "aepo.json"
@@ -105,7 +105,7 @@ class RunFolder:
         return values, first.removeprefix(RUN) if first.startswith(RUN) else ""
 
     def claimed(self) -> AbstractContextManager[None]:
-        """Hold the folder during a block, see `aepo_rllib.files.claimed`."""
+        """Hold the folder during a block, see `aepo_rllib.support.locks.claimed`."""
         return claimed(self.path)
 
     def append(self, name: str, record: Mapping[str, Any]) -> None:

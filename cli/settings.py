@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from aepo_rllib.cli.yaml_input import parse_yaml
-from aepo_rllib.options import TEXT, check_values, count
+from aepo_rllib.training.options import TEXT, check_values, count
 
 if TYPE_CHECKING:
-    from aepo_rllib.algorithms.config import TextRLConfig
+    from aepo_rllib.training.config import TextRLConfig
 
 
 RUN_OPTIONS = {
@@ -81,7 +81,7 @@ def build(values: Mapping[str, Any]) -> tuple[RunSettings, TextRLConfig]:
         ValueError: an unknown algorithm or key, or a value that does not fit; see `TextRLConfig.validate`.
     """
     from aepo_rllib.algorithms import ALGORITHMS
-    from aepo_rllib.algorithms.checks import check_plain
+    from aepo_rllib.training.known_keys import check_plain
 
     run_keys = {field.name for field in fields(RunSettings)}
     settings = replace(RunSettings(), **{key: value for key, value in values.items() if key in run_keys})
@@ -102,7 +102,7 @@ def resolved(settings: RunSettings, config: TextRLConfig) -> dict[str, Any]:
     """Every plain value of the run that is ours, or departs from RLlib's default or ours; `build` reads it back."""
     from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
-    from aepo_rllib.algorithms.checks import is_plain
+    from aepo_rllib.training.known_keys import is_plain
 
     defaults, ours = vars(AlgorithmConfig()), vars(type(config)())
     values = {

@@ -28,8 +28,8 @@ from aepo_rllib.cli.terminal import visible
 from aepo_rllib.cli.yaml_input import read_mapping
 
 if TYPE_CHECKING:
-    from aepo_rllib.algorithms.base import TextRL
-    from aepo_rllib.algorithms.config import TextRLConfig
+    from aepo_rllib.training.algorithm import TextRL
+    from aepo_rllib.training.config import TextRLConfig
 
 FINGERPRINTS = ("model_sha256", "problems_sha256")
 CHECKPOINT_COPIES = 5
@@ -313,7 +313,7 @@ def _fingerprints(config: TextRLConfig) -> dict[str, str]:
     """
     from aepo_rllib.envs.grading.rewards import is_own, source_of
     from aepo_rllib.envs.text_env import ENV_ID
-    from aepo_rllib.fingerprint import model_fingerprint
+    from aepo_rllib.models.fingerprint import model_fingerprint
 
     digest, functions = hashlib.sha256(), set[str]()
     if config.env == ENV_ID:
@@ -333,7 +333,7 @@ def _fingerprints(config: TextRLConfig) -> dict[str, str]:
 
 
 def _bytes_needed(config: TextRLConfig, settings: RunSettings) -> int:
-    from aepo_rllib.hf import resolve_model
+    from aepo_rllib.models.hf import resolve_model
 
     weights = sum(file.stat().st_size for file in Path(resolve_model(config.model_path)).glob("*.safetensors"))
     return weights * CHECKPOINT_COPIES * (settings.keep_checkpoints + 1)

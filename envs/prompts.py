@@ -2,7 +2,7 @@
 
 A template has two parts. Its *text* wraps the problem and is what the environment shows. Its *frame* (ChatML, or the
 model's own chat template) holds special tokens and is put around the text where it is tokenized
-(`aepo_rllib.prompting`), so that a problem text can never smuggle one in.
+(`aepo_rllib.models.prompting`), so that a problem text can never smuggle one in.
 """
 
 from __future__ import annotations

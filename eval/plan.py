@@ -13,7 +13,7 @@ from aepo_rllib.eval.checks import check_sampling
 from aepo_rllib.eval.json_input import anything, check_fields, having, read_object, within
 from aepo_rllib.eval.plan_fields import IDENTITY, SETTINGS
 from aepo_rllib.eval.suites import expand
-from aepo_rllib.files import write_atomically
+from aepo_rllib.support.locks import write_atomically
 
 PLAN, SAMPLES_FOLDER = "evaluation.json", "samples"
 OWN = ("own_problems", "own_suites")

@@ -93,7 +93,7 @@ def _known_engine(name: str) -> None:
 
 
 def _known_dtype(name: str) -> None:
-    from aepo_rllib.hf import DTYPES
+    from aepo_rllib.models.hf import DTYPES
 
     one_of(DTYPES)(name)
 

@@ -17,7 +17,7 @@ from aepo_rllib.envs.problems import Problem
 from aepo_rllib.eval.data import as_doc, as_problem
 from aepo_rllib.eval.json_input import MAX_JSON_BYTES, Check, check_fields, parse_object, shown, text, within
 from aepo_rllib.eval.plan_fields import check_trusted
-from aepo_rllib.files import write_atomically
+from aepo_rllib.support.locks import write_atomically
 
 FOLDER = "problem_sets"
 

@@ -29,7 +29,7 @@ from aepo_rllib.eval.sampling.decoding import Decoding
 from aepo_rllib.eval.sampling.models import SamplingLM
 from aepo_rllib.eval.sampling.requests import Asked
 from aepo_rllib.eval.sampling.stored import StoredLM
-from aepo_rllib.files import claimed
+from aepo_rllib.support.locks import claimed
 
 
 def evaluate_model(
@@ -99,7 +99,7 @@ def evaluate_model(
         `aepo_rllib.eval.reports.summary.summarize`.
 
     Raises:
-        aepo_rllib.hf.ModelError: the model cannot be read.
+        aepo_rllib.models.hf.ModelError: the model cannot be read.
         aepo_rllib.envs.ProblemError: a suite's problems cannot be read.
         aepo_rllib.eval.sampling.store.StoreError: the stored samples are damaged.
         ValueError: unknown suite, template, grader, engine or engine option, another setting out of its range, k above

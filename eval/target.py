@@ -10,7 +10,7 @@ from typing import Any
 from aepo_rllib.eval.json_input import Check, known, one_of, read_object, whole, within
 
 EMBEDDED, HF_FOLDER, INFO_FILE = "embedded", "huggingface", "aepo.json"
-"""As in `aepo_rllib.hf` and `aepo_rllib.export`; spelled out because importing those loads torch."""
+"""As in `aepo_rllib.models.hf` and `aepo_rllib.models.export`; spelled out because importing those loads torch."""
 
 _CHECKPOINT = re.compile(r"step_[0-9]+")
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")

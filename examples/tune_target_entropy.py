@@ -18,7 +18,7 @@ from ray import cloudpickle, tune
 # Importing the algorithms is what makes their names known to Tune.
 from aepo_rllib import AEPO, AEPOConfig
 from aepo_rllib.cli.terminal import visible
-from aepo_rllib.files import claimed, write_atomically
+from aepo_rllib.support.locks import claimed, write_atomically
 
 TARGETS = ["0.5x", "0.75x"]
 SETTINGS, TUNER = "search.txt", "tuner.pkl"

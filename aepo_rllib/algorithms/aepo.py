@@ -26,9 +26,7 @@ from typing_extensions import Self
 
 from aepo_rllib import metrics
 from aepo_rllib.algorithms.grpo import GRPO, MAIN_COMPONENT, GRPOConfig
-from aepo_rllib.batching import RowGroups, replace_first_rows, rows_of
-from aepo_rllib.control_monitor import ControlMonitor, ControlStep
-from aepo_rllib.entropy_control import (
+from aepo_rllib.control.dials import (
     ConstantTemperature,
     ProportionalTemperature,
     Target,
@@ -37,11 +35,13 @@ from aepo_rllib.entropy_control import (
     schedule_points,
     target_at,
 )
-from aepo_rllib.groups import Groups
-from aepo_rllib.objectives import Component, clipped_surrogate, reinforce
-from aepo_rllib.options import FLAG, NOT_NEGATIVE, POSITIVE, Idle, Option, choice, count
+from aepo_rllib.control.monitor import ControlMonitor, ControlStep
+from aepo_rllib.experience.dealing import RowGroups, replace_first_rows, rows_of
+from aepo_rllib.experience.groups import Groups
+from aepo_rllib.objectives.losses import Component, clipped_surrogate, reinforce
+from aepo_rllib.objectives.tempered_weights import WEIGHT_RULES
 from aepo_rllib.rollout import Stream, engine_class
-from aepo_rllib.tempered_weights import WEIGHT_RULES
+from aepo_rllib.training.options import FLAG, NOT_NEGATIVE, POSITIVE, Idle, Option, choice, count
 
 TEMPERED_COMPONENT = 1
 
@@ -169,7 +169,7 @@ class AEPOConfig(GRPOConfig):
             tempered_share: Share of the batch's prompts that is sampled again at T.
             positive_rule: Weight of a tempered completion: "reward" (R where above 0), or "advantage" (1 where the
                 group advantage exceeds 0.05). For ablations "signed" (+1 and -1) and "corrected" (R pi / pi^T), see
-                `aepo_rllib.tempered_weights`.
+                `aepo_rllib.objectives.tempered_weights`.
             composition: "add" (a term of its own) or "replace" (positives take the place of main rows, with
                 advantage 1, as in the authors' code).
             replace_rows: Most main rows replaced per batch.

@@ -18,14 +18,14 @@ from ray.rllib.utils.annotations import override
 from typing_extensions import Self
 
 from aepo_rllib import metrics
-from aepo_rllib.advantages import group_advantages
-from aepo_rllib.algorithms.base import TextRL
-from aepo_rllib.algorithms.config import TextRLConfig
-from aepo_rllib.batching import RowGroups, rows_of
-from aepo_rllib.groups import Groups
-from aepo_rllib.objectives import Component, clipped_surrogate
-from aepo_rllib.options import FLAG, Option
+from aepo_rllib.experience.dealing import RowGroups, rows_of
+from aepo_rllib.experience.groups import Groups
+from aepo_rllib.objectives.advantages import group_advantages
+from aepo_rllib.objectives.losses import Component, clipped_surrogate
 from aepo_rllib.rollout import Stream
+from aepo_rllib.training.algorithm import TextRL
+from aepo_rllib.training.config import TextRLConfig
+from aepo_rllib.training.options import FLAG, Option
 
 MAIN_COMPONENT = 0
 

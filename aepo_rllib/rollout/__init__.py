@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from aepo_rllib.arguments import check_arguments
-from aepo_rllib.options import check_values
 from aepo_rllib.rollout.engine import Completion, FinishReason, Prompt, RolloutEngine, SamplingFilters
 from aepo_rllib.rollout.request import RolloutRequest, Stream
 from aepo_rllib.rollout.shared import acquire_engine, release_engine
+from aepo_rllib.support.arguments import check_arguments
+from aepo_rllib.training.options import check_values
 
 __all__ = [
     "ENGINES",

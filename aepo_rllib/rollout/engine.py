@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from aepo_rllib.options import Option
+from aepo_rllib.training.options import Option
 
 
 class FinishReason(str, enum.Enum):
@@ -130,7 +130,7 @@ class RolloutEngine(abc.ABC):
         """An engine with the weights of a Hugging Face folder or id.
 
         Raises:
-            aepo_rllib.hf.ModelError: the model cannot be read.
+            aepo_rllib.models.hf.ModelError: the model cannot be read.
         """
 
     @abc.abstractmethod

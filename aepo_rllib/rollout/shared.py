@@ -16,7 +16,7 @@ def acquire_engine(engine_type: type[RolloutEngine], model: str, **options: Any)
 
     Raises:
         RuntimeError: this process holds another engine of a kind that allows one only.
-        aepo_rllib.hf.ModelError: the model cannot be read.
+        aepo_rllib.models.hf.ModelError: the model cannot be read.
     """
     if not engine_type.one_per_process:
         return engine_type.from_pretrained(model, **options)

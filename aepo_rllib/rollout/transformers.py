@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
-from aepo_rllib.entropy import distribution_moments, token_statistics
-from aepo_rllib.hf import ModelError, as_tensors, load_model, reason_of
-from aepo_rllib.model_cache import cache_argument
-from aepo_rllib.options import Option, count
+from aepo_rllib.models.hf import ModelError, as_tensors, load_model, reason_of
+from aepo_rllib.models.model_cache import cache_argument
+from aepo_rllib.objectives.entropy import distribution_moments, token_statistics
 from aepo_rllib.rollout.engine import NO_FILTERS, Completion, FinishReason, Prompt, RolloutEngine, SamplingFilters
 from aepo_rllib.rollout.sampling import draw, sampling_law, uniforms
+from aepo_rllib.training.options import Option, count
 
 COMPACT_BELOW = 0.75
 """Finished rows are dropped when less than this share of the batch is alive; copying the cache is not free."""
@@ -42,7 +42,7 @@ class TransformersEngine(RolloutEngine):
         max_rows: Most completions sampled at a time; bounds memory.
 
     Raises:
-        aepo_rllib.hf.ModelError: sampled tokens would not have the log-probs that the model gives them.
+        aepo_rllib.models.hf.ModelError: sampled tokens would not have the log-probs that the model gives them.
     """
 
     OPTIONS: ClassVar[dict[str, Option]] = {"max_rows": count()}

@@ -19,9 +19,9 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from aepo_rllib.hf import ModelError, as_tensors, context_length, reason_of, resolve_model, state_names
-from aepo_rllib.options import Option, count
+from aepo_rllib.models.hf import ModelError, as_tensors, context_length, reason_of, resolve_model, state_names
 from aepo_rllib.rollout.engine import NO_FILTERS, Completion, FinishReason, Prompt, RolloutEngine, SamplingFilters
+from aepo_rllib.training.options import Option, count
 
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine in this process: weights reach it without being copied around
@@ -52,7 +52,7 @@ class VLLMEngine(RolloutEngine):
         seeded: Without, vLLM's own generator draws, `n` goes to it natively, and nothing is reproducible.
 
     Raises:
-        aepo_rllib.hf.ModelError: the model cannot be read.
+        aepo_rllib.models.hf.ModelError: the model cannot be read.
         ImportError: vLLM is not installed.
         RuntimeError: there is one in this process already.
         ValueError: a dtype that vLLM does not know.

@@ -25,7 +25,7 @@ from trl import GRPOConfig, GRPOTrainer
 from workload import MODEL, Workload, durations, report, run_arguments
 
 from aepo_rllib.envs.grading import Grader
-from aepo_rllib.hf import load_model, load_tokenizer
+from aepo_rllib.models.hf import load_model, load_tokenizer
 
 
 class TimedTrainer(GRPOTrainer):

@@ -17,7 +17,7 @@ from aepo_rllib.eval.reports.compare import Comparison, Crossover, Difference
 from aepo_rllib.eval.reports.plot import COLOURS, plain_pyplot, style_k_axis
 from aepo_rllib.eval.reports.summary import curve_json
 from aepo_rllib.eval.reports.table import plain_table, titled
-from aepo_rllib.files import write_atomically
+from aepo_rllib.support.locks import write_atomically
 
 
 def comparison_table(comparison: Comparison) -> Group:

@@ -17,7 +17,7 @@ from aepo_rllib.eval.reports.browser import write_page
 from aepo_rllib.eval.reports.outcomes import ProblemOutcome, read_outcomes
 from aepo_rllib.eval.reports.plot import plot_curves
 from aepo_rllib.eval.reports.shown import shown_suites
-from aepo_rllib.files import write_atomically
+from aepo_rllib.support.locks import write_atomically
 
 RESULTS, SUMMARY, PROBLEMS, CURVES, PAGE = "results.json", "passk.json", "problems.jsonl", "passk", "samples.html"
 UNFINISHED = ".reports-"

@@ -29,11 +29,11 @@ from aepo_rllib.eval.sampling.repair import repair
 from aepo_rllib.eval.sampling.requests import Asked, collect, waves, without
 from aepo_rllib.eval.sampling.samples import StoredSample
 from aepo_rllib.eval.sampling.store import MemorySamples, Place, SampleFile, Samples
-from aepo_rllib.files import claimed
-from aepo_rllib.fingerprint import model_fingerprint
-from aepo_rllib.hf import load_tokenizer, resolve_model, stop_ids
-from aepo_rllib.prompting import PromptEncoder
+from aepo_rllib.models.fingerprint import model_fingerprint
+from aepo_rllib.models.hf import load_tokenizer, resolve_model, stop_ids
+from aepo_rllib.models.prompting import PromptEncoder
 from aepo_rllib.rollout import Completion, FinishReason, Prompt, Stream, check_engine_options, make_engine
+from aepo_rllib.support.locks import claimed
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class SamplingLM(LM):
         more_options: The same one by one, as in lm-eval's --model_args.
 
     Raises:
-        aepo_rllib.hf.ModelError: the model cannot be read.
+        aepo_rllib.models.hf.ModelError: the model cannot be read.
         ValueError: unknown engine, engine option or template; a store that another process writes into, or that wants
             a model whose weights cannot be told apart.
     """

@@ -70,7 +70,7 @@ class SampleFile:
     """Samples of one law in an append-only file; only their offsets stay in memory.
 
     A wave that a kill has torn is cut off when the file is opened. One process at a time may write into a store:
-    whoever opens it to write claims the folder (`aepo_rllib.files.claimed`).
+    whoever opens it to write claims the folder (`aepo_rllib.support.locks.claimed`).
 
     Args:
         folder: The store.

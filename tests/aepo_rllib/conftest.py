@@ -7,7 +7,7 @@ import torch
 from modules import ABSOLUTE_POSITIONS, SLIDING_WINDOW, build_module
 from transformers import AutoModelForCausalLM, GPT2Config, MistralConfig
 
-from aepo_rllib.rl_module import CausalLMModule
+from aepo_rllib.learning.rl_module import CausalLMModule
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -20,7 +20,7 @@ def _one_thread() -> None:
 def _small_base_entropy() -> Iterator[None]:
     """Fewer completions for the base entropy of every small run: a second each, dozens of times."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aepo_rllib.algorithms.base.BASE_ENTROPY_COMPLETIONS", 128)
+        patch.setattr("aepo_rllib.training.algorithm.BASE_ENTROPY_COMPLETIONS", 128)
         yield
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from aepo_rllib.envs.text_env import ACTION_SPACE, OBSERVATION_SPACE
-from aepo_rllib.rl_module import CausalLMModule
+from aepo_rllib.learning.rl_module import CausalLMModule
 
 ABSOLUTE_POSITIONS, SLIDING_WINDOW = "gpt2", "mistral"
 """Tiny architectures that notice what the embedded one cannot: RoPE forgives shifted positions."""

@@ -10,7 +10,7 @@ from goldens import GROUP_SIZE, golden_cases, tensor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aepo_rllib.advantages import STD_EPS, group_advantages, leave_one_out_advantages
+from aepo_rllib.objectives.advantages import STD_EPS, group_advantages, leave_one_out_advantages
 
 F64 = torch.float64
 

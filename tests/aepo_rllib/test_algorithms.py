@@ -14,14 +14,14 @@ from small_runs import small, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from aepo_rllib import AEPOAuthorsConfig, AEPOConfig, GRPOConfig, metrics
-from aepo_rllib.algorithms.config_checks import check_resources
-from aepo_rllib.checkpoint import MANIFEST, CheckpointError, verify
-from aepo_rllib.control_monitor import ControlMonitor
+from aepo_rllib.control.monitor import ControlMonitor
 from aepo_rllib.envs.prompts import get_template
-from aepo_rllib.export import HF_FOLDER, INFO_FILE
-from aepo_rllib.groups import problem_of
-from aepo_rllib.hf import context_length, load_tokenizer
+from aepo_rllib.experience.groups import problem_of
+from aepo_rllib.models.export import HF_FOLDER, INFO_FILE
+from aepo_rllib.models.hf import context_length, load_tokenizer
 from aepo_rllib.rollout import Prompt
+from aepo_rllib.support.sealed_folder import MANIFEST, CheckpointError, verify
+from aepo_rllib.training.checks import check_resources
 
 STEPS = 2
 

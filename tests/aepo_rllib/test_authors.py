@@ -22,14 +22,14 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from aepo_rllib import AEPOAuthorsConfig, metrics
-from aepo_rllib.batching import Row, RowGroups, columns_of, deal
 from aepo_rllib.columns import Columns
-from aepo_rllib.entropy import token_statistics
 from aepo_rllib.envs.text_env import ACTION_SPACE, OBSERVATION_SPACE
 from aepo_rllib.envs.verdict import Verdict
-from aepo_rllib.groups import Groups
-from aepo_rllib.learner import CausalLMLearner
-from aepo_rllib.objectives import Component
+from aepo_rllib.experience.dealing import Row, RowGroups, columns_of, deal
+from aepo_rllib.experience.groups import Groups
+from aepo_rllib.learning.learner import CausalLMLearner
+from aepo_rllib.objectives.entropy import token_statistics
+from aepo_rllib.objectives.losses import Component
 from aepo_rllib.rollout import Stream
 
 # --- fit() --------------------------------------------------------------------------------------------------------

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
-from aepo_rllib.batching import Row, RowGroups, columns_of, deal, rows_of
 from aepo_rllib.columns import Columns
 from aepo_rllib.envs.verdict import Verdict
-from aepo_rllib.groups import Groups
-from aepo_rllib.objectives import AGGREGATIONS, Component, clipped_surrogate, composed_loss, reinforce
+from aepo_rllib.experience.dealing import Row, RowGroups, columns_of, deal, rows_of
+from aepo_rllib.experience.groups import Groups
+from aepo_rllib.objectives.losses import AGGREGATIONS, Component, clipped_surrogate, composed_loss, reinforce
 
 VOCABULARY = 5
 MAX_LENGTH = 7

@@ -2,7 +2,7 @@
 
 import pytest
 
-from aepo_rllib.capacity import HOUR_S, CapacityError, RunnerWatch
+from aepo_rllib.sampling.capacity import HOUR_S, CapacityError, RunnerWatch
 
 
 class Clock:

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from aepo_rllib.control_monitor import WINDOW, ControlMonitor, ControlStep
+from aepo_rllib.control.monitor import WINDOW, ControlMonitor, ControlStep
 
 TARGET = 0.8
 

@@ -6,9 +6,10 @@ import torch
 from click.testing import CliRunner
 from transformers import AutoModelForCausalLM, Lfm2Config, RwkvConfig
 
-from aepo_rllib import doctor, learner
+from aepo_rllib import doctor
 from aepo_rllib.cli.main import cli
-from aepo_rllib.hf import load_tokenizer
+from aepo_rllib.learning import learner
+from aepo_rllib.models.hf import load_tokenizer
 
 
 def test_the_embedded_model_is_well():

@@ -10,7 +10,7 @@ from goldens import golden_cases, tensor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aepo_rllib.entropy import distribution_moments, token_statistics
+from aepo_rllib.objectives.entropy import distribution_moments, token_statistics
 
 F64 = torch.float64
 

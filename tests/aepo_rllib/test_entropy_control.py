@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aepo_rllib.entropy_control import (
+from aepo_rllib.control.dials import (
     ConstantTemperature,
     ProportionalTemperature,
     TemperatureSwitch,

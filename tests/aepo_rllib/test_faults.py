@@ -14,15 +14,15 @@ from ray.tune.registry import register_env
 from small_runs import small, weights
 
 from aepo_rllib import GRPOConfig, metrics, vector_envs
-from aepo_rllib.algorithms.base import UnjudgedError
-from aepo_rllib.capacity import CapacityError
 from aepo_rllib.envs import AnyText
 from aepo_rllib.envs.grading import GraderBroken
 from aepo_rllib.envs.text_env import PROBLEM_INDEX
-from aepo_rllib.groups import problem_of
-from aepo_rllib.learning import NonFiniteError
-from aepo_rllib.mismatch import RatioError
+from aepo_rllib.experience.groups import problem_of
+from aepo_rllib.learning.optimizer_step import NonFiniteError
+from aepo_rllib.learning.probe import RatioError
 from aepo_rllib.rollout import Stream
+from aepo_rllib.sampling.capacity import CapacityError
+from aepo_rllib.training.algorithm import UnjudgedError
 
 
 def test_an_engine_with_other_weights_stops_the_run(ray_cluster):

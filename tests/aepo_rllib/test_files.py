@@ -11,9 +11,9 @@ import sys
 
 import pytest
 
-from aepo_rllib.files import LOCK, OWNER, claimed, write_atomically
+from aepo_rllib.support.locks import LOCK, OWNER, claimed, write_atomically
 
-HOLDER = "import sys, time\nfrom pathlib import Path\nfrom aepo_rllib.files import claimed\n{before}\n"
+HOLDER = "import sys, time\nfrom pathlib import Path\nfrom aepo_rllib.support.locks import claimed\n{before}\n"
 HOLDER += "with claimed(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)\n"
 WITHOUT_LOCKS = """
 import errno, fcntl
@@ -91,7 +91,7 @@ def test_a_file_that_cannot_be_replaced_stands_and_nothing_lies_about(tmp_path):
     file = tmp_path / "file"
     file.write_text("old")
     code = (
-        "import resource, sys\nfrom pathlib import Path\nfrom aepo_rllib.files import write_atomically\n"
+        "import resource, sys\nfrom pathlib import Path\nfrom aepo_rllib.support.locks import write_atomically\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\nwrite_atomically(Path(sys.argv[1]), 'new' * 1000)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, file], capture_output=True, text=True, check=False)

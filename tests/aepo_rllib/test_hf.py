@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from aepo_rllib.export import write_huggingface
-from aepo_rllib.hf import ModelError, check_model, load_model, load_tokenizer, resolve_model, stop_ids
+from aepo_rllib.models.export import write_huggingface
+from aepo_rllib.models.hf import ModelError, check_model, load_model, load_tokenizer, resolve_model, stop_ids
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from small_runs import small, weights
 
 from aepo_rllib import AEPOConfig, GRPOConfig, metrics
-from aepo_rllib.learning import log_probs, token_mean
-from aepo_rllib.objectives import clipped_surrogate, reinforce, truncated_importance
+from aepo_rllib.learning.optimizer_step import log_probs, token_mean
+from aepo_rllib.objectives.losses import clipped_surrogate, reinforce, truncated_importance
 from aepo_rllib.rollout import make_engine
 
 F64 = torch.float64

@@ -15,7 +15,15 @@ from modules import build_module
 from safetensors.torch import load_file, save_file
 
 from aepo_rllib.cli.main import cli
-from aepo_rllib.hf import ModelError, check_model, load_model, load_tokenizer, resolve_model, state_names, stop_ids
+from aepo_rllib.models.hf import (
+    ModelError,
+    check_model,
+    load_model,
+    load_tokenizer,
+    resolve_model,
+    state_names,
+    stop_ids,
+)
 from aepo_rllib.rollout import make_engine
 
 NORM, DOWN = "model.layers.0.input_layernorm.weight", "model.layers.0.mlp.down_proj.weight"

@@ -10,7 +10,7 @@ from goldens import golden_cases, tensor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aepo_rllib.objectives import (
+from aepo_rllib.objectives.losses import (
     AGGREGATIONS,
     Component,
     clipped_surrogate,

@@ -17,8 +17,8 @@ from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from aepo_rllib import AEPOConfig
-from aepo_rllib.batching import Row, RowGroups, columns_of, deal
-from aepo_rllib.learner import CausalLMLearner
+from aepo_rllib.experience.dealing import Row, RowGroups, columns_of, deal
+from aepo_rllib.learning.learner import CausalLMLearner
 
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # actors cannot import a test file
 

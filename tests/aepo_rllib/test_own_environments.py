@@ -15,11 +15,11 @@ from small_runs import small
 from aepo_rllib import AEPOConfig, GRPOConfig, metrics
 from aepo_rllib.cli.settings import RunSettings, build, resolved
 from aepo_rllib.columns import Columns
-from aepo_rllib.env_runner import TextEnvRunner
-from aepo_rllib.groups import problem_of
-from aepo_rllib.hf import load_model, load_tokenizer
-from aepo_rllib.problem_order import EVALUATION_SEEDS, evaluation_problem, problems_of_step
+from aepo_rllib.experience.groups import problem_of
+from aepo_rllib.experience.problem_order import EVALUATION_SEEDS, evaluation_problem, problems_of_step
+from aepo_rllib.models.hf import load_model, load_tokenizer
 from aepo_rllib.rollout import RolloutRequest, Stream
+from aepo_rllib.sampling.env_runner import TextEnvRunner
 
 ray.cloudpickle.register_pickle_by_value(own_envs)  # actors cannot import it
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -127,7 +127,7 @@ def test_later_turns_show_the_observation_alone_and_are_learned_from(ray_cluster
 
 
 def test_an_episode_that_never_ends_is_named(monkeypatch):
-    monkeypatch.setattr("aepo_rllib.episodes.MAX_TURNS", 3)
+    monkeypatch.setattr("aepo_rllib.sampling.episodes.MAX_TURNS", 3)
     runner = runner_of(as_class(own_envs.Endless))
     try:
         with pytest.raises(ValueError, match=r"has not ended seed-6 in 3 turns; .* max_episode_steps"):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from goldens import golden_cases, tensor
 
-from aepo_rllib.objectives import Component, clipped_surrogate, composed_loss, row_weights, truncated_importance
+from aepo_rllib.objectives.losses import Component, clipped_surrogate, composed_loss, row_weights, truncated_importance
 
 
 class Options(NamedTuple):

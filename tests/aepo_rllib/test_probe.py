@@ -8,8 +8,8 @@ import torch
 from small_runs import small
 
 from aepo_rllib import AEPOConfig, GRPOConfig, metrics
-from aepo_rllib.batching import Row
-from aepo_rllib.mismatch import Gap, ProbeError, Tolerance, check_probe, choose_probe, measure_gap
+from aepo_rllib.experience.dealing import Row
+from aepo_rllib.learning.probe import Gap, ProbeError, Tolerance, check_probe, choose_probe, measure_gap
 
 
 def row(prompt, completion):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aepo_rllib.problem_order import problems_of_step
+from aepo_rllib.experience.problem_order import problems_of_step
 
 
 def stream(steps: int, **settings: int) -> list[int]:

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import ByT5Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from aepo_rllib import chat_template
 from aepo_rllib.envs.problems import load_problems
 from aepo_rllib.envs.prompts import TEMPLATES, PromptTemplate
-from aepo_rllib.hf import load_tokenizer
-from aepo_rllib.prompting import PromptEncoder
+from aepo_rllib.models import chat_template
+from aepo_rllib.models.hf import load_tokenizer
+from aepo_rllib.models.prompting import PromptEncoder
 
 MARKS = ["<|im_start|>", "<|im_end|>"]
 SPECIAL = ["<s>", "</s>", "<unk>", *MARKS]
@@ -340,7 +340,7 @@ def test_many_lists_of_turns_are_checked_by_one_process(monkeypatch: pytest.Monk
     encoder = PromptEncoder(make("byte-level", CHATML), PromptTemplate("test", frame="model"))
     chats = [(("system", f"You are number {number}."),) for number in range(300)]
     encoder.check_turns(*chats)
-    monkeypatch.setattr("aepo_rllib.prompting.render_chats", None)
+    monkeypatch.setattr("aepo_rllib.models.prompting.render_chats", None)
     for turns in chats[::100]:
         assert encoder.encode("Add", turns) == expected_ids(encoder.tokenizer, "Add", turns)
 

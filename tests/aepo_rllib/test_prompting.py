@@ -11,8 +11,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from aepo_rllib.envs.prompts import TEMPLATES, PromptTemplate
-from aepo_rllib.hf import load_tokenizer
-from aepo_rllib.prompting import PromptEncoder
+from aepo_rllib.models.hf import load_tokenizer
+from aepo_rllib.models.prompting import PromptEncoder
 
 SPECIAL = ["<bos>", "<eos>", "<|im_start|>", "<|im_end|>"]
 CHAT_TEMPLATE = (
@@ -192,7 +192,7 @@ def test_a_chat_template_gives_a_text_back_once_and_as_it_is(chat_template: str,
 
 
 def test_a_chat_template_without_an_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aepo_rllib.chat_template.LIMIT_S", 2.0)
+    monkeypatch.setattr("aepo_rllib.models.chat_template.LIMIT_S", 2.0)
     endless = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
     with pytest.raises(ValueError, match="does not come to an end within 2 s"):
         PromptEncoder(make_tokenizer(chat_template=endless), PromptTemplate("test", frame="model"))

@@ -9,9 +9,9 @@ import torch
 from modules import ABSOLUTE_POSITIONS, SLIDING_WINDOW, build_module
 
 from aepo_rllib.columns import Columns
-from aepo_rllib.entropy import TokenStatistics, token_statistics
-from aepo_rllib.objectives import weighted_sum
-from aepo_rllib.rl_module import CausalLMModule
+from aepo_rllib.learning.rl_module import CausalLMModule
+from aepo_rllib.objectives.entropy import TokenStatistics, token_statistics
+from aepo_rllib.objectives.losses import weighted_sum
 
 # (prompt index, prompt length, completion length) of every row; rows of one prompt share its index and length.
 INTERLEAVED = [(0, 9, 6), (1, 4, 1), (0, 9, 1), (2, 1, 8), (1, 4, 5), (0, 9, 3), (2, 1, 1)]

@@ -14,8 +14,8 @@ from small_runs import small, weights
 
 from aepo_rllib import AEPOConfig, GRPOConfig, metrics
 from aepo_rllib.columns import Columns
-from aepo_rllib.env_runner import TextEnvRunner
 from aepo_rllib.rollout import RolloutRequest, Stream
+from aepo_rllib.sampling.env_runner import TextEnvRunner
 
 
 class Recorder(RLlibCallback):

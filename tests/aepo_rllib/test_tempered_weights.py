@@ -7,7 +7,13 @@ import math
 import pytest
 import torch
 
-from aepo_rllib.tempered_weights import WEIGHT_RULES, importance_corrected, positive_advantage, reward, signed
+from aepo_rllib.objectives.tempered_weights import (
+    WEIGHT_RULES,
+    importance_corrected,
+    positive_advantage,
+    reward,
+    signed,
+)
 
 REWARDS_PG = torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [1.0, 1.0, 0.0]])
 USABLE_PG = torch.ones(4, 3, dtype=torch.bool)

@@ -16,9 +16,9 @@ import pytest
 import torch
 
 from aepo_rllib import AEPOConfig
-from aepo_rllib.entropy import distribution_moments
-from aepo_rllib.objectives import Component, clipped_surrogate, composed_loss
-from aepo_rllib.tempered_weights import WEIGHT_RULES, WeightRule
+from aepo_rllib.objectives.entropy import distribution_moments
+from aepo_rllib.objectives.losses import Component, clipped_surrogate, composed_loss
+from aepo_rllib.objectives.tempered_weights import WEIGHT_RULES, WeightRule
 
 F64 = torch.float64
 TRIALS = 400

@@ -20,7 +20,7 @@ from tune_driver import LEARNING_RATES, STEPS
 from tune_driver import tune_target_entropy as example
 
 from aepo_rllib import AEPOConfig
-from aepo_rllib.files import claimed
+from aepo_rllib.support.locks import claimed
 
 ONE_BY_ONE = ("TUNE_MAX_PENDING_TRIALS_PG", "1")
 """Tune creates few trials in advance, as it does when there are more than sixteen."""

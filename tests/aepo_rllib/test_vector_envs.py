@@ -8,9 +8,9 @@ import pytest
 from ray.rllib.env.env_context import EnvContext
 from ray.tune.registry import register_env
 
-from aepo_rllib import vector_envs
-from aepo_rllib.env_sources import CreatedEnv, find_env
-from aepo_rllib.vector_envs import VectorEnvs
+from aepo_rllib.sampling import vector_envs
+from aepo_rllib.sampling.env_sources import CreatedEnv, find_env
+from aepo_rllib.sampling.vector_envs import VectorEnvs
 
 
 def envs_of(env, **kwargs):

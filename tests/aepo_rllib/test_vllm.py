@@ -17,8 +17,8 @@ from transformers import AutoModelForCausalLM, Qwen2Config
 
 from aepo_rllib import GRPOConfig, metrics
 from aepo_rllib.eval.run import evaluate_model
-from aepo_rllib.hf import ModelError, load_model
-from aepo_rllib.mismatch import ProbeError
+from aepo_rllib.learning.probe import ProbeError
+from aepo_rllib.models.hf import ModelError, load_model
 from aepo_rllib.rollout import Prompt, make_engine
 from aepo_rllib.rollout.transformers import TransformersEngine
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from transformers import AutoTokenizer
 
 from aepo_rllib.cli.main import cli
-from aepo_rllib.hf import resolve_model
+from aepo_rllib.models.hf import resolve_model
 
 
 def run(*arguments):

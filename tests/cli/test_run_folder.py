@@ -10,9 +10,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aepo_rllib.checkpoint import appearing_folder
 from aepo_rllib.cli.records import append_record, cut_records, read_records
 from aepo_rllib.cli.run_folder import CONFIG, METRICS, SAMPLES, RunFolder
+from aepo_rllib.support.sealed_folder import appearing_folder
 
 STEPS, EVERY = 6, 2
 PAYLOADS = ["plain", "汉字 é", '\u2028 and "quotes"', "", "\x1b[31m"]

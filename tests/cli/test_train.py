@@ -15,7 +15,7 @@ import yaml
 from transformers import AutoModelForCausalLM
 
 from aepo_rllib import metrics
-from aepo_rllib.checkpoint import MANIFEST, verify
+from aepo_rllib.support.sealed_folder import MANIFEST, verify
 
 STEPS = 9
 SECRETS = {"HF_TOKEN": "hf_CANARYCANARYCANARY", "WANDB_API_KEY": "CANARYwandb"}

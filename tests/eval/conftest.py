@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from aepo_rllib.envs import get_template, load_problems
-from aepo_rllib.hf import load_tokenizer, stop_ids
-from aepo_rllib.prompting import PromptEncoder
+from aepo_rllib.models.hf import load_tokenizer, stop_ids
+from aepo_rllib.models.prompting import PromptEncoder
 from aepo_rllib.rollout import Prompt, SamplingFilters, Stream, make_engine
 
 

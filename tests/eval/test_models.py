@@ -9,7 +9,7 @@ from aepo_rllib.envs import load_problems
 from aepo_rllib.eval.sampling.decoding import Decoding
 from aepo_rllib.eval.sampling.models import SamplingLM, SamplingVLLM
 from aepo_rllib.eval.sampling.samples import SampledText
-from aepo_rllib.hf import resolve_model
+from aepo_rllib.models.hf import resolve_model
 from aepo_rllib.rollout import FinishReason, SamplingFilters
 
 KWARGS = {"do_sample": True, "temperature": 1.0, "max_gen_toks": 64, "until": []}

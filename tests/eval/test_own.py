@@ -22,7 +22,7 @@ from aepo_rllib.eval.plan import Plan
 from aepo_rllib.eval.run import evaluate_model, regrade
 from aepo_rllib.eval.sampling.store import prompt_key
 from aepo_rllib.eval.suites import TASKS_FOLDER
-from aepo_rllib.hf import resolve_model
+from aepo_rllib.models.hf import resolve_model
 
 SAMPLING = ("--n", "2", "--max-new-tokens", "16", "--template", "plain")
 ROWS = [{"question": f"Add {number} 5.", "final": str(number + 5)} for number in range(3)]

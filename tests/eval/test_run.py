@@ -11,8 +11,8 @@ from aepo_rllib.eval.reports.compare import compare
 from aepo_rllib.eval.reports.evaluations import read_evaluations
 from aepo_rllib.eval.reports.table import suite_table
 from aepo_rllib.eval.run import evaluate_model, regrade
-from aepo_rllib.files import claimed
-from aepo_rllib.hf import resolve_model
+from aepo_rllib.models.hf import resolve_model
+from aepo_rllib.support.locks import claimed
 
 SUITE = "aepo_arithmetic"
 

@@ -13,9 +13,9 @@ from aepo_rllib.eval.sampling.requests import BLOCK, collect, waves, without
 from aepo_rllib.eval.sampling.samples import MissingSample, SampledText, StoredSample, texts_of
 from aepo_rllib.eval.sampling.store import MemorySamples, Place, SampleFile, StoreError, prompt_key, store_file
 from aepo_rllib.eval.sampling.stored import StoredLM
-from aepo_rllib.files import claimed
-from aepo_rllib.hf import resolve_model
+from aepo_rllib.models.hf import resolve_model
 from aepo_rllib.rollout import make_engine
+from aepo_rllib.support.locks import claimed
 
 LAW = {"model": "abc", "temperature": 1.0, "stop": [1, 2]}
 HOSTILE = ["", "\n\n", "\u2028\x00\x1f", "\ud800 alone", 'quote " and \\ back', "x" * 50_000, "{}\n{}", "ünïcödé 漢字"]

@@ -3,9 +3,9 @@ import re
 
 import pytest
 
-from aepo_rllib import export, hf
 from aepo_rllib.eval import target
 from aepo_rllib.eval.target import find_target
+from aepo_rllib.models import export, hf
 
 
 def make_export(folder, step=None):

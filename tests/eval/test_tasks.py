@@ -21,7 +21,7 @@ from aepo_rllib.eval.run import evaluate_model
 from aepo_rllib.eval.sampling.requests import collect
 from aepo_rllib.eval.scoring import grade_samples, majority, no_answer, not_judged, pass_at_ks
 from aepo_rllib.eval.suites import TASKS_FOLDER, all_suites, expand
-from aepo_rllib.hf import resolve_model
+from aepo_rllib.models.hf import resolve_model
 
 SUITE = "aepo_arithmetic"
 SUITES = [name for name, suite in all_suites().items() if not suite.members]

@@ -16,9 +16,9 @@ import transformers
 from modules import build_module
 from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel
 
-from aepo_rllib.batching import Row, columns_of
 from aepo_rllib.columns import Columns
-from aepo_rllib.hf import ModelError, check_model, load_model, load_tokenizer
+from aepo_rllib.experience.dealing import Row, columns_of
+from aepo_rllib.models.hf import ModelError, check_model, load_model, load_tokenizer
 from aepo_rllib.rollout import Prompt
 from aepo_rllib.rollout.transformers import TransformersEngine
 

@@ -16,11 +16,11 @@ import pytest
 import torch
 from modules import ABSOLUTE_POSITIONS, SLIDING_WINDOW
 
-from aepo_rllib.batching import Row, columns_of
 from aepo_rllib.columns import Columns
-from aepo_rllib.entropy import token_statistics
-from aepo_rllib.hf import load_model, load_tokenizer
-from aepo_rllib.rl_module import CausalLMModule
+from aepo_rllib.experience.dealing import Row, columns_of
+from aepo_rllib.learning.rl_module import CausalLMModule
+from aepo_rllib.models.hf import load_model, load_tokenizer
+from aepo_rllib.objectives.entropy import token_statistics
 from aepo_rllib.rollout import (
     Completion,
     FinishReason,

@@ -1,0 +1,1 @@
+"""Dials: how a measured entropy becomes a temperature or a coefficient. Neither torch nor Ray."""

@@ -1,0 +1,1 @@
+"""What travels from sampling to learning: groups of episodes, rows, and how they are dealt."""

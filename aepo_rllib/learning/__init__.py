@@ -1,0 +1,1 @@
+"""Learners, and what is asked of them: rows -> gradient."""

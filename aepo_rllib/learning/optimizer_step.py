@@ -1,0 +1,130 @@
+"""What is asked of a learner group, be it local or several remote learners: optimizer steps and log-probs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.learner.learner_group import LearnerGroup
+from ray.rllib.core.learner.training_data import TrainingData
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
+
+from aepo_rllib import metrics
+from aepo_rllib.experience.dealing import Row, columns_of
+from aepo_rllib.learning.probe import Sequences
+
+IDS_SHOWN = 8
+
+
+class NonFiniteError(RuntimeError):
+    """A gradient is NaN or infinite; the optimizer step was refused and the weights are as they were."""
+
+
+class LearnerLost(RuntimeError):
+    """A learner process has died; RLlib brings none back."""
+
+
+@contextmanager
+def naming_lost_learners(group: LearnerGroup) -> Iterator[None]:
+    """What is raised when a learner dies depends on what it was doing; here it is one error.
+
+    Raises:
+        LearnerLost: something was raised, and a learner has died.
+    """
+    try:
+        yield
+    except Exception as error:
+        alive = len(group) if group.is_local else group._worker_manager.num_healthy_actors()
+        if alive == len(group):
+            raise
+        raise LearnerLost(
+            f"learning failed in {len(group) - alive} of {len(group)} learner processes: one was killed, by the system "
+            "for want of memory or by somebody"
+        ) from error
+
+
+class OptimizerStep(NamedTuple):
+    """What one optimizer step has shown.
+
+    (What RLlib's metrics show of a learner is the mean over all optimizer steps of a batch.)
+
+    Attributes:
+        figures: Of this very step, over all learners, by the names of `_FIGURES`.
+        results: RLlib's, one per learner.
+    """
+
+    figures: dict[str, float]
+    results: list[Any]
+
+
+def take_step(group: LearnerGroup, shares: Sequence[Sequence[Row]], *, env_steps: int, step: int) -> OptimizerStep:
+    """One optimizer step on the rows of every learner.
+
+    Args:
+        group: The learners.
+        shares: One list of rows per learner.
+        env_steps: Environment steps sampled so far; what RLlib's schedules read.
+        step: Number of the training step, for the message.
+
+    Raises:
+        NonFiniteError: a gradient is NaN or infinite; names the problems.
+    """
+    batches = [_train_batch(rows) for rows in shares]
+    data = TrainingData(batch=batches[0]) if group.is_local else TrainingData(batches=batches)
+    results = group.update(training_data=data, timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: env_steps})
+    columns = {
+        name: np.array([float(result[DEFAULT_MODULE_ID][name].peek()) for result in results])
+        for name in (*_FIGURES, metrics.TRAINED_TOKENS)
+    }
+    if not columns[metrics.GRADIENT_FINITE].all():
+        ids = sorted({row.problem_id for rows in shares for row in rows})
+        raise NonFiniteError(
+            f"an update of training step {step} was refused before the optimizer, because its gradient is not finite; "
+            f"its problems: {', '.join(ids[:IDS_SHOWN])}{' ...' * (len(ids) > IDS_SHOWN)}"
+        )
+    tokens = columns.pop(metrics.TRAINED_TOKENS)
+    return OptimizerStep({name: float(join(columns[name], tokens)) for name, join in _FIGURES.items()}, results)
+
+
+def token_mean(values: np.ndarray, tokens: np.ndarray) -> float:
+    """Of means over so many tokens each."""
+    return float((values * tokens).sum() / max(tokens.sum(), 1))
+
+
+_FIGURES: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    metrics.SURPRISAL: lambda values, _: values.mean(),  # row weights hold the number of learners
+    metrics.RATIO_MAX_DEVIATION: lambda values, _: values.max(),
+    metrics.LARGEST_LOGP_GAP: lambda values, _: values.max(),
+    metrics.LOGP_GAP: token_mean,
+    metrics.KL_OLD_TO_NEW: token_mean,
+    metrics.GRADIENT_FINITE: lambda values, _: values.min(),
+}
+"""What is read of one optimizer step, and how it is joined over learners, given the trained tokens of each."""
+
+
+def log_probs(group: LearnerGroup, sequences: Sequences) -> list[np.ndarray]:
+    """log pi of given completions under the present weights: an array (completion tokens,) for each.
+
+    Learners share the work, though each is sent all sequences: token ids are small. Neighbours, which may share their
+    prompt, stay together.
+    """
+    shares = np.array_split(np.arange(len(sequences)), max(len(group), 1))
+
+    def score(learner: Any) -> dict[int, np.ndarray]:
+        share = shares[learner.index]
+        return dict(zip(share.tolist(), learner.log_probs([sequences[place] for place in share]), strict=True))
+
+    scored: dict[int, np.ndarray] = {}
+    for result in group.foreach_learner(score):
+        if not result.ok:
+            raise result.get()
+        scored |= result.get()
+    return [scored[place] for place in range(len(sequences))]
+
+
+def _train_batch(rows: Sequence[Row]) -> MultiAgentBatch:
+    return MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns_of(rows))}, env_steps=max(len(rows), 1))

@@ -1,0 +1,1 @@
+"""What is minimised: losses, selections, advantages and means, as pure functions on tensors. Torch only."""

@@ -1,0 +1,1 @@
+"""An algorithm as RLlib sees it: configuration and its checks, the training step's frame, checkpoints."""

@@ -1,0 +1,110 @@
+"""`SavedAlgorithm`: checkpoints that appear whole or not at all, with a Hugging Face directory inside."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+from ray.rllib.utils.annotations import override
+
+from aepo_rllib.learning.optimizer_step import naming_lost_learners
+from aepo_rllib.learning.rl_module import CausalLMModule
+from aepo_rllib.models.export import HF_FOLDER, write_huggingface
+from aepo_rllib.support.sealed_folder import appearing_folder, verify
+from aepo_rllib.training.config import TextRLConfig
+
+STATE_KEY = "text_rl"
+
+
+class SavedAlgorithm(Algorithm):
+    """RLlib's checkpoints in an envelope of ours, see `aepo_rllib.support.sealed_folder`."""
+
+    config: TextRLConfig
+    STATE: tuple[str, ...] = ()
+    """Attributes that a resumed run needs."""
+    run_id: str = ""
+    """Name of the run that this algorithm belongs to, which its checkpoints carry; the command line gives one."""
+    train_steps: int
+    base_entropy: float | None
+
+    def sync_weights(self) -> None:
+        """Bring the learner's weights to the env runners."""
+        raise NotImplementedError
+
+    @override(Algorithm)
+    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """RLlib's state and ours."""
+        return {**super().get_state(*args, **kwargs), STATE_KEY: self.own_state()}
+
+    @override(Algorithm)
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restore RLlib's state and ours."""
+        super().set_state(state)
+        if STATE_KEY in state:
+            self.set_own_state(state[STATE_KEY])
+
+    def own_state(self) -> dict[str, Any]:
+        """What a resumed run needs besides weights and optimizer. Sampling needs nothing: it is keyed by step."""
+        return {name: getattr(self, name) for name in self.STATE}
+
+    def set_own_state(self, state: dict[str, Any]) -> None:
+        """Undo `own_state`."""
+        for name in self.STATE:
+            setattr(self, name, state[name])
+
+    @override(Algorithm)
+    def restore_from_path(self, path: str | Path, *args: Any, verified: bool = False, **kwargs: Any) -> None:
+        """As RLlib's, which trusts what it finds, and leaves remote runners with the weights they started from.
+
+        Args:
+            path: The checkpoint.
+            args, kwargs: RLlib's.
+            verified: It has just been verified; reading it all again can be spared.
+
+        Raises:
+            CheckpointError: the checkpoint is not what was written.
+        """
+        if _is_local(path) and not verified:
+            verify(Path(path))
+        super().restore_from_path(path, *args, **kwargs)
+        self.sync_weights()
+
+    @override(Algorithm)
+    def save_to_path(self, path: str | Path | None = None, **kwargs: Any) -> str:
+        """As RLlib's, with a Hugging Face directory inside; a local checkpoint appears whole or not at all.
+
+        A remote one (a URI) is RLlib's alone.
+        """
+        path = path or tempfile.mkdtemp(prefix="aepo-checkpoint-")
+        if not _is_local(path):
+            return super().save_to_path(path, **kwargs)
+        with naming_lost_learners(self.learner_group), appearing_folder(Path(path)) as folder:
+            super().save_to_path(folder, **kwargs)
+            self.export_huggingface(folder / HF_FOLDER)
+        return str(path)
+
+    def export_huggingface(self, folder: str | Path) -> None:
+        """Write the current weights and the tokenizer as a Hugging Face model directory."""
+        state = self.learner_group.get_state(components=f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}")
+        module_state = state[COMPONENT_LEARNER][COMPONENT_RL_MODULE][DEFAULT_MODULE_ID]
+        write_huggingface(
+            self.config.model_path,
+            CausalLMModule.hf_state(module_state),
+            Path(folder),
+            dtype=self.config.dtype,
+            info={
+                "algorithm": type(self).__name__,
+                "step": self.train_steps,
+                **({"run": self.run_id} if self.run_id else {}),
+                "base_entropy": self.base_entropy,
+                "template": self.config.env_config.get("template", "plain"),
+                "answer_form": self.config.env_config.get("answer_form"),
+            },
+        )
+
+
+def _is_local(path: str | Path) -> bool:
+    return "://" not in str(path)
