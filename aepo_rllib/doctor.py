@@ -6,7 +6,7 @@ cluster. Nothing is trained.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import NamedTuple
 
@@ -18,13 +18,15 @@ from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from aepo_rllib import metrics
-from aepo_rllib.algorithms import AEPOConfig
+from aepo_rllib.algorithms.aepo import TEMPERED, AEPOConfig
 from aepo_rllib.envs.problems import load_problems
 from aepo_rllib.envs.prompts import get_template
-from aepo_rllib.experience.dealing import Row, RowGroups, columns_of, deal
+from aepo_rllib.experience.dealing import Mean, deal
+from aepo_rllib.experience.rows import Row, RowGroups, columns_of
 from aepo_rllib.learning.learner import CausalLMLearner
 from aepo_rllib.models.hf import load_tokenizer, stop_ids
 from aepo_rllib.models.prompting import PromptEncoder
+from aepo_rllib.objectives.parts import MAIN
 from aepo_rllib.rollout import Prompt, make_engine
 
 GROUPS, GROUP_SIZE = 6, 4
@@ -102,8 +104,8 @@ def examine(
         yield Finding(f"gradient, {learners} learner{'s' * (learners > 1)}", max(errors), bound)
 
 
-def _sampled_rows(config: AEPOConfig, source: str, template: str) -> list[RowGroups]:
-    """Completions as rows of the main and of the tempered term, with advantages drawn at random."""
+def _sampled_rows(config: AEPOConfig, source: str, template: str) -> dict[str, RowGroups]:
+    """Completions as rows of the main and of the tempered stream, with advantages drawn at random."""
     tokenizer = load_tokenizer(config.model_path)
     encoder = PromptEncoder(tokenizer, get_template(template))
     engine = make_engine(config.engine, config.model_path, dtype=config.dtype)
@@ -123,19 +125,19 @@ def _sampled_rows(config: AEPOConfig, source: str, template: str) -> list[RowGro
     generator = np.random.default_rng(0)
     rows = []
     for slot, (prompt, completions) in enumerate(zip(prompts, groups, strict=True)):
-        component = slot % 2
+        stream = slot % 2
         draws = generator.normal(size=len(completions)), generator.integers(2, size=len(completions))
         rows.append(
             [
-                Row(prompt.token_ids, completion.token_ids, completion.policy_logp, float(advantage), component)
-                for completion, advantage in zip(completions, draws[component], strict=True)
+                Row(prompt.token_ids, completion.token_ids, completion.policy_logp, float(advantage), stream)
+                for completion, advantage in zip(completions, draws[stream], strict=True)
             ]
         )
-    return [rows[0::2], rows[1::2]]
+    return {MAIN: rows[0::2], TEMPERED: rows[1::2]}
 
 
-def _reversed(streams: Sequence[RowGroups]) -> list[RowGroups]:
-    return [[group[::-1] for group in stream[::-1]] for stream in streams]
+def _reversed(streams: Mapping[str, RowGroups]) -> dict[str, RowGroups]:
+    return {name: [group[::-1] for group in groups[::-1]] for name, groups in streams.items()}
 
 
 def _learner(config: AEPOConfig, *, share_prompts: bool) -> _Probe:
@@ -147,15 +149,15 @@ def _learner(config: AEPOConfig, *, share_prompts: bool) -> _Probe:
 
 
 def _gradient(
-    learner: _Probe, streams: Sequence[RowGroups], *, learners: int, passes: int
+    learner: _Probe, streams: Mapping[str, RowGroups], *, learners: int, passes: int
 ) -> tuple[torch.Tensor, float]:
     """The gradient that so many learners would average to, and the largest deviation of a ratio from 1."""
     [shares] = deal(
         streams,
+        learner.config.method(),
+        Mean(learner.config.aggregation, learner.config.max_new_tokens),
         updates=1,
         learners=learners,
-        aggregation=learner.config.aggregation,
-        max_length=learner.config.max_new_tokens,
     )
     gradients, deviations = [], []
     for rows in shares:

@@ -70,22 +70,21 @@ HEALTHY_ENV_RUNNERS = "healthy_env_runners"
 PASS_AT_1 = "pass@1"
 
 
-def loss_of(component: str) -> str:
-    """Name of a loss component's value in the learner results."""
-    return f"loss_{component}"
+def loss_of(term: str) -> str:
+    """Name of a term's value in the learner results."""
+    return f"{LOSS}{term}"
 
 
+LOSS = "loss_"
 LEARNER_METRICS = (
-    loss_of("main"),
-    loss_of("tempered"),
     RATIO_MAX_DEVIATION,
     KL_OLD_TO_NEW,
     LOGP_GAP,
     "gradients_default_optimizer_global_norm",
     "default_optimizer_learning_rate",
 )
-"""What the command line keeps of the learner's own results: means over the optimizer steps of a batch, the ratio's
-deviation as their maximum."""
+"""What the command line keeps of the learner's own results, besides the terms of the loss: means over the optimizer
+steps of a batch, the ratio's deviation as their maximum."""
 
 
 def verdict_share(verdict: Verdict) -> str:

@@ -17,12 +17,13 @@ from aepo_rllib.cli.plots import write_plots
 from aepo_rllib.cli.run_folder import HUGGINGFACE, METRICS, SAMPLES, TENSORBOARD, RunFolder
 from aepo_rllib.cli.settings import RunSettings
 from aepo_rllib.cli.stopping import StopRequest
+from aepo_rllib.control.dial_loop import NEUTRAL
 from aepo_rllib.envs.text_env import GRADER_ERROR
 from aepo_rllib.support.sealed_folder import appearing_folder
 
 if TYPE_CHECKING:
     from aepo_rllib.experience.groups import Groups
-    from aepo_rllib.rollout import Stream
+    from aepo_rllib.rollout import Purpose
     from aepo_rllib.training.algorithm import TextRL
 
 SECTIONS = (metrics.MAIN, metrics.TEMPERED, metrics.CONTROL, metrics.UPDATE, metrics.THROUGHPUT)
@@ -83,9 +84,8 @@ def flatten(result: Mapping[str, Any]) -> dict[str, float]:
     for section in SECTIONS:
         for name, value in result.get(section, {}).items():
             flat[f"{section}/{name}"] = float(value)
-    for name in metrics.LEARNER_METRICS:
-        value = result.get("learners", {}).get("default_policy", {}).get(name)
-        if value is not None:
+    for name, value in result.get("learners", {}).get("default_policy", {}).items():
+        if name in metrics.LEARNER_METRICS or name.startswith(metrics.LOSS):
             flat[f"{metrics.LEARNER}/{name}"] = float(value)
     return flat
 
@@ -185,7 +185,7 @@ def _figures(record: Mapping[str, float]) -> str:
     parts = [f"reward {record['main/reward_mean']:.3f}", f"entropy {entropy:.3f}"]
     if "control/target_entropy" in record:
         parts[-1] += f" (target {record['control/target_entropy']:.3f})"
-        parts.append(f"T {record['control/temperature']:.2f}")
+        parts += [f"{name} {record[key]:.3g}" for name in NEUTRAL if (key := f"control/{name}") in record]
     parts.append(f"{record['throughput/completions_per_second']:.0f} completions/s")
     return "  ".join(parts)
 
@@ -194,9 +194,9 @@ def _says(key: str, value: Any) -> bool:
     return key != GRADER_ERROR or bool(value)
 
 
-def _write_samples(folder: RunFolder, algo: TextRL, settings: RunSettings, stream: Stream, groups: Groups) -> None:
+def _write_samples(folder: RunFolder, algo: TextRL, settings: RunSettings, purpose: Purpose, groups: Groups) -> None:
     """The first completions of a stream with their verdicts."""
-    if stream.name == "BASE_ENTROPY":
+    if not purpose.learned:
         return
     for episode in list(groups.episodes)[: settings.samples_per_step * algo.config.group_size : algo.config.group_size]:
         info = episode.get_infos(-1)
@@ -204,7 +204,7 @@ def _write_samples(folder: RunFolder, algo: TextRL, settings: RunSettings, strea
             SAMPLES,
             {
                 "step": algo.train_steps + 1,
-                "stream": stream.name.lower(),
+                "stream": purpose.name,
                 "prompt": episode.get_observations(0),
                 "completion": episode.get_actions(-1),
                 **{

@@ -27,7 +27,7 @@ class RunSettings:
     """What belongs to a run rather than to its algorithm.
 
     Attributes:
-        algo: A name in `aepo_rllib.algorithms.ALGORITHMS`.
+        algo: A name that `aepo_rllib.algorithms.find_config` knows, or `module:Config`.
         steps: Training steps in all.
         checkpoint_every: Steps between checkpoints.
         keep_checkpoints: How many of the newest checkpoints stay on disk.
@@ -80,14 +80,12 @@ def build(values: Mapping[str, Any]) -> tuple[RunSettings, TextRLConfig]:
     Raises:
         ValueError: an unknown algorithm or key, or a value that does not fit; see `TextRLConfig.validate`.
     """
-    from aepo_rllib.algorithms import ALGORITHMS
+    from aepo_rllib.algorithms import find_config
     from aepo_rllib.training.known_keys import check_plain
 
     run_keys = {field.name for field in fields(RunSettings)}
     settings = replace(RunSettings(), **{key: value for key, value in values.items() if key in run_keys})
-    if settings.algo not in ALGORITHMS:
-        raise ValueError(f"algo={settings.algo!r} is unknown; choose one of {', '.join(ALGORITHMS)}")
-    config = ALGORITHMS[settings.algo]()
+    config = find_config(settings.algo)()
     given = {key: value for key, value in values.items() if key not in run_keys}
     for key, value in given.items():
         check_plain(config, key, value)

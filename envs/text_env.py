@@ -13,12 +13,12 @@ from gymnasium.vector.utils import batch_space
 
 from aepo_rllib.envs.grading import Grade, Grader
 from aepo_rllib.envs.grading.pool import check_limits
-from aepo_rllib.envs.grading.rewards import absolute_name
 from aepo_rllib.envs.grading.verifiers import check_form
 from aepo_rllib.envs.problems import Problem, ProblemSet, load_problems
 from aepo_rllib.envs.prompts import form_of, get_template
 from aepo_rllib.envs.spaces import AnyText
 from aepo_rllib.envs.verdict import Verdict
+from aepo_rllib.support.plugins import absolute
 
 ENV_ID = "aepo/MathText-v0"
 DEFAULT_VERIFIER = "math"
@@ -70,13 +70,10 @@ def check_verifiers(problems: ProblemSet, form: str, template: str) -> None:
 
 def absolute_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of an environment with absolute paths, for processes that work in other folders."""
-    absolute = dict(arguments)
-    problems, verifier = arguments.get("problems"), arguments.get("verifier")
-    if isinstance(problems, str) and Path(problems).exists():
-        absolute["problems"] = str(Path(problems).resolve())
-    if isinstance(verifier, str):
-        absolute["verifier"] = absolute_name(verifier)
-    return absolute
+    named = {key: absolute(arguments[key]) for key in ("problems", "verifier") if isinstance(arguments.get(key), str)}
+    if "problems" in named and Path(named["problems"]).exists():
+        named["problems"] = str(Path(named["problems"]).resolve())
+    return {**arguments, **named}
 
 
 @lru_cache(maxsize=1)

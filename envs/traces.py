@@ -1,100 +1,24 @@
-"""Worked solutions in many styles: the text that the embedded model learns to write.
-
-A trace is `opener step connective step ... closing \\boxed{answer}`. Its *style* (opener, connectives, the verb
-for "=", fillers, closing, the order of independent steps) is drawn independently of whether the solution is
-right, as in natural text. That independence is what gives the entropy dial its grip: correct samples of a hotter
-policy carry the hotter style in full, whereas their content is pinned down by the problem.
-"""
+"""Problems with worked solutions: what the embedded model is pre-trained on."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 
-from aepo_rllib.envs.problems.arithmetic import LARGEST_VALUE, Node, draw, make_problem, random_tree
+from aepo_rllib.envs.problems.families import draw_of_split, find_family
+from aepo_rllib.envs.problems.families.style import STYLE_WORDS
 
-OPENERS = ("", " Okay", " Well", " So", " Right", " Hmm", " Sure", " Look")
-CONNECTIVES = (" then", " next", " now", " and", " also", " after", " again", " further")
-VERBS = (" =", " gives", " makes", " is", " equals", " yields")
-FILLERS_BEFORE = ("", "", " maybe", " say", " try", " take", " perhaps", " consider")
-FILLERS_AFTER = ("", "", " fine", " good", " nice", " yes", " great", " okay")
-CLOSINGS = (" Answer", " Result", " Done", " Finally", " Thus", " Hence", " Therefore", " Conclusion")
-STYLE_WORDS = frozenset(
-    word for words in (OPENERS, CONNECTIVES, VERBS, FILLERS_BEFORE, FILLERS_AFTER, CLOSINGS) for word in words if word
-)
+__all__ = ["NOISE", "STYLE_WORDS", "draw_trace"]
+
 NOISE = 0.3
 """Share of pre-training traces that go wrong: a wrong plan, a slipped step, or a guess without steps."""
 
 
-def steps_of(tree: Node, rng: random.Random) -> Iterator[Node]:
-    """The inner nodes of `tree`, children first, independent branches in random order."""
-    if tree.left is None or tree.right is None:
-        return
-    for child in rng.sample([tree.left, tree.right], 2):
-        yield from steps_of(child, rng)
-    yield tree
-
-
-def render(steps: list[str], answer: str, rng: random.Random) -> str:
-    """A trace in a random style. Each entry of `steps` is an equation with `=` standing for the verb."""
-    parts = [rng.choice(OPENERS)]
-    for number, step in enumerate(steps):
-        if number:
-            parts.append(rng.choice(CONNECTIVES))
-        left, right = step.split("=")
-        parts += [
-            rng.choice(FILLERS_BEFORE),
-            f" {left}",
-            rng.choice(VERBS),
-            f" {right}",
-            rng.choice(FILLERS_AFTER),
-        ]
-    parts += [rng.choice(CLOSINGS), f" \\boxed{{{answer}}}"]
-    return "".join(parts)
-
-
-def equations(tree: Node, rng: random.Random) -> list[str]:
-    """The steps of `tree` as equations such as `3*5=15`."""
-    return [
-        f"{node.left.value}{node.operator}{node.right.value}={node.value}"
-        for node in steps_of(tree, rng)
-        if node.left is not None and node.right is not None
-    ]
-
-
-def slip(step: str, rng: random.Random) -> str:
-    """The same equation with a wrong result."""
-    left, right = step.split("=")
-    wrong = min(max(int(right) + rng.choice((-10, -2, -1, 1, 2, 10)), 0), LARGEST_VALUE)
-    return f"{left}={wrong}"
-
-
-def wrong_plan(numbers: list[int], tree: Node, rng: random.Random) -> Node:
-    """Another expression over the same numbers; it misses the target unless chance helps."""
-    for _ in range(20):
-        other = random_tree(numbers, rng)
-        if other is not None:
-            return other
-    return tree
-
-
 def draw_trace(family: str, split: str, rng: random.Random, noise: float = NOISE) -> tuple[str, str]:
-    """A problem text and one worked solution for it, wrong with probability about `noise`."""
-    numbers, tree = draw(family, split, rng)
-    problem = make_problem(family, numbers, tree)
-    countdown = family.startswith("countdown")
-    fault = rng.choice(("plan", "plan", "slip", "guess")) if rng.random() < noise else None
-    if fault in ("plan", "guess") and countdown:
-        tree = wrong_plan(numbers, tree, rng)
-    steps = equations(tree, rng)
-    answer = str(tree) if countdown else str(tree.value)
-    if fault == "slip" or (fault == "plan" and not countdown):
-        position = rng.randrange(len(steps))
-        steps[position] = slip(steps[position], rng)
-        if not countdown and position == len(steps) - 1:
-            answer = steps[position].split("=")[1]
-    elif fault == "guess":
-        steps = []
-        if not countdown:
-            answer = slip(f"0={answer}", rng).split("=")[1]
-    return problem.text, render(steps, answer, rng)
+    """A problem text and one worked solution for it, wrong with probability about `noise`.
+
+    Raises:
+        ValueError: unknown family, see `aepo_rllib.envs.problems.families.find_family`.
+    """
+    found = find_family(family)
+    drawn = draw_of_split(found, split, rng)
+    return found.problem(drawn).text, found.trace(drawn, rng, noise)

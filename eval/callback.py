@@ -66,7 +66,8 @@ class EvaluateSuites(RLlibCallback):
             ValueError: evaluation and rollouts would both have an engine of a kind that a process holds once.
         """
         engine, config = self.options.get("engine", "transformers"), algorithm.config
-        if engine == config.engine and config.num_env_runners == 0 and engine_class(engine).one_per_process:
+        same = engine_class(engine) is engine_class(config.engine)
+        if same and config.num_env_runners == 0 and engine_class(engine).one_per_process:
             raise ValueError(
                 f"EvaluateSuites(engine={engine!r}) needs a second engine in the algorithm's process, which holds one; "
                 "leave engine out, or set num_env_runners=1"

@@ -30,7 +30,7 @@ def check_suites(names: Sequence[str]) -> None:
     known = suite_names()
     for name in names:
         if name not in known:
-            raise ValueError(f"unknown suite {name[:100]!r}; {_hint(name[:100], known)}")
+            raise ValueError(f"unknown suite {name[:100]!r}; {suite_hint(name, known)}")
 
 
 def is_yaml(name: str) -> bool:
@@ -59,7 +59,9 @@ def check_sampling(n: int, ks: Sequence[int] | None, temperature: float) -> None
         raise ValueError(f"temperature 0 gives {n} equal samples of a problem; take n = 1 or a higher temperature")
 
 
-def _hint(name: str, known: Sequence[str]) -> str:
+def suite_hint(name: str, known: Sequence[str]) -> str:
+    """What to write instead of a suite's name that is not known."""
+    name = name[:100]
     if _DATA.search(name).group() or "/" in name:  # type: ignore[union-attr]  # it matches the empty end too
         return f"problems of your own are named by --problems {name}, an lm-eval task of your own by --suite FILE.yaml"
     near = difflib.get_close_matches(name, known, n=2) or difflib.get_close_matches(f"aepo_{name}", known, n=2)

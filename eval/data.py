@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import datasets
 
-from aepo_rllib.envs.grading import VERIFIERS, check_form, get_verifier
+from aepo_rllib.envs.grading import check_form, get_verifier
 from aepo_rllib.envs.problems import (
     DATA_DIR_VARIABLE,
     Problem,
@@ -22,6 +22,7 @@ from aepo_rllib.envs.problems import (
     load_problems,
 )
 from aepo_rllib.envs.prompts import form_of
+from aepo_rllib.support.plugins import is_own
 
 DEFAULT_TEMPLATE = "boxed"
 """Asks for a boxed answer; a suite's YAML may name another."""
@@ -159,10 +160,11 @@ def _benchmark(file: str, hub: str | None, split: str, fields: Mapping[str, str]
 
 def _beside(config_source: str | None, source: str) -> str:
     """Where a path in a YAML file leads."""
-    if config_source is None or is_procedural(source):
+    if config_source is None:
         return source
-    path = Path(config_source).parent / source
-    return str(path) if path.exists() else source
+    place, colon, name = source.rpartition(":") if is_procedural(source) else (source, "", "")
+    path = Path(config_source).parent / place
+    return f"{path}{colon}{name}" if path.exists() else source
 
 
 def _as_docs(
@@ -175,9 +177,10 @@ def _as_docs(
 
 
 def _judged_by(problem: Problem, verifier: str | None, grader: str | None) -> Problem:
-    known = VERIFIERS.get(problem.verifier)  # none: a function of the user's own, and nothing to be loaded yet
-    if known and not known.compares:
-        return problem
+    if not is_own(problem.verifier):  # or nothing is to be loaded yet
+        known = get_verifier(problem.verifier)
+        if known.judge is not None and not known.compares:
+            return problem
     wanted = grader or verifier or problem.verifier
     get_verifier(wanted)
     return replace(problem, verifier=wanted)

@@ -6,7 +6,6 @@ import logging
 from typing import Any
 
 from lm_eval.tasks import TaskManager
-from lm_eval.tasks._yaml_loader import load_yaml  # what TaskManager reads the same file with
 
 from aepo_rllib.envs.problems import ProblemError, ProblemSet
 from aepo_rllib.eval.checks import check_suites, is_yaml
@@ -14,9 +13,9 @@ from aepo_rllib.eval.data import GivenProblems, as_problem
 from aepo_rllib.eval.own import Own
 from aepo_rllib.eval.plan import Plan
 from aepo_rllib.eval.suites import TASKS_FOLDER
-from aepo_rllib.eval.task import PassAtKTask
+from aepo_rllib.eval.task import PassAtKTask, shared_config
 
-_SHARED, _VERSION = TASKS_FOLDER / "_passk_yaml", 2.0
+_VERSION = 2.0
 
 
 def load_tasks(plan: Plan, own: Own | None = None) -> dict[str, Any]:
@@ -65,7 +64,7 @@ def _add(loaded: dict[str, Any], more: Any) -> None:
 def _task_of(name: str, problems: ProblemSet) -> dict[str, Any]:
     """The configuration of a suite of given problems."""
     mine = {"task": name, "custom_dataset": GivenProblems(problems), "metadata": {"version": _VERSION}}
-    return load_yaml(_SHARED) | mine
+    return shared_config() | mine
 
 
 def _load_own(manager: TaskManager, name: str, own: Own) -> Any:
@@ -82,7 +81,8 @@ def _load_own(manager: TaskManager, name: str, own: Own) -> Any:
     for task_name, task in found["tasks"].items():
         if not isinstance(task, PassAtKTask):
             raise ValueError(
-                f"suite {task_name!r} of {place} is no pass@k task: let its YAML file include a copy of {_SHARED}"
+                f"suite {task_name!r} of {place} is no pass@k task: let its YAML file say "
+                "`class: !function aepo_rllib.eval.task.PassAtKTask`"
             )
         _check_docs(task_name, task)
     return found

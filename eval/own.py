@@ -11,10 +11,15 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from aepo_rllib.envs.problems import ProblemSet, load_problems
-from aepo_rllib.eval.checks import check_suites, is_yaml, set_name
+from aepo_rllib.eval.checks import is_yaml, set_name, suite_hint
 from aepo_rllib.eval.suites import read_config, suite_names
+from aepo_rllib.support.plugins import find, known
+
+GROUP = "aepo_rllib.suites"
+"""Entry points: each a package, or the path of a folder, with YAML files of tasks and groups in it."""
 
 
 @dataclass(frozen=True)
@@ -63,18 +68,21 @@ def split_suites(
     """The suites of this package, and the user's own tasks by name.
 
     Args:
-        suites: Names, or YAML files of tasks.
+        suites: Names, or YAML files of tasks. Names that are neither of this package nor in the folder are looked for
+            in those of installed packages, see `GROUP`.
         include_path: Folder with YAML files of tasks and groups, subfolders included.
 
     Raises:
         ValueError: an unknown suite, one whose name this package has, or a file that is none.
     """
     folder = None if include_path is None else Path(include_path)
-    if folder is None:
-        check_suites([name for name in suites if not is_yaml(name)])
-    elif not folder.is_dir():
+    if folder is not None and not folder.is_dir():
         raise ValueError(f"--include-path {folder}: there is no such folder")
-    known, (there, broken) = suite_names(), ([], "") if folder is None else _names_in(folder)
+    shipped, (there, broken) = suite_names(), ([], "") if folder is None else _names_in(folder)
+    if clash := sorted(set(there) & set(shipped)):
+        raise ValueError(
+            f"--include-path {folder}: {clash[0]!r} is the name of a suite of this package; choose another"
+        )
     own: dict[str, Path] = {}
     for name in suites:
         if is_yaml(name):
@@ -82,16 +90,33 @@ def split_suites(
                 raise ValueError(f"--suite {name}: there is no such file")
             _check_free(task := _task_name(Path(name)), own, f"--suite {name}")
             own[task] = Path(name)
-        elif name not in known:
-            if folder is None or name not in there:
-                has = broken or f"{folder} has {', '.join(there) or 'none'}"
-                raise ValueError(f"unknown suite {name[:100]!r}; {has}")
+        elif folder is not None and name in there:
             own[name] = folder
-    if clash := sorted(set(there) & set(known)):
-        raise ValueError(
-            f"--include-path {folder}: {clash[0]!r} is the name of a suite of this package; choose another"
-        )
-    return tuple(name for name in suites if name in known), own
+        elif name not in shipped:
+            has = broken or f"{folder} has {', '.join(there) or 'none'}"
+            own[name] = _installed(name, "" if folder is None else has)
+    return tuple(name for name in suites if name in shipped), own
+
+
+def _installed(name: str, elsewhere: str) -> Path:
+    """The folder of an installed package that a suite is in; `elsewhere` says what the user's own folder has."""
+    names: list[str] = []
+    for package in known({}, GROUP):
+        there, _ = _names_in(folder := _folder_of(package))
+        if name in there:
+            return folder
+        names += there
+    hint = elsewhere or suite_hint(name, [*suite_names(), *names])
+    raise ValueError(f"unknown suite {name[:100]!r}; {hint}")
+
+
+def _folder_of(package: str) -> Path:
+    found: Any = find("suites of", package, {}, GROUP)
+    places = [found] if isinstance(found, str | os.PathLike) else getattr(found, "__path__", ())
+    for place in map(Path, places):
+        if place.is_dir():
+            return place
+    raise ValueError(f"suites of {package!r}: {found!r:.200} is neither a package nor a folder")
 
 
 def _check_free(name: str, taken: Iterable[str], place: str) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
-from aepo_rllib.envs.grading.rewards import is_own
 from aepo_rllib.eval.checks import MAX_SAMPLES, check_suites, is_yaml, set_name
 from aepo_rllib.eval.json_input import (
     MAX_NAME_CHARS,
@@ -21,6 +21,7 @@ from aepo_rllib.eval.json_input import (
     whole,
 )
 from aepo_rllib.eval.suites import suite_names
+from aepo_rllib.support.plugins import is_own
 
 MAX_TEXT = 1_000_000
 """Characters of a text that is shown, or compared, and nothing else."""
@@ -73,10 +74,10 @@ def _known_form(name: str) -> None:
 
 def _grader(name: str) -> None:
     """A rule of this package, or a function of the user's own, which is not loaded: `check_trusted` is for that."""
-    from aepo_rllib.envs.grading import VERIFIERS, get_verifier
+    from aepo_rllib.envs.grading import get_verifier
 
     text(MAX_NAME_CHARS)(name)
-    if name not in VERIFIERS and not is_own(name):
+    if not is_own(name):
         get_verifier(name)
 
 
@@ -86,10 +87,10 @@ def _set_name(name: str) -> None:
         raise ValueError(f"must be the name of a problem set, got {shown(name)}")
 
 
-def _known_engine(name: str) -> None:
-    from aepo_rllib.rollout import ENGINES
-
-    one_of(ENGINES)(name)
+def _engine_name(name: str) -> None:
+    """An engine is only named here, and none is looked up: see `aepo_rllib.rollout.engine_identity`."""
+    if not re.fullmatch(r"\w[\w.+-]*", name):
+        raise ValueError(f"must be the name of an engine, got {shown(name)}")
 
 
 def _known_dtype(name: str) -> None:
@@ -130,7 +131,7 @@ SETTINGS: Mapping[str, Check] = {
 
 IDENTITY: Mapping[str, Check] = {
     "model": text(MAX_TEXT),
-    "engine": known(_known_engine),
+    "engine": known(_engine_name),
     "dtype": known(_known_dtype),
     "frame": known(_known_frame),
     "system": optional(text(MAX_TEXT)),

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from aepo_rllib.envs.grading import VERIFIERS
-from aepo_rllib.envs.grading.rewards import is_own
+from aepo_rllib.envs.grading.rewards import GROUP
 from aepo_rllib.envs.problems import Problem
 from aepo_rllib.eval.data import as_doc, as_problem
 from aepo_rllib.eval.json_input import MAX_JSON_BYTES, Check, check_fields, parse_object, shown, text, within
 from aepo_rllib.eval.plan_fields import check_trusted
 from aepo_rllib.support.locks import write_atomically
+from aepo_rllib.support.plugins import is_own, known
 
 FOLDER = "problem_sets"
 
@@ -74,7 +75,7 @@ def _file(folder: Path, name: str) -> Path:
 
 def _verifier(value: Any) -> None:
     _TEXT(value)
-    if value not in VERIFIERS and not is_own(value):
+    if value not in known(VERIFIERS, GROUP) and not is_own(value):
         raise ValueError(f"unknown verifier {shown(value)}")
 
 

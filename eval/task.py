@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
+from functools import lru_cache
 from typing import Any
 
 from lm_eval.api.task import ConfigurableTask
+from lm_eval.tasks._yaml_loader import load_yaml  # what TaskManager reads the same file with
 
 from aepo_rllib.envs.prompts import get_template
 from aepo_rllib.eval.data import DEFAULT_TEMPLATE, turns_of
 from aepo_rllib.eval.passk import powers_of_two
 from aepo_rllib.eval.sampling import models  # noqa: F401 - makes `lm_eval --model aepo-hf --tasks FILE.yaml` find it
 from aepo_rllib.eval.scoring import majority, pass_at_ks
+from aepo_rllib.eval.suites import TASKS_FOLDER
+
+
+@lru_cache(maxsize=1)
+def _shared_config() -> dict[str, Any]:
+    return load_yaml(TASKS_FOLDER / "_passk_yaml")
+
+
+def shared_config() -> dict[str, Any]:
+    """What every suite shares, as lm-eval reads it; a copy."""
+    return deepcopy(_shared_config())
 
 
 class PassAtKTask(ConfigurableTask):
@@ -22,7 +36,8 @@ class PassAtKTask(ConfigurableTask):
     whose text becomes the prompt), `repeats`, `k`, and `grader` (see `aepo_rllib.eval.data.load_docs`).
 
     Args:
-        config: The task's configuration, as lm-eval builds it from the YAML file.
+        config: The task's configuration, as lm-eval builds it from the YAML file. What it does not say is as in
+            `_passk_yaml`, so that a suite of one's own needs no copy of that.
 
     Raises:
         ValueError: unknown template or grader, or a k above the number of samples.
@@ -33,7 +48,7 @@ class PassAtKTask(ConfigurableTask):
 
     def __init__(self, config: dict[str, Any]) -> None:
         metadata = config.get("metadata") or {}
-        config = {key: value for key, value in config.items() if key != "class"}
+        config = {key: value for key, value in (shared_config() | config).items() if key != "class"}
         n = config["repeats"] = int(metadata.get("repeats", config.get("repeats", 1)))
         ks = metadata.get("k") or powers_of_two(n)
         if max(ks) > n or min(ks) < 1:

@@ -1,6 +1,6 @@
 """AEPO as the authors' own code has it (github.com/597358816/AEPO, commit b353a05), by name `aepo_authors`.
 
-What it does otherwise than the paper's formula, each an option of `AEPOConfig`:
+What it does otherwise than the paper's formula:
 
 * tempered positives *replace* the first main rows, at most 60 of 2,560, half as many when cooling; no alpha;
 * a positive is a tempered row whose group advantage exceeds 0.05, so that all-correct groups have none;
@@ -16,12 +16,27 @@ Sizes and learning rate are those of their Qwen2.5-Math-7B script; set your own 
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.utils.annotations import override
+from typing_extensions import Self
+
 from aepo_rllib import metrics
-from aepo_rllib.algorithms.aepo import AEPOConfig
+from aepo_rllib.algorithms.aepo import AEPO, TEMPERED, AEPOConfig
+from aepo_rllib.control.dial_loop import DialLoop
+from aepo_rllib.experience.dealing import replace_first_rows
+from aepo_rllib.experience.rows import RowGroups
+from aepo_rllib.objectives.advantages import positive_advantage
+from aepo_rllib.objectives.parts import MAIN, Method
+from aepo_rllib.training.declared import setter
+from aepo_rllib.training.options import option
 
 
 class AEPOAuthorsConfig(AEPOConfig):
-    """`AEPOConfig` with the authors' settings.
+    """`AEPOConfig` with the authors' settings, and those that their code alone has.
 
     .. testcode::
 
@@ -29,36 +44,112 @@ class AEPOAuthorsConfig(AEPOConfig):
         algo = config.build_algo()
     """
 
+    # Batches and optimizer.
+    batch_size, group_size, updates_per_batch = 512, 5, 4
+    aggregation, micro_batch_size, skip_flat_rows = "micro-batch-token-mean", 4, False
+    clip_low, clip_high, dual_clip = 0.2, 0.2, 3.0
+    weight_decay = 0.01
+    # Sampling.
+    max_new_tokens, top_p, ignore_filters_in_ratio = 2048, 0.99, True
+    # Dial and tempered rows.
+    target_entropy = 0.5
+    tempered_share = 0.25
+    entropy_source: str = option(
+        metrics.UPDATE_SURPRISAL,
+        "Which entropy is read: that of the previous batch while it was learned from (the authors'), or one of this "
+        "batch's T = 1 completions.",
+        choices=(metrics.UPDATE_SURPRISAL, metrics.EXACT_ENTROPY, metrics.SAMPLED_SURPRISAL),
+    )
+    entropy_lag: int = option(0, "1 reads up to the previous batch's entropy.", least=0, most=1)
+    initial_entropy: float | None = option(
+        0.0,
+        "Nats per token that are read where no batch has been measured yet; None for a first step at T = 1.",
+        optional=True,
+        least=0,
+    )
+    replace_rows: int = option(60, "Most main rows replaced per batch.", least=1)
+    halve_when_cold: bool = option(True, "Replace half as many rows when T is below 1.")
+
     def __init__(self, algo_class: type | None = None) -> None:
-        super().__init__(algo_class=algo_class)
-        self.training(
-            batch_size=512,
-            group_size=5,
-            updates_per_batch=4,
-            aggregation="micro-batch-token-mean",
-            micro_batch_size=4,
-            skip_flat_rows=False,
-            clip_low=0.2,
-            clip_high=0.2,
-            dual_clip=3.0,
-            lr=1e-6,
-            weight_decay=0.01,
-            grad_clip=1.0,
-        )
-        self.sampling(max_new_tokens=2048, top_p=0.99, ignore_filters_in_ratio=True)
-        self.entropy_control(
-            target_entropy=0.5,
-            controller="switch",
-            temperature_low=0.8,
-            temperature_high=1.2,
-            heat_at_target=True,
-            entropy_source=metrics.UPDATE_SURPRISAL,
-            initial_entropy=0.0,
-        )
-        self.tempered_term(
-            tempered_share=0.25,
-            positive_rule="advantage",
-            composition="replace",
-            replace_rows=60,
-            halve_when_cold=True,
-        )
+        super().__init__(algo_class)
+        self.lr, self.grad_clip = 1e-6, 1.0
+        self.controller_options = {"heat_at_target": True}
+
+    @override(AEPOConfig)
+    @setter
+    def entropy_control(
+        self, *, entropy_lag: int = NotProvided, initial_entropy: float | None = NotProvided, **kwargs: Any
+    ) -> Self:
+        """Sets the entropy dial: these, and those of `AEPOConfig.entropy_control`."""
+        return super().entropy_control(**kwargs)
+
+    @override(AEPOConfig)
+    @setter
+    def tempered_term(
+        self, *, replace_rows: int = NotProvided, halve_when_cold: bool = NotProvided, **kwargs: Any
+    ) -> Self:
+        """Sets what is sampled at the controller's temperature, and how many rows it replaces."""
+        return super().tempered_term(**kwargs)
+
+    @override(AEPOConfig)
+    def method(self) -> Method:
+        """Two streams, and one term that reads the first."""
+        both = super().method()
+        tempered = replace(both.streams[TEMPERED], advantage=positive_advantage)
+        return replace(both, streams={**both.streams, TEMPERED: tempered}, terms={MAIN: both.terms[MAIN]})
+
+    @override(AEPOConfig)
+    def dial_loop(self) -> DialLoop:
+        """The controller with what it reads, a batch late or two."""
+        return DialLoop(self.dial(), window=self.entropy_window, lag=self.entropy_lag, initial=self.initial_entropy)
+
+    @override(AlgorithmConfig)
+    def validate(self) -> None:
+        """Checks what the authors' code has of its own besides what AEPO checks."""
+        super().validate()
+        late = self.entropy_source == metrics.UPDATE_SURPRISAL
+        if self.alpha != 1.0:
+            raise ValueError(f"alpha={self.alpha} does nothing here: replaced rows are main rows; leave it out")
+        if late and self.entropy_lag:
+            raise ValueError(
+                f"entropy_lag={self.entropy_lag} does nothing with entropy_source={self.entropy_source!r}: that is the "
+                "previous batch's already; leave it out"
+            )
+        if late and self.skip_flat_rows:
+            raise ValueError(
+                f"entropy_source={self.entropy_source!r} and skip_flat_rows={self.skip_flat_rows} clash: it is a mean "
+                "over all rows of an update; set skip_flat_rows=False"
+            )
+
+    @override(AEPOConfig)
+    def _validate_tempered(self) -> None:
+        """Replaced rows are not dealt by themselves."""
+
+
+class AEPOAuthors(AEPO):
+    """AEPO with replaced rows and the entropy of the previous update."""
+
+    Config = AEPOAuthorsConfig
+    config: AEPOAuthorsConfig
+
+    @override(Algorithm)
+    def training_step(self) -> None:
+        """Sample, choose T by the last update's entropy, sample tempered, replace rows, update, sync."""
+        with self.step_frame():
+            problems = self.next_problems()
+            main = self.rollout(MAIN, problems)
+            source = self.config.entropy_source
+            entropy = self.update_surprisal if source == metrics.UPDATE_SURPRISAL else main.entropy(source)
+            temperature = self.turn_dial(entropy)
+            tempered = self.rollout(TEMPERED, self.share_of(problems, TEMPERED), temperature=temperature)
+            rows = self.rows({MAIN: main, TEMPERED: tempered})
+            self.learn_rows({MAIN: self.replaced(rows[MAIN], rows[TEMPERED], temperature)})
+            self.sync_weights()
+
+    def replaced(self, main: RowGroups, tempered: RowGroups, temperature: float) -> RowGroups:
+        """Main rows, the first of them replaced by tempered positives with advantage 1."""
+        positives = [replace(row, stream=0, advantage=1.0) for group in tempered for row in group if row.has_advantage]
+        positives = positives[: self.config.replace_rows]
+        if self.config.halve_when_cold and temperature < 1:
+            positives = positives[: len(positives) // 2]
+        return replace_first_rows(main, positives)

@@ -10,24 +10,20 @@ authors' code of AEPO and in DAPO) unless `aggregation` says otherwise; there is
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.utils.annotations import override
 from typing_extensions import Self
 
-from aepo_rllib import metrics
-from aepo_rllib.experience.dealing import RowGroups, rows_of
-from aepo_rllib.experience.groups import Groups
-from aepo_rllib.objectives.advantages import group_advantages
-from aepo_rllib.objectives.losses import Component, clipped_surrogate
-from aepo_rllib.rollout import Stream
+from aepo_rllib.objectives.advantages import group_normalised
+from aepo_rllib.objectives.losses import clipped
+from aepo_rllib.objectives.parts import MAIN, Method, Stream, Term, TokenLoss
 from aepo_rllib.training.algorithm import TextRL
 from aepo_rllib.training.config import TextRLConfig
-from aepo_rllib.training.options import FLAG, Option
-
-MAIN_COMPONENT = 0
+from aepo_rllib.training.declared import setter
+from aepo_rllib.training.options import option
 
 
 class GRPOConfig(TextRLConfig):
@@ -39,73 +35,45 @@ class GRPOConfig(TextRLConfig):
         algo = config.build_algo()
     """
 
-    OPTIONS: ClassVar[dict[str, Option]] = {
-        "clip_low": Option(float, above=0),
-        "clip_high": Option(float, above=0),
-        "dual_clip": Option(float, above=1, optional=True),
-        "scale_by_std": FLAG,
-    }
-
-    def __init__(self, algo_class: type | None = None) -> None:
-        super().__init__(algo_class=algo_class or GRPO)
-        self.clip_low, self.clip_high = 0.2, 0.2
-        self.dual_clip: float | None = None
-        self.scale_by_std = True
+    clip_low: float = option(0.2, "The ratio is clipped to [1 - low, 1 + high].", above=0)
+    clip_high: float = option(0.2, "See `clip_low`.", above=0)
+    dual_clip: float | None = option(
+        None, "Bound c on the loss of negative advantages, -c A; None for none.", kind=float, above=1
+    )
 
     @override(TextRLConfig)
+    @setter
     def training(
         self,
         *,
         clip_low: float = NotProvided,
         clip_high: float = NotProvided,
         dual_clip: float | None = NotProvided,
-        scale_by_std: bool = NotProvided,
         **kwargs: Any,
     ) -> Self:
-        """Sets the training related configuration.
+        """Sets the training related configuration: these, and those of `TextRLConfig.training`."""
+        return super().training(**kwargs)
 
-        Args:
-            clip_low, clip_high: The ratio is clipped to [1 - low, 1 + high].
-            dual_clip: Bound c on the loss of negative advantages, -c A; None for none.
-            scale_by_std: Divide advantages by the group's standard deviation (False: Dr. GRPO).
-            kwargs: Those of `TextRLConfig.training`.
-
-        Returns:
-            This updated AlgorithmConfig object.
-        """
-        super().training(**kwargs)
-        return self._set(locals())
+    def surrogate(self) -> TokenLoss:
+        """The loss of the main rows' tokens; variants that differ in it alone override this."""
+        return partial(clipped, low=self.clip_low, high=self.clip_high, dual=self.dual_clip)
 
     @override(TextRLConfig)
-    def loss_components(self) -> dict[str, Component]:
-        """The clipped surrogate over the main rows."""
-        surrogate = partial(clipped_surrogate, low=self.clip_low, high=self.clip_high, dual_clip=self.dual_clip)
-        return {"main": Component(surrogate)}
+    def method(self) -> Method:
+        """One stream, one term."""
+        return Method({MAIN: Stream(group_normalised)}, {MAIN: Term(self.surrogate())})
 
 
 class GRPO(TextRL):
-    """Group relative policy optimization."""
+    """Group relative policy optimization, and every method that samples and learns as it does."""
 
+    Config = GRPOConfig
     config: GRPOConfig
-
-    @classmethod
-    @override(Algorithm)
-    def get_default_config(cls) -> GRPOConfig:
-        """`GRPOConfig()`."""
-        return GRPOConfig()
 
     @override(Algorithm)
     def training_step(self) -> None:
         """Sample groups, normalise rewards within them, take the optimizer steps, send the weights back."""
         with self.step_frame():
-            main = self.rollout(Stream.MAIN, self.next_problems())
-            self.learn([self.main_rows(main)])
+            main = self.rollout(MAIN, self.next_problems())
+            self.learn({MAIN: main})
             self.sync_weights()
-
-    def main_rows(self, main: Groups) -> RowGroups:
-        """Rows of the GRPO term."""
-        advantages_PG = group_advantages(main.rewards_PG, main.usable_PG, scale_by_std=self.config.scale_by_std)
-        flat = (advantages_PG == 0).all(dim=1).float().mean().item()
-        self.log(metrics.MAIN, main.figures() | {metrics.FLAT_GROUP_SHARE: flat})
-        self.log(metrics.CONTROL, {metrics.BASE_ENTROPY: self.measure_base_entropy()})
-        return rows_of(main, advantages_PG, MAIN_COMPONENT)

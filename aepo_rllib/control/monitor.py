@@ -25,28 +25,29 @@ class ControlStep(NamedTuple):
     """What one training step shows of the control.
 
     Attributes:
-        entropy: Nats per token, as the controller read it.
+        entropy: Nats per token, as the dial read it.
         target: Nats per token.
-        temperature: Of the tempered stream.
-        positives: Tempered completions that carried gradient.
+        setting: What the dial was turned to.
+        positives: Completions of the turned stream that carried gradient; None where no stream is turned.
     """
 
     entropy: float
     target: float
-    temperature: float
-    positives: int
+    setting: float
+    positives: int | None
 
 
 class ControlMonitor:
     """Keeps the last steps and puts what is wrong into words.
 
     Args:
-        low, high: The controller's bounds of the temperature.
+        low, high: The dial's bounds.
         window: Steps looked back upon; nothing is said before there are so many.
+        neutral: The setting that neither heats nor cools.
     """
 
-    def __init__(self, low: float, high: float, *, window: int = WINDOW) -> None:
-        self.low, self.high, self.window = low, high, window
+    def __init__(self, low: float, high: float, *, window: int = WINDOW, neutral: float = 1.0) -> None:
+        self.low, self.high, self.window, self.neutral = low, high, window, neutral
         self._steps: deque[ControlStep] = deque(maxlen=window)
         self._quiet_for = 0
 
@@ -67,12 +68,12 @@ class ControlMonitor:
 
     @property
     def hot_share(self) -> float:
-        """Share of the window's steps with a temperature above 1; 0 before the first step."""
-        return float(np.mean([step.temperature > 1 for step in self._steps])) if self._steps else 0.0
+        """Share of the window's steps with a setting above neutral; 0 before the first step."""
+        return float(np.mean([step.setting > self.neutral for step in self._steps])) if self._steps else 0.0
 
     @property
     def stuck(self) -> bool:
-        """Whether the temperature stays at one bound while the entropy stays away from its target."""
+        """Whether the setting stays at one bound while the entropy stays away from its target."""
         return bool(self._saturation())
 
     def get_state(self) -> dict[str, Any]:
@@ -88,7 +89,7 @@ class ControlMonitor:
         if len(self._steps) < self.window or self.low == self.high:
             return ""
         for bound, sign in ((self.high, 1.0), (self.low, -1.0)):
-            at_bound = sum(step.temperature == bound for step in self._steps)
+            at_bound = sum(step.setting == bound for step in self._steps)
             errors = np.array([sign * (step.target - step.entropy) for step in self._steps])
             before, now = errors[: self.window // 2].mean(), errors[self.window // 2 :].mean()
             target = self._steps[-1].target
@@ -100,8 +101,9 @@ class ControlMonitor:
                 else ("above", "raise alpha or lower temperature_low, or raise target_entropy")
             )
             return (
-                f"the entropy control is at its stop: T = {bound:g} in {at_bound} of the last {self.window} steps, and "
-                f"the entropy is {now:.3f} nats/token {side} its target {target:.3f} without closing in; {cure}"
+                f"the entropy control is at its stop: its setting is {bound:g} in {at_bound} of the last {self.window} "
+                f"steps, and the entropy is {now:.3f} nats/token {side} its target {target:.3f} without closing in; "
+                f"{cure}"
             )
         return ""
 

@@ -11,6 +11,7 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from aepo_rllib import metrics
 from aepo_rllib.columns import Columns
 from aepo_rllib.envs.verdict import Verdict
+from aepo_rllib.objectives.advantages import Graded
 
 
 class Groups:
@@ -61,6 +62,19 @@ class Groups:
                 return None
             rows.append(float(np.concatenate(policy).sum() - np.concatenate(behavior).sum()))
         return torch.tensor(rows).reshape(self.rewards_PG.shape)
+
+    def graded(self) -> Graded:
+        """What an advantage may read."""
+        lengths = [sum(map(len, e.get_extra_model_outputs(Columns.COMPLETION_IDS))) for e in self.episodes]
+        lengths_PG = torch.tensor(lengths).reshape(self.rewards_PG.shape)
+        return Graded(self.rewards_PG, self.usable_PG, lengths_PG, self.log_importance_PG)
+
+    def advantage_figures(self, advantages_PG: torch.Tensor) -> dict[str, float]:
+        """What is logged of a stream's advantages (P, G)."""
+        return {
+            metrics.FLAT_GROUP_SHARE: (advantages_PG == 0).all(dim=1).float().mean().item(),
+            metrics.POSITIVES: int(((advantages_PG > 0) & self.usable_PG).sum()),
+        }
 
     def figures(self) -> dict[str, float]:
         """What is logged of a stream, see docs/metrics.md."""

@@ -1,36 +1,44 @@
-"""`CausalLMLearner`: glue between RLlib's TorchLearner and the pure functions of `aepo_rllib.objectives.losses`."""
+"""`CausalLMLearner`: glue between RLlib's TorchLearner and the pure functions of `aepo_rllib.objectives`."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+import functools
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
-from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.utils.annotations import override
 
 from aepo_rllib import metrics
 from aepo_rllib.columns import Columns
-from aepo_rllib.experience.dealing import Row, columns_of
-from aepo_rllib.learning.probe import Sequences
-from aepo_rllib.objectives.losses import composed_loss, kl_k3, weighted_sum
+from aepo_rllib.experience.rows import Row, token_columns
+from aepo_rllib.learning.movement import movement
+from aepo_rllib.objectives.parts import Method, Tokens, term_values
+from aepo_rllib.rllib_seam import SteppingLearner
+from aepo_rllib.rollout.engine import Sequences
+
+LIVE_COLUMNS = {"entropy": Columns.ENTROPY}
+"""Fields of `Tokens` that the forward pass gives; it gives the log-prob anyway."""
+SCORED_COLUMNS = {"ref_logp": Columns.REF_LOGP, "heated_logp": Columns.HEATED_LOGP}
+"""Those that come with the batch."""
 
 
-class CausalLMLearner(TorchLearner):
-    """Minimises the composed loss of its config (`config.loss_components()`).
+class CausalLMLearner(SteppingLearner):
+    """Minimises the terms of its config's method (`config.method()`).
 
-    Batches arrive finished: whole groups, advantages and row weights are computed before the learner group
+    Batches arrive finished: whole groups, advantages and weights are computed before the learner group
     (`aepo_rllib.experience.dealing`), because RLlib shards before a learner connector could see a whole group.
     """
 
     @override(TorchLearner)
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         """AdamW, as everywhere in this field."""
-        parameters = self.get_parameters(self._module[module_id])
+        parameters = self.get_parameters(self.module[module_id])
         self.register_optimizer(
             module_id=module_id,
             optimizer=torch.optim.AdamW(parameters, weight_decay=config.weight_decay, betas=config.adam_betas),
@@ -38,57 +46,90 @@ class CausalLMLearner(TorchLearner):
             lr_or_lr_schedule=config.lr,
         )
 
-    @override(TorchLearner)
-    def _uncompiled_update(self, batch: dict[str, Any], **kwargs: Any) -> tuple[Any, dict[str, torch.Tensor], dict]:
-        """One optimizer step. Its gradient is summed over passes of at most `rows_per_backward` rows.
+    @override(SteppingLearner)
+    def optimizer_step(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """One step, whose gradient is summed over passes of at most `rows_per_backward` rows.
 
         Row weights hold the denominators of the whole step, over all passes and learners, so that the passes add up to
         the gradient of the undivided batch. Learners may take different numbers of passes: they meet in the last one.
         """
-        self._compute_off_policyness(batch)
-        for optimizer in self._optimizer_parameters:
-            optimizer.zero_grad(set_to_none=True)
-        parts = _split(batch[DEFAULT_MODULE_ID], self.config.rows_per_backward)
-        self._figures: list[dict[str, torch.Tensor]] = []
-        losses = []
+        method: Method = self.config.method()
+        self.forget_gradients()
+        parts = _split(batch, self.config.rows_per_backward)
+        figures, losses = [], []
         for place, part in enumerate(parts):
             with self._alone(place + 1 < len(parts)):
-                fwd_out = self.module.forward_train({DEFAULT_MODULE_ID: part})
-                loss = self.compute_losses(fwd_out=fwd_out, batch={DEFAULT_MODULE_ID: part})[DEFAULT_MODULE_ID]
+                loss, figures_of_part = self._loss(method, part)
                 loss.backward()
             losses.append(loss.detach())
-        self._log_figures()
-        gradients = {ref: parameter.grad for ref, parameter in self._params.items() if parameter.grad is not None}
-        self.apply_gradients(self.postprocess_gradients(gradients))
-        return fwd_out, {DEFAULT_MODULE_ID: torch.stack(losses).sum()}, {}
+            figures.append(figures_of_part)
+        self._log(figures)
+        self.apply_gradients(self.postprocess_gradients(self.gradients()))
+        return torch.stack(losses).sum()
+
+    def _loss(self, method: Method, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The sum of the method's terms over these rows, and what is logged of them."""
+        columns = [LIVE_COLUMNS[name] for name in method.reads if name in LIVE_COLUMNS]
+        forward = self.module.forward_train({DEFAULT_MODULE_ID: batch}, reads=columns)[DEFAULT_MODULE_ID]
+        values: dict[str, torch.Tensor] = {}
+        for place, stream in enumerate(method.streams):
+            terms = method.terms_of(stream)
+            own = [index for index, name in enumerate(method.terms) if name in terms]
+            rows_N = batch[Columns.STREAM] == place
+            factor_NKT = batch[Columns.FACTOR][rows_N][:, own] if Columns.FACTOR in batch else None
+            tokens = _tokens(forward, batch, rows_N, method.reads)
+            values |= term_values(terms, tokens, batch[Columns.WEIGHT][rows_N][:, own], factor_NKT)
+        logp_NT, mask_NT = forward[Columns.POLICY_LOGP].detach(), batch[Columns.COMPLETION_MASK]
+        counted_NT = mask_NT & batch[Columns.WEIGHT].any(1, keepdim=True)
+        surprisal_N = torch.where(mask_NT, -logp_NT, torch.zeros_like(logp_NT)).sum(-1)
+        figures = {
+            **{metrics.loss_of(name): value.detach() for name, value in values.items()},
+            metrics.SURPRISAL: (surprisal_N * batch[Columns.MEAN_WEIGHT]).sum(),
+            **movement(logp_NT, batch[Columns.POLICY_LOGP], counted_NT)._asdict(),
+        }
+        return torch.stack(list(values.values())).sum(), figures
 
     @torch.no_grad()
-    def log_probs(self, sequences: Sequences) -> list[np.ndarray]:
-        """log pi of given completions under the present weights: an array (completion tokens,) for each."""
-        module = self.module[DEFAULT_MODULE_ID].unwrapped()
-        rows = [
-            Row(prompt, np.array(completion), np.zeros(len(completion), np.float32), 0.0, 0, 1.0)
-            for prompt, completion in sequences
-        ]
+    def score(
+        self,
+        sequences: Sequences,
+        reads: Collection[str] = (),
+        *,
+        temperature: float = 1.0,
+        by_reference: bool = False,
+    ) -> list[dict[str, np.ndarray]]:
+        """Figures of given completions under the present weights, by column name: (completion tokens,) each.
+
+        Args:
+            sequences: Prompts and completions.
+            reads: Columns besides `POLICY_LOGP`: `ENTROPY`, `HEATED_LOGP`.
+            temperature: Of `HEATED_LOGP`.
+            by_reference: Under the weights that the run started from, instead.
+        """
+        module = self._reference if by_reference else self.module[DEFAULT_MODULE_ID].unwrapped()
+        rows = [Row(prompt, np.array(ids), np.zeros(len(ids), np.float32), 0.0) for prompt, ids in sequences]
         size = self.config.rows_per_backward or -(-len(rows) // self.config.updates_per_batch) or 1
         result = []
         for part in (rows[start : start + size] for start in range(0, len(rows), size)):
-            batch = {name: torch.from_numpy(column).to(self.device) for name, column in columns_of(part).items()}
-            logp_NT = module.forward_train(batch)[Columns.POLICY_LOGP].float().cpu().numpy()
-            result += [logp_T[: len(row.completion_ids)] for logp_T, row in zip(logp_NT, part, strict=True)]
+            batch = {name: torch.from_numpy(column).to(self.device) for name, column in token_columns(part).items()}
+            scored = module.forward_train(batch, reads=reads, temperature=temperature)
+            figures = {name: scored[name].float().cpu().numpy() for name in (Columns.POLICY_LOGP, *reads)}
+            result += [
+                {name: values_NT[place, : len(row.completion_ids)] for name, values_NT in figures.items()}
+                for place, row in enumerate(part)
+            ]
         return result
+
+    @functools.cached_property
+    def _reference(self) -> RLModule:
+        """A second model with the run's starting weights; there is none until it is asked."""
+        return self.config.get_default_rl_module_spec().build().to(self.device)
 
     def release_memory(self) -> None:
         """Give back what this process holds of the device without need: gradients, and what torch has cached."""
-        for parameter in self._params.values():
-            parameter.grad = None
+        self.forget_gradients()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-    @property
-    def index(self) -> int:
-        """This learner's place in its group."""
-        return self._learner_index
 
     @contextlib.contextmanager
     def _alone(self, alone: bool) -> Iterator[None]:
@@ -99,38 +140,9 @@ class CausalLMLearner(TorchLearner):
                     stack.enter_context(module.no_sync())
             yield
 
-    @override(Learner)
-    def compute_loss_for_module(
-        self, *, module_id: str, config: Any, batch: dict[str, torch.Tensor], fwd_out: dict[str, torch.Tensor]
-    ) -> torch.Tensor:
-        """The sum of the config's components over these rows."""
-        components = config.loss_components()
-        logp_NT, old_logp_NT = fwd_out[Columns.POLICY_LOGP], batch[Columns.OLD_LOGP]
-        mask_NT, weight_N = batch[Columns.COMPLETION_MASK], batch[Columns.WEIGHT]
-        loss, terms = composed_loss(
-            list(components.values()),
-            batch[Columns.COMPONENT],
-            logp_NT,
-            old_logp_NT,
-            batch[Columns.ADVANTAGE],
-            mask_NT,
-            weight_N,
-            batch[Columns.IMPORTANCE],
-        )
-        moved = _movement(logp_NT.detach(), batch[Columns.POLICY_LOGP], mask_NT & (weight_N > 0).unsqueeze(-1))
-        main_weight_N = weight_N * (batch[Columns.COMPONENT] == 0)
-        self._figures.append(
-            {
-                **{metrics.loss_of(name): term.detach() for name, term in zip(components, terms, strict=True)},
-                metrics.SURPRISAL: weighted_sum(-logp_NT.detach(), mask_NT, main_weight_N),
-                **moved._asdict(),
-            }
-        )
-        return loss
-
-    def _log_figures(self) -> None:
-        """Log this step's figures, of all its passes."""
-        columns = {name: torch.stack([part[name] for part in self._figures]) for name in self._figures[0]}
+    def _log(self, parts: Sequence[Mapping[str, torch.Tensor]]) -> None:
+        """Log a step's figures, of all its passes."""
+        columns = {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
         # Over learners the largest one, not the mean that RLlib takes.
         for name, figure in ((metrics.RATIO_MAX_DEVIATION, "deviation"), (metrics.LARGEST_LOGP_GAP, "largest_gap")):
             largest = columns.pop(figure).max()
@@ -150,38 +162,34 @@ class CausalLMLearner(TorchLearner):
         `metrics.GRADIENT_FINITE` and stops the run; raising here would take a remote learner out of service, and the
         weights with it.
         """
-        gradients = [gradient for gradient in gradients_dict.values() if gradient is not None]
-        norm = torch.stack(torch._foreach_norm(gradients)).norm() if gradients else torch.zeros(())
-        finite = bool(torch.isfinite(norm))
+        finite = bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients_dict.values())))
         self.metrics.log_value((DEFAULT_MODULE_ID, metrics.GRADIENT_FINITE), float(finite), reduce="min", window=1)
         if finite:
             super().apply_gradients(gradients_dict)
 
 
-class _Movement(NamedTuple):
-    """How far the learner's policy is from the engine's that sampled.
+def _tokens(
+    forward: Mapping[str, torch.Tensor],
+    batch: Mapping[str, torch.Tensor],
+    rows_N: torch.Tensor,
+    reads: Collection[str],
+) -> Tokens:
+    """What the losses of a stream read; padding, which may hold anything, NaN included, becomes 0."""
+    mask_BT = batch[Columns.COMPLETION_MASK][rows_N]
 
-    Attributes:
-        deviation: Largest |ratio - 1|.
-        largest_gap: Largest |log ratio|.
-        gap: |log ratio|, summed over tokens.
-        kl: k3 estimate of KL(old || new), summed over tokens.
-        tokens: Their number.
-    """
+    def real(values_NT: torch.Tensor) -> torch.Tensor:
+        # Before the loss, not after: its own backward pass would make 0 * NaN of it.
+        values_BT = values_NT[rows_N]
+        return torch.where(mask_BT, values_BT, torch.zeros_like(values_BT))
 
-    deviation: torch.Tensor
-    largest_gap: torch.Tensor
-    gap: torch.Tensor
-    kl: torch.Tensor
-    tokens: torch.Tensor
-
-
-def _movement(logp_NT: torch.Tensor, old_logp_NT: torch.Tensor, mask_NT: torch.Tensor) -> _Movement:
-    log_ratio_NT = torch.where(mask_NT, logp_NT - old_logp_NT, torch.zeros_like(logp_NT))
-    kl_NT = kl_k3(torch.zeros_like(log_ratio_NT), log_ratio_NT)
-    deviation = (log_ratio_NT.exp() - 1).abs().max()
-    gap_NT = log_ratio_NT.abs()
-    return _Movement(deviation, gap_NT.max(), gap_NT.sum(), kl_NT.sum(), mask_NT.sum())
+    return Tokens(
+        real(forward[Columns.POLICY_LOGP]),
+        real(batch[Columns.OLD_LOGP]),
+        real(batch[Columns.ADVANTAGE]),
+        mask_BT,
+        **{name: real(forward[column]) for name, column in LIVE_COLUMNS.items() if name in reads},
+        **{name: real(batch[column]) for name, column in SCORED_COLUMNS.items() if name in reads and column in batch},
+    )
 
 
 def _split(batch: Mapping[str, torch.Tensor], size: int | None) -> list[dict[str, torch.Tensor]]:

@@ -1,4 +1,4 @@
-"""What is asked of a learner group, be it local or several remote learners: optimizer steps and log-probs."""
+"""One optimizer step of a learner group, be it local or several remote learners, and what it has shown."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from aepo_rllib import metrics
-from aepo_rllib.experience.dealing import Row, columns_of
-from aepo_rllib.learning.probe import Sequences
+from aepo_rllib.experience.rows import Row, columns_of
+from aepo_rllib.rllib_seam import healthy_learners
 
 IDS_SHOWN = 8
 
@@ -38,7 +38,7 @@ def naming_lost_learners(group: LearnerGroup) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        alive = len(group) if group.is_local else group._worker_manager.num_healthy_actors()
+        alive = len(group) if group.is_local else healthy_learners(group)
         if alive == len(group):
             raise
         raise LearnerLost(
@@ -55,10 +55,12 @@ class OptimizerStep(NamedTuple):
     Attributes:
         figures: Of this very step, over all learners, by the names of `_FIGURES`.
         results: RLlib's, one per learner.
+        rows: How many went through the learners.
     """
 
     figures: dict[str, float]
     results: list[Any]
+    rows: int
 
 
 def take_step(group: LearnerGroup, shares: Sequence[Sequence[Row]], *, env_steps: int, step: int) -> OptimizerStep:
@@ -87,7 +89,8 @@ def take_step(group: LearnerGroup, shares: Sequence[Sequence[Row]], *, env_steps
             f"its problems: {', '.join(ids[:IDS_SHOWN])}{' ...' * (len(ids) > IDS_SHOWN)}"
         )
     tokens = columns.pop(metrics.TRAINED_TOKENS)
-    return OptimizerStep({name: float(join(columns[name], tokens)) for name, join in _FIGURES.items()}, results)
+    figures = {name: float(join(columns[name], tokens)) for name, join in _FIGURES.items()}
+    return OptimizerStep(figures, results, rows=sum(map(len, shares)))
 
 
 def token_mean(values: np.ndarray, tokens: np.ndarray) -> float:
@@ -106,24 +109,17 @@ _FIGURES: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
 """What is read of one optimizer step, and how it is joined over learners, given the trained tokens of each."""
 
 
-def log_probs(group: LearnerGroup, sequences: Sequences) -> list[np.ndarray]:
-    """log pi of given completions under the present weights: an array (completion tokens,) for each.
+def ask_all(group: LearnerGroup, ask: Callable[[Any], Any]) -> list[Any]:
+    """Call a function of every learner.
 
-    Learners share the work, though each is sent all sequences: token ids are small. Neighbours, which may share their
-    prompt, stay together.
+    Raises:
+        Exception: whatever a learner raised.
     """
-    shares = np.array_split(np.arange(len(sequences)), max(len(group), 1))
-
-    def score(learner: Any) -> dict[int, np.ndarray]:
-        share = shares[learner.index]
-        return dict(zip(share.tolist(), learner.log_probs([sequences[place] for place in share]), strict=True))
-
-    scored: dict[int, np.ndarray] = {}
-    for result in group.foreach_learner(score):
+    results = list(group.foreach_learner(ask))
+    for result in results:
         if not result.ok:
             raise result.get()
-        scored |= result.get()
-    return [scored[place] for place in range(len(sequences))]
+    return [result.get() for result in results]
 
 
 def _train_batch(rows: Sequence[Row]) -> MultiAgentBatch:

@@ -1,24 +1,20 @@
-"""Where an engine's log-probs are not the learner's: how far they may be apart, the probe, and the correction.
+"""Whether an engine samples from the learner's weights: the probe after every update, the first ratio of a batch.
 
-An engine with a model of its own (vLLM) rounds differently, which is corrected by truncated importance sampling. It
-can also keep old weights, or some of them, while its samples look fine (a tied output head that was not sent, a cache
-of old prefixes), which has to stop the run.
+An engine with a model of its own (vLLM) rounds differently, which is allowed within tolerances. It can also keep old
+weights, or some of them, while its samples look fine (a tied output head that was not sent, a cache of old prefixes),
+which has to stop the run.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from aepo_rllib.experience.dealing import Row
-from aepo_rllib.objectives.losses import truncated_importance
+from aepo_rllib.experience.rows import Row
+from aepo_rllib.rollout.engine import Sequences
 
-Sequences = list[tuple[list[int], list[int]]]
-"""(prompt ids, completion ids) of each completion."""
 PROBE_ROWS = 4
 
 
@@ -115,21 +111,3 @@ def check_first_step(gap: Gap, *, allowed: Tolerance, step: int) -> None:
             f"in the first optimizer step of training step {step} the engine's log-probs are off the learner's by "
             f"{gap} ({allowed}): the rollout engine did not sample from the learner's weights"
         )
-
-
-def corrected(row: Row, old_logp: np.ndarray, cap: float) -> Row:
-    """A row whose ratio is taken against the learner's log-probs of the weights that sampled, (tokens,).
-
-    A row of the policy itself gets the truncated importance of engine and learner; a tempered one keeps importance 1
-    (Corollary F in docs/method.md).
-    """
-    if row.tempered:
-        return replace(row, old_logp=old_logp)
-    importance = truncated_importance(torch.tensor(old_logp), torch.tensor(row.policy_logp), cap)
-    return replace(row, old_logp=old_logp, importance=importance.numpy())
-
-
-def capped_share(rows: Sequence[Row], cap: float) -> float:
-    """Share of the tokens of weighted rows whose importance was cut to the cap; 0 without rows."""
-    cut = [row.old_logp - row.policy_logp > math.log(cap) for row in rows if row.importance is not None]
-    return float(np.concatenate(cut).mean()) if cut else 0.0

@@ -9,7 +9,8 @@ Two estimators of a policy's entropy exist here, and neither is ever called just
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Collection
+from typing import Any, NamedTuple
 
 import torch
 
@@ -18,14 +19,16 @@ class TokenStatistics(NamedTuple):
     """Per-token figures of the policy at T = 1, all of one shape; entropy and surprisal in nats.
 
     Attributes:
-        logp: log pi(token).
-        entropy: exact entropy of pi.
-        logit_variance: Var_pi(z), which Lemma A turns into dH/dT = Var(z) / T^3.
+        logp: log pi(token), with its gradient.
+        entropy: Exact entropy of pi, with its gradient; None where it was not read, as those below.
+        logit_variance: Var_pi(z), which Lemma A turns into dH/dT = Var(z) / T^3. A measurement, without gradient.
+        heated_logp: log pi_T(token) at another temperature; a measurement, too.
     """
 
     logp: torch.Tensor
-    entropy: torch.Tensor
-    logit_variance: torch.Tensor
+    entropy: torch.Tensor | None = None
+    logit_variance: torch.Tensor | None = None
+    heated_logp: torch.Tensor | None = None
 
 
 def distribution_moments(logp_V: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -33,19 +36,65 @@ def distribution_moments(logp_V: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
 
     Logits and log-probs differ by a constant, so Var(z) = Var(log p). Impossible tokens (log-prob -inf) count 0.
     """
-    p_V = logp_V.exp()
-    finite_logp_V = logp_V.masked_fill(p_V == 0, 0.0)
+    p_V, finite_logp_V = _possible(logp_V)
     mean = (p_V * finite_logp_V).sum(-1)
     # Centred first: E[x^2] - E[x]^2 cancels where the distribution is nearly uniform.
     return -mean, (p_V * (finite_logp_V - mean.unsqueeze(-1)).square()).sum(-1)
 
 
-def token_statistics(logits_BTV: torch.Tensor, token_ids_BT: torch.Tensor) -> TokenStatistics:
-    """Statistics of the tokens under the policy that the logits define, in float32.
+def exact_entropy(logp_V: torch.Tensor) -> torch.Tensor:
+    """Exact entropy of normalised log-probs over the last axis, whose gradient keeps nothing but the log-probs."""
+    return _ExactEntropy.apply(logp_V)
 
-    Only `logp` carries a gradient; entropy and variance are measurements.
+
+def token_statistics(
+    logits_BTV: torch.Tensor,
+    token_ids_BT: torch.Tensor,
+    reads: Collection[str] = ("entropy", "logit_variance"),
+    *,
+    temperature: float = 1.0,
+) -> TokenStatistics:
+    """Statistics of the tokens under the policy that the logits define, in float32 (float64 of float64 logits).
+
+    Args:
+        logits_BTV: Raw logits.
+        token_ids_BT: The tokens.
+        reads: Fields of `TokenStatistics` that are computed beside `logp`; a vocabulary's width of work for each.
+        temperature: Of `heated_logp`.
     """
     logp_BTV = logits_BTV.float().log_softmax(-1) if logits_BTV.dtype != torch.float64 else logits_BTV.log_softmax(-1)
     logp_BT = logp_BTV.gather(-1, token_ids_BT.unsqueeze(-1)).squeeze(-1)
-    entropy_BT, variance_BT = distribution_moments(logp_BTV.detach())
-    return TokenStatistics(logp_BT, entropy_BT, variance_BT)
+    measured_BTV, measured_BT = logp_BTV.detach(), logp_BT.detach()
+    return TokenStatistics(
+        logp_BT,
+        exact_entropy(logp_BTV) if "entropy" in reads else None,
+        distribution_moments(measured_BTV)[1] if "logit_variance" in reads else None,
+        _heated(measured_BTV, measured_BT, temperature) if "heated_logp" in reads else None,
+    )
+
+
+class _ExactEntropy(torch.autograd.Function):
+    """-sum_v p_v log p_v as a function of log p; plain autograd would keep p and each product, a vocabulary wide."""
+
+    @staticmethod
+    def forward(ctx: Any, logp_V: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(logp_V)
+        p_V, finite_logp_V = _possible(logp_V)
+        return -p_V.mul_(finite_logp_V).sum(-1)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        p_V, finite_logp_V = _possible(*ctx.saved_tensors)
+        return p_V.mul_(finite_logp_V.add_(1)).mul_(-gradient.unsqueeze(-1))
+
+
+def _possible(logp_V: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Probabilities, and their logarithms with 0 in place of an impossible token's."""
+    p_V = logp_V.exp()
+    return p_V, logp_V.masked_fill(p_V == 0, 0.0)
+
+
+def _heated(logp_BTV: torch.Tensor, logp_BT: torch.Tensor, temperature: float) -> torch.Tensor:
+    """log-prob of the same tokens when logits are divided by `temperature`."""
+    return logp_BT / temperature - (logp_BTV / temperature).logsumexp(-1)

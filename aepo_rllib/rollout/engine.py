@@ -49,6 +49,8 @@ class SamplingFilters:
 
 
 NO_FILTERS = SamplingFilters()
+Sequences = list[tuple[list[int], list[int]]]
+"""(prompt ids, completion ids) of completions whose log-probs are asked for."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,14 @@ class RolloutEngine(abc.ABC):
         Raises:
             aepo_rllib.models.hf.ModelError: the model cannot be read.
         """
+
+    @classmethod
+    def context_limit(cls, options: Mapping[str, Any]) -> int | None:
+        """The most tokens of prompt and completion together that an engine with these options takes.
+
+        Asked before anything is loaded; the model's own limit holds besides. None where the options set none.
+        """
+        return None
 
     @abc.abstractmethod
     def generate(

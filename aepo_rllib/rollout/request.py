@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
-import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
-class Stream(enum.IntEnum):
-    """What completions are for. Part of every completion's random key: streams never share uniforms.
+class Purpose(NamedTuple):
+    """What completions are for.
 
-    (If tempered completions reused the main stream's uniforms, they would pick the same token most of the time.)
+    Attributes:
+        name: Of a method's stream, or of what else samples.
+        number: Part of every completion's random key: no two purposes share uniforms. (If tempered completions reused
+            the main stream's, they would pick the same token most of the time.)
+        learned: Whether it is a method's stream.
     """
 
-    MAIN = 0
-    TEMPERED = 1
-    EVALUATION = 2
-    BASE_ENTROPY = 3
+    name: str
+    number: int
+    learned: bool = False
+
+
+MAIN_STREAM = Purpose("main", 0, learned=True)
+"""The policy itself, at T = 1."""
+EVALUATION, BASE_ENTROPY = Purpose("evaluation", 2), Purpose("base_entropy", 3)
+RESERVED = 2
+"""From this number on so many are no streams'."""
+
+
+def purpose_of(stream: str, streams: Sequence[str]) -> Purpose:
+    """The purpose of a method's stream, numbered by its place among them; a name is never the number of another."""
+    place = list(streams).index(stream)
+    return Purpose(stream, place if place < RESERVED else place + RESERVED, learned=True)
 
 
 @dataclass(frozen=True)
@@ -23,7 +40,7 @@ class RolloutRequest:
     """Groups of completions to sample and grade.
 
     Attributes:
-        stream: What for.
+        purpose: What for.
         seed: The run's seed.
         step: The training step.
         slots: Places of these groups in the step's batch.
@@ -32,7 +49,7 @@ class RolloutRequest:
         temperature: Sampling temperature.
     """
 
-    stream: Stream
+    purpose: Purpose
     seed: int
     step: int
     slots: tuple[int, ...]
@@ -42,7 +59,7 @@ class RolloutRequest:
 
     def key(self, slot: int, sample: int, turn: int = 0) -> tuple[int, ...]:
         """The random key of one completion: independent of runners, waves and order."""
-        return (self.seed, int(self.stream), self.step, slot, sample, turn)
+        return (self.seed, self.purpose.number, self.step, slot, sample, turn)
 
     def split(self, parts: int) -> list[RolloutRequest]:
         """At most `parts` requests that share the slots evenly; none is empty."""
@@ -54,7 +71,7 @@ class RolloutRequest:
         """The same request for some of its slots."""
         problem_of = problem_of or dict(zip(self.slots, self.problems, strict=True))
         return RolloutRequest(
-            self.stream,
+            self.purpose,
             self.seed,
             self.step,
             tuple(slots),

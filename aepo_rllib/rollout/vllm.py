@@ -13,7 +13,7 @@ import hashlib
 import os
 import secrets
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -118,6 +118,11 @@ class VLLMEngine(RolloutEngine):
     def from_pretrained(cls, model: str, *, dtype: str = "float32", device: str = "cpu", **options: Any) -> VLLMEngine:
         """See `RolloutEngine.from_pretrained`. vLLM takes the device that its build is for."""
         return cls(model, dtype=dtype, **options)
+
+    @classmethod
+    def context_limit(cls, options: Mapping[str, Any]) -> int | None:
+        """What `max_model_len` says."""
+        return options.get("max_model_len")
 
     def generate(
         self,

@@ -13,6 +13,7 @@ from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from aepo_rllib import metrics
+from aepo_rllib.rllib_seam import ask_no_more
 from aepo_rllib.rollout import RolloutRequest
 from aepo_rllib.sampling.capacity import CapacityError
 from aepo_rllib.sampling.env_runner import TextEnvRunner
@@ -83,7 +84,7 @@ def collect(
         if not missing:
             whole = {metrics.SAMPLING_SECONDS: time.perf_counter() - started}
             return collected._replace(seconds=collected.seconds | whole)
-        logger.warning("%d groups of %s are missing; asking again", len(missing), request.stream.name)
+        logger.warning("%d groups of %s are missing; asking again", len(missing), request.purpose.name)
         restore()
         if group.num_remote_env_runners():
             _await_runner(group, restore, patience_s)
@@ -176,6 +177,5 @@ def _ask(group: EnvRunnerGroup, request: RolloutRequest, timeout_s: float) -> li
     )
     for silent in set(asked) - {delivery.worker_index for delivery in deliveries}:
         logger.warning("env runner %d died, or brought nothing within sample_timeout_s=%g", silent, timeout_s)
-        # RLlib takes a slow runner for a healthy one and would queue the same request behind the last.
-        group._worker_manager.set_actor_state(silent, healthy=False)
+        ask_no_more(group, silent)
     return deliveries

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from ray.rllib.core.rl_module.rl_module import RLModule
+from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from ray.rllib.utils.annotations import override
 
+from aepo_rllib.columns import Columns
 from aepo_rllib.envs.text_env import ACTION_SPACE, OBSERVATION_SPACE
-from aepo_rllib.learning.rl_module import CausalLMModule
+from aepo_rllib.models.token_scorer import TokenScorer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+READS = (Columns.POLICY_LOGP, Columns.ENTROPY, Columns.LOGIT_VARIANCE)
 
 
-class EngineModule(CausalLMModule):
-    """A `CausalLMModule` around a Hugging Face model that samples; new weights of the engine are its own, too."""
+class EngineModule(TorchRLModule):
+    """An RLModule around a Hugging Face model that samples, for callbacks; new weights of the engine are its own, too.
+
+    It is shown, and never trained: the learner's module is another one.
+    """
 
     @classmethod
-    def around(cls, model: Any) -> EngineModule:
+    def around(cls, model: PreTrainedModel) -> EngineModule:
         """The module of this model."""
         return cls(
             observation_space=OBSERVATION_SPACE,
@@ -28,6 +39,15 @@ class EngineModule(CausalLMModule):
     @override(RLModule)
     def setup(self) -> None:
         """Take the model as it is."""
-        self.half: torch.dtype | None = None
-        self.model = self.model_config["model"]
-        self.share_prompts = False
+        self.model: PreTrainedModel = self.model_config["model"]
+        self.scorer = TokenScorer(self.model, share_prompts=False)
+
+    @override(torch.nn.Module)
+    def train(self, mode: bool = True) -> EngineModule:
+        """Nothing: the engine goes on sampling without dropout."""
+        return self
+
+    @override(RLModule)
+    def _forward(self, batch: Mapping[str, torch.Tensor], **kwargs: Any) -> dict[str, torch.Tensor]:
+        """Figures of given completions per token, `READS`; see `TokenScorer.score`."""
+        return self.scorer.score(batch, READS)

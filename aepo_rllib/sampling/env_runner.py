@@ -8,7 +8,7 @@ outputs of a `SingleAgentEpisode`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -30,26 +30,18 @@ from aepo_rllib.envs.completion import SampledText
 from aepo_rllib.envs.prompts import get_template
 from aepo_rllib.envs.text_env import ACTION_SPACE, OBSERVATION_SPACE, MathTextVectorEnv
 from aepo_rllib.experience.problem_order import evaluation_problem
-from aepo_rllib.learning.probe import Sequences
-from aepo_rllib.learning.rl_module import CausalLMModule
 from aepo_rllib.models.hf import load_tokenizer, stop_ids
 from aepo_rllib.models.prompting import PromptEncoder
-from aepo_rllib.rollout import (
-    Completion,
-    FinishReason,
-    Prompt,
-    RolloutEngine,
-    RolloutRequest,
-    Stream,
-    acquire_engine,
-    engine_class,
-    release_engine,
-)
+from aepo_rllib.models.state_names import hf_names
+from aepo_rllib.rollout import Completion, FinishReason, Prompt, RolloutEngine, RolloutRequest
+from aepo_rllib.rollout.engine import Sequences
+from aepo_rllib.rollout.request import BASE_ENTROPY, EVALUATION, MAIN_STREAM
 from aepo_rllib.sampling import vector_envs
 from aepo_rllib.sampling.engine_module import EngineModule
 from aepo_rllib.sampling.env_sources import find_env
 from aepo_rllib.sampling.episodes import EpisodeBatch, log_episodes
-from aepo_rllib.sampling.runner_callbacks import RunnerCallbacks
+from aepo_rllib.sampling.held_engine import HeldEngine
+from aepo_rllib.sampling.runner_callbacks import RunnerCallbacks, tell_nobody
 from aepo_rllib.sampling.vector_envs import Chat, VectorEnvs
 
 
@@ -57,6 +49,7 @@ class TextEnvRunner(EnvRunner, Checkpointable):
     """Samples groups of completions and has the environment grade them."""
 
     env: Any
+    held: HeldEngine
     _envs: VectorEnvs
 
     @override(EnvRunner)
@@ -64,11 +57,9 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         super().__init__(config=config, **kwargs)
         torch.set_num_threads(self.config.torch_threads)
         self._callbacks = RunnerCallbacks(self.config)
-        self._module: EngineModule | None = None
         self._evaluation_cursor = 0
         self._seconds = _no_seconds()
-        self._engine: RolloutEngine | None = None
-        self._waiting_weights: tuple[dict[str, Any], int] | None = None
+        self.held = HeldEngine(self.config)
         self.make_env()
         self.make_module()
 
@@ -103,20 +94,8 @@ class TextEnvRunner(EnvRunner, Checkpointable):
 
     @property
     def engine(self) -> RolloutEngine:
-        """The rollout engine, awake. It is built when it is first needed: beside remote runners the local one may only
-        wait."""
-        if self._engine is None:
-            config = self.config
-            on_gpu = config.num_gpus_per_env_runner > 0 and torch.cuda.is_available()
-            self._engine = acquire_engine(
-                engine_class(config.engine),
-                config.model_path,
-                dtype=config.dtype,
-                device="cuda" if on_gpu else "cpu",
-                **config.engine_options,
-            )
-        self._take_over_weights(self._engine)
-        return self._engine
+        """The rollout engine, awake; it is built when it is first needed."""
+        return self.held.awake()
 
     @property
     def module(self) -> EngineModule | None:
@@ -124,27 +103,12 @@ class TextEnvRunner(EnvRunner, Checkpointable):
 
         It shares the engine's weights. `Algorithm.get_module` gives one of the learner's weights, for every engine.
         """
-        if engine_class(self.config.engine).own_model:
-            return None
-        engine: Any = self.engine
-        if self._module is None or self._module.model is not engine.model:
-            self._module = EngineModule.around(engine.model)
-        return self._module
-
-    def _take_over_weights(self, engine: RolloutEngine) -> None:
-        """Wake the engine, and give it the weights that came while there was none, or that it could not load."""
-        engine.wake()
-        if self._waiting_weights is not None:
-            weights, version = self._waiting_weights
-            engine.update_weights(weights.items(), version=version)
-            self._waiting_weights = None
+        return self.held.module()
 
     @property
     def weights_version(self) -> int:
         """Version of the weights that the next sample is drawn from."""
-        if self._waiting_weights is not None:
-            return self._waiting_weights[1]
-        return 0 if self._engine is None else self._engine.weights_version
+        return self.held.weights_version
 
     def rollout(self, request: RolloutRequest) -> list[SingleAgentEpisode]:
         """Sample and grade the request's groups: episodes slot by slot, sample by sample.
@@ -155,7 +119,9 @@ class TextEnvRunner(EnvRunner, Checkpointable):
             ValueError: the environment breaks its contract, see docs/environments.md.
         """
         env = self._envs.of_size(len(request.slots) * request.group_size)
-        batch = EpisodeBatch(request, env, self._teller(env, request.stream))
+        # The base entropy belongs to no training step.
+        told = request.purpose != BASE_ENTROPY
+        batch = EpisodeBatch(request, env, self._callbacks.teller(self, env) if told else tell_nobody)
         while rows := batch.active():
             started = time.perf_counter()
             prompt_ids, completions = self._complete(batch.chats(rows), batch.keys(rows), request.temperature)
@@ -163,9 +129,9 @@ class TextEnvRunner(EnvRunner, Checkpointable):
             batch.step(rows, [self._decode(completion) for completion in completions], prompt_ids, completions)
             self._seconds[metrics.GRADING_SECONDS] += time.perf_counter() - generated
             self._seconds[metrics.GENERATION_SECONDS] += generated - started
-        if request.stream in (Stream.MAIN, Stream.EVALUATION):  # the policy itself, at T = 1
+        if request.purpose in (MAIN_STREAM, EVALUATION):  # the policy itself, at T = 1
             log_episodes(self.metrics, batch.episodes, in_evaluation=self.config.in_evaluation)
-        if request.stream is not Stream.BASE_ENTROPY:
+        if told:
             self._callbacks.call("on_sample_end", env_runner=self, metrics_logger=self.metrics, samples=batch.episodes)
         return batch.episodes
 
@@ -194,7 +160,7 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         workers = max(self.num_workers, 1)
         return self.rollout(
             RolloutRequest(
-                stream=Stream.EVALUATION,
+                purpose=EVALUATION,
                 seed=self.config.seed or 0,
                 step=0,
                 slots=tuple(slot * workers + remote_share for slot in slots),
@@ -221,9 +187,8 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         return self.engine.log_probs(sequences)
 
     def sleep(self) -> None:
-        """Have the engine give its memory back until it is needed; a runner that has none yet has nothing to give."""
-        if self._engine is not None:
-            self._engine.sleep()
+        """Have the engine give its memory back until it is needed."""
+        self.held.sleep()
 
     def take_seconds(self) -> dict[str, float]:
         """Seconds spent in the rollout engine and in the environment since the last call."""
@@ -268,10 +233,7 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         module_state = state[COMPONENT_RL_MODULE]
         if isinstance(module_state, ray.ObjectRef):
             module_state = ray.get(module_state)
-        weights = CausalLMModule.hf_state(module_state[DEFAULT_MODULE_ID])
-        self._waiting_weights = weights, state.get(WEIGHTS_SEQ_NO, self.weights_version + 1)
-        if self._engine is not None:
-            self._take_over_weights(self._engine)
+        self.held.take_weights(hf_names(module_state[DEFAULT_MODULE_ID]), state.get(WEIGHTS_SEQ_NO))
 
     @override(Checkpointable)
     def get_ctor_args_and_kwargs(self) -> tuple[tuple, dict[str, Any]]:
@@ -283,33 +245,7 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         """Close environments and engine."""
         if self.env is not None:
             self._envs.close()
-        if self._engine is not None:
-            release_engine(self._engine)
-            self._engine = self._module = None
-
-    def _teller(self, env: gymnasium.vector.VectorEnv, stream: Stream) -> Callable[..., None]:
-        """A function that calls an episode callback for some rows, with the arguments that RLlib's own runner gives.
-
-        None are called while the base entropy is measured, which belongs to no training step.
-        """
-        if not self._callbacks or stream is Stream.BASE_ENTROPY:
-            return lambda *_, **__: None
-        module = self.module
-
-        def tell(name: str, episodes: Sequence[SingleAgentEpisode], rows: Iterable[int], **more: Any) -> None:
-            for row in rows:
-                self._callbacks.call(
-                    name,
-                    episode=episodes[row],
-                    env_runner=self,
-                    metrics_logger=self.metrics,
-                    env=env.unwrapped,
-                    rl_module=module,
-                    env_index=row,
-                    **more,
-                )
-
-        return tell
+        self.held.release()
 
     def _complete(
         self, chats: Sequence[Chat], keys: Sequence[tuple[int, ...]], temperature: float

@@ -12,7 +12,9 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 from ray.rllib.env.env_context import EnvContext
-from ray.tune.registry import ENV_CREATOR, _global_registry, register_env
+from ray.tune.registry import register_env
+
+from aepo_rllib.rllib_seam import registered_env
 
 
 class EnvSource(Protocol):
@@ -111,15 +113,15 @@ def find_env(env: Any, vectorize_mode: str = "sync") -> EnvSource:
 
 def publish_env(env: Any) -> None:
     """Make an id of gymnasium's registry, which is a process's own, known to all processes of this Ray cluster."""
-    if isinstance(env, str) and env in gymnasium.registry and not _global_registry.contains(ENV_CREATOR, env):
+    if isinstance(env, str) and env in gymnasium.registry and registered_env(env) is None:
         register_env(env, RegisteredEnv(gymnasium.registry[env]))
 
 
 def _named(name: str) -> Any:
     if name in gymnasium.registry:
         return gymnasium.registry[name]
-    if _global_registry.contains(ENV_CREATOR, name):
-        return _global_registry.get(ENV_CREATOR, name)
+    if (creator := registered_env(name)) is not None:
+        return creator
     module, colon, attribute = name.partition(":")
     if not (module and colon):
         return None

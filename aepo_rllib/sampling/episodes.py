@@ -61,7 +61,7 @@ class EpisodeBatch:
         for (slot, sample), episode, observation, info in zip(
             self._rows, self.episodes, observations, infos, strict=True
         ):
-            place = {SLOT: slot, SAMPLE: sample, STREAM: request.stream.name.lower()}
+            place = {SLOT: slot, SAMPLE: sample, STREAM: request.purpose.name}
             episode.add_env_reset(observation, {**info, **place})
         self._ids = [{"problem_id": info["problem_id"]} for info in infos]
         tell("on_episode_start", self.episodes, range(len(self._rows)))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from gymnasium.vector import VectorEnv
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.callbacks.utils import make_callback
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils import force_list
 
 CALLED = (
@@ -37,3 +40,33 @@ class RunnerCallbacks:
     def call(self, name: str, **arguments: Any) -> None:
         """Call one of `CALLED`, objects before functions."""
         make_callback(name, self._objects, self._functions[name], kwargs=arguments)
+
+    def teller(self, runner: Any, env: VectorEnv) -> Callable[..., None]:
+        """A function that calls an episode callback for some rows, with the arguments that RLlib's own runner gives.
+
+        Args:
+            runner: The env runner; its module is built here if there is a callback to hand it to.
+            env: Has a row for each episode.
+        """
+        if not self:
+            return tell_nobody
+        module = runner.module
+
+        def tell(name: str, episodes: Sequence[SingleAgentEpisode], rows: Iterable[int], **more: Any) -> None:
+            for row in rows:
+                self.call(
+                    name,
+                    episode=episodes[row],
+                    env_runner=runner,
+                    metrics_logger=runner.metrics,
+                    env=env.unwrapped,
+                    rl_module=module,
+                    env_index=row,
+                    **more,
+                )
+
+        return tell
+
+
+def tell_nobody(*_: Any, **__: Any) -> None:
+    """Called where there are no callbacks, or none are to be told."""

@@ -37,8 +37,13 @@ def check_arguments(
 
 def unknown(what: str, key: str, known: Iterable[str]) -> str:
     """The message about a key that is not known."""
+    return f"unknown {what} {key!r}{did_you_mean(key, known)}"
+
+
+def did_you_mean(key: str, known: Iterable[str]) -> str:
+    """The end of a message: the nearest known keys; empty where none is near."""
     nearest = " or ".join(difflib.get_close_matches(key, list(known), n=3))
-    return f"unknown {what} {key!r}" + (f"; did you mean {nearest}?" if nearest else "")
+    return f"; did you mean {nearest}?" if nearest else ""
 
 
 def _kinds(hint: Any) -> tuple[Any, ...]:

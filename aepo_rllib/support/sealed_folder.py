@@ -17,12 +17,17 @@ from pathlib import Path
 from typing import Any
 
 MANIFEST, TEMPORARY, REPLACED = "manifest.json", ".tmp_", ".old_"
-FORMAT = 1
+FORMAT = 2
+"""Number of what a checkpoint's pickled parts need: the modules that they name. 1 named others."""
 _BLOCK_BYTES = 1 << 20
 
 
 class CheckpointError(ValueError):
     """A checkpoint is not what was written; the message names the file and what is wrong with it."""
+
+
+class OtherFormatError(CheckpointError):
+    """A checkpoint is whole, but another version wrote it; the message says what its weights are still good for."""
 
 
 @contextmanager
@@ -77,8 +82,9 @@ def verify(folder: Path) -> None:
 
     Raises:
         CheckpointError: no or no readable manifest, or a file that is missing, cut, changed or not named there.
+        OtherFormatError: another version wrote it.
     """
-    expected = _expected(folder)
+    expected = read_manifest(folder)
     found = {file.relative_to(folder).as_posix() for file in _files(folder)} - {MANIFEST}
     # Hidden ones are other programs' own: Ray's notes, a file manager's.
     if foreign := sorted(name for name in found - expected.keys() if not Path(name).name.startswith(".")):
@@ -93,8 +99,13 @@ def verify(folder: Path) -> None:
             raise CheckpointError(f"{file} has been changed: its SHA-256 is not the manifest's")
 
 
-def _expected(folder: Path) -> dict[str, tuple[int, str]]:
-    """Size and digest of every file that the manifest names."""
+def read_manifest(folder: Path) -> dict[str, tuple[int, str]]:
+    """Size and digest of every file that the manifest names.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+        OtherFormatError: another version wrote it.
+    """
     try:
         text = (folder / MANIFEST).read_text(encoding="utf-8")
         manifest = json.loads(text)
@@ -103,9 +114,22 @@ def _expected(folder: Path) -> dict[str, tuple[int, str]]:
         raise CheckpointError(f"{folder} has no {MANIFEST}: it was never finished, or the file was lost") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{folder / MANIFEST} is damaged ({type(error).__name__})") from error
-    if manifest.get("format") != FORMAT or text != _as_text(manifest):
-        raise CheckpointError(f"{folder / MANIFEST} is damaged or of another version than {FORMAT}")
+    if text != _as_text(manifest):
+        raise CheckpointError(f"{folder / MANIFEST} is damaged")
+    if (found := manifest.get("format", 0)) != FORMAT:
+        raise OtherFormatError(_other_format(folder, found))
     return expected
+
+
+def _other_format(folder: Path, found: Any) -> str:
+    """What to do with a checkpoint of another format."""
+    age = "a newer" if isinstance(found, int) and found > FORMAT else "an older"
+    model = folder / "huggingface"
+    return (
+        f"{folder} was written by {age} version of aepo-rllib (checkpoint format {found}; this one reads {FORMAT}), so "
+        f"that no run can go on from it here; its weights can be evaluated, aepo eval {model}, and trained further, "
+        f"aepo train --model {model}"
+    )
 
 
 def _as_text(manifest: dict[str, Any]) -> str:

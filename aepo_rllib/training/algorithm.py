@@ -1,45 +1,39 @@
-"""`TextRL`: what algorithms on text share — asking for completions, learning from them, sending weights back.
+"""`TextRL`: what algorithms on text share: the frame of a training step, and what their boxes are written with.
 
-Concrete algorithms read like the paper's box because everything else is here.
+Concrete algorithms read like the paper's box because everything else is here, or with those who are asked: the samplers
+(`aepo_rllib.sampling.sampler_side`) and the learners (`aepo_rllib.learning.learner_side`).
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
-from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from aepo_rllib import metrics
-from aepo_rllib.envs.grading.rewards import HIGHEST_REWARD, LOWEST_REWARD
-from aepo_rllib.envs.text_env import GRADER_ERROR
-from aepo_rllib.experience.dealing import Row, RowGroups, carries_gradient, deal
-from aepo_rllib.experience.groups import Groups, problem_of
+from aepo_rllib.control.targets import target_at
+from aepo_rllib.experience.groups import Groups
 from aepo_rllib.experience.problem_order import problems_of_step
-from aepo_rllib.learning.optimizer_step import NonFiniteError, log_probs, naming_lost_learners, take_step
-from aepo_rllib.learning.probe import (
-    Gap,
-    Sequences,
-    capped_share,
-    check_first_step,
-    check_probe,
-    choose_probe,
-    corrected,
-    measure_gap,
-)
-from aepo_rllib.objectives.losses import reinforce
-from aepo_rllib.rollout import RolloutRequest, Stream
-from aepo_rllib.sampling.capacity import RunnerWatch
-from aepo_rllib.sampling.collection import collect
+from aepo_rllib.experience.rows import RowGroups, rows_of
+from aepo_rllib.learning.importance import capped_share
+from aepo_rllib.learning.learner_side import LearnerSide
+from aepo_rllib.learning.optimizer_step import NonFiniteError, OptimizerStep, naming_lost_learners
+from aepo_rllib.learning.probe import Gap, check_first_step, check_probe, choose_probe, measure_gap
+from aepo_rllib.objectives.parts import MAIN
+from aepo_rllib.rollout import Purpose, RolloutRequest
+from aepo_rllib.rollout.engine import Sequences
+from aepo_rllib.rollout.request import BASE_ENTROPY, purpose_of
 from aepo_rllib.sampling.env_sources import publish_env
-from aepo_rllib.sampling.episodes import SAMPLE, SLOT
+from aepo_rllib.sampling.sampler_side import SamplerSide
+from aepo_rllib.training.checkpointed import SavedAlgorithm
 from aepo_rllib.training.config import TextRLConfig
 from aepo_rllib.training.policy_access import PolicyAccess
 
@@ -48,24 +42,37 @@ logger = logging.getLogger(__name__)
 BASE_ENTROPY_COMPLETIONS = 512
 
 
-class UnjudgedError(RuntimeError):
-    """Too many completions came back without a verdict for their rewards to mean anything."""
-
-
 class TextRL(PolicyAccess):
     """Base of the algorithms; subclasses write `training_step`."""
 
+    Config: ClassVar[type[TextRLConfig]]
+    """The algorithm's config class, which knows it as its `Algo`."""
     STATE = ("train_steps", "base_entropy", "update_surprisal")
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "Config" in vars(cls):
+            cls.Config.Algo = cls
+
+    @classmethod
+    @override(Algorithm)
+    def get_default_config(cls) -> TextRLConfig:
+        """The config class's defaults."""
+        return cls.Config()
 
     @override(Algorithm)
     def setup(self, config: TextRLConfig) -> None:
         """Build runners and learners."""
-        # First: RLlib restores runners while it sets up.
-        self.runner_watch = RunnerWatch(config.num_env_runners, config.max_env_runner_restarts_per_hour)
-        self.evaluator_watch = RunnerWatch(config.evaluation_num_env_runners, config.max_env_runner_restarts_per_hour)
+        self.samplers: SamplerSide | None = None  # RLlib restores runners while it sets up
+        self.evaluators: SamplerSide | None = None
         if config.num_env_runners or config.evaluation_num_env_runners:
             publish_env(config.env)
         super().setup(config)
+        self.samplers = self._side_of(self.env_runner_group)
+        if self.eval_env_runner_group is not None:
+            self.evaluators = self._side_of(self.eval_env_runner_group)
+        self.learners = LearnerSide(self.learner_group, config)
+        self.dial_loop = config.dial_loop()
         self.train_steps = 0
         self.base_entropy: float | None = None
         self.update_surprisal: float | None = None
@@ -75,9 +82,9 @@ class TextRL(PolicyAccess):
         """What is asked of engines and learner after every weight update; chosen from the first batch."""
         self.updating = False
         """True from a batch's first optimizer step until its training step is counted: the weights are of no step."""
-        self.on_episodes: Callable[[Stream, Groups], None] | None = None
+        self.on_episodes: Callable[[Purpose, Groups], None] | None = None
         """Called with every step's groups; the command line writes samples with it."""
-        if config.evaluates_training_problems() and self._problem_count is not None:
+        if config.evaluates_training_problems() and self.samplers.problem_count is not None:
             logger.warning(
                 "evaluation takes the problems that env=%r is trained on; give it others by "
                 "evaluation(evaluation_config={'env_config': {...}}), or set evaluation_interval=None",
@@ -88,73 +95,19 @@ class TextRL(PolicyAccess):
 
     def next_problems(self) -> list[int]:
         """Problem indices (or seeds) of this training step, one per slot of the batch."""
-        return problems_of_step(
-            self.train_steps,
-            batch_size=self.config.batch_size,
-            problem_count=self._problem_count,
-            seed=self.run_seed,
-        )
+        return self._problems(self.train_steps, self.config.batch_size)
 
-    def rollout(self, stream: Stream, problems: Sequence[int], *, temperature: float = 1.0) -> Groups:
-        """Sample a group of graded completions for every problem.
+    def share_of(self, problems: Sequence[int], stream: str) -> Sequence[int]:
+        """The first of a batch's problems, as many as a stream covers."""
+        return problems[: math.ceil(self.config.method().streams[stream].share * len(problems))]
+
+    def rollout(self, stream: str, problems: Sequence[int], *, temperature: float = 1.0) -> Groups:
+        """Sample a group of graded completions for every problem, for a stream of the method.
 
         Raises:
-            RuntimeError: some groups never came back although healthy runners were asked again.
-            CapacityError: no env runner is left, or they die too often.
-            GraderBroken: answers of known verdict, graded with every request, were misjudged.
-            Exception: whatever else an env runner raised.
-            UnjudgedError: the grader timed out or crashed on too many of them.
+            Exception: see `SamplerSide.sample`.
         """
-        request = RolloutRequest(
-            stream=stream,
-            seed=self.run_seed,
-            step=self.train_steps,
-            slots=tuple(range(len(problems))),
-            problems=tuple(problems),
-            group_size=self.config.group_size,
-            temperature=temperature,
-        )
-        episodes = self._collect(request)
-        self.completions_this_step += len(episodes)
-        groups: list[list[SingleAgentEpisode]] = [[] for _ in problems]
-        for episode in sorted(episodes, key=lambda e: e.get_infos(0)[SAMPLE]):
-            groups[episode.get_infos(0)[SLOT]].append(episode)
-        result = Groups(groups)
-        if self.on_episodes is not None:
-            self.on_episodes(stream, result)
-        self._check_judged(result)
-        _check_rewards(result)
-        return result
-
-    def _check_judged(self, groups: Groups) -> None:
-        share = 1.0 - groups.usable_PG.float().mean().item()
-        if share > self.config.max_unjudged_share:
-            errors = [error for episode in groups.episodes if (error := episode.get_infos(-1).get(GRADER_ERROR))]
-            reason = (
-                f"the reward function raised {errors[0]}"
-                if errors
-                else "give it more time or processes (env_config: grader_deadline_s, grader_workers), or look at the "
-                "answers in samples.jsonl"
-            )
-            raise UnjudgedError(
-                f"the grader timed out or crashed on {share:.0%} of the completions, more than "
-                f"max_unjudged_share={self.config.max_unjudged_share:.0%}; {reason}"
-            )
-
-    def _collect(self, request: RolloutRequest) -> list[SingleAgentEpisode]:
-        collected = collect(
-            self.env_runner_group,
-            request,
-            timeout_s=self.config.sample_timeout_s,
-            restore=lambda: self.restore_env_runners(self.env_runner_group),
-            renew=self._renew,
-            patience_s=self.config.env_runner_restore_timeout_s,
-        )
-        self.metrics.aggregate(collected.metrics, key=ENV_RUNNER_RESULTS)
-        if request.stream is not Stream.BASE_ENTROPY:  # that one belongs to no training step
-            for name, value in collected.seconds.items():
-                self.metrics.log_value((metrics.THROUGHPUT, name), value, reduce="sum")
-        return collected.episodes
+        return self._sample(purpose_of(stream, list(self.config.method().streams)), problems, temperature)
 
     def measure_base_entropy(self) -> float:
         """Entropy per token of the starting weights on training problems; measured once, then kept.
@@ -162,15 +115,82 @@ class TextRL(PolicyAccess):
         Exact where the engine sees logits, else the sampled surprisal.
         """
         if self.base_entropy is None:
-            count = -(-BASE_ENTROPY_COMPLETIONS // self.config.group_size)
-            problems = problems_of_step(0, batch_size=count, problem_count=self._problem_count, seed=self.run_seed)
-            self.base_entropy = self.rollout(Stream.BASE_ENTROPY, problems).entropy(self.config.engine_entropy())
+            problems = self._problems(0, -(-BASE_ENTROPY_COMPLETIONS // self.config.group_size))
+            self.base_entropy = self._sample(BASE_ENTROPY, problems).entropy(self.config.engine_entropy())
         return self.base_entropy
+
+    def _problems(self, step: int, count: int) -> list[int]:
+        assert self.samplers is not None
+        return problems_of_step(
+            step, batch_size=count, problem_count=self.samplers.problem_count, seed=self.config.seed or 0
+        )
+
+    def _sample(self, purpose: Purpose, problems: Sequence[int], temperature: float = 1.0) -> Groups:
+        assert self.samplers is not None
+        request = RolloutRequest(
+            purpose=purpose,
+            seed=self.config.seed or 0,
+            step=self.train_steps,
+            slots=tuple(range(len(problems))),
+            problems=tuple(problems),
+            group_size=self.config.group_size,
+            temperature=temperature,
+        )
+        show = self.on_episodes
+        sampled = self.samplers.sample(request, show=show and (lambda groups: show(purpose, groups)))
+        self.metrics.aggregate(sampled.metrics, key=ENV_RUNNER_RESULTS)
+        if purpose.learned:
+            self.completions_this_step += len(problems) * self.config.group_size
+            for name, value in sampled.seconds.items():
+                self.metrics.log_value((metrics.THROUGHPUT, name), value, reduce="sum")
+        return sampled.groups
+
+    # --- The dial ---
+
+    def turn_dial(self, measured: float | None) -> float:
+        """The dial's setting for this step.
+
+        Args:
+            measured: This batch's entropy in nats per token; None where it has none.
+        """
+        assert self.dial_loop is not None, "the method has no dial"
+        target = target_at(self.config.target_entropy, self.train_steps, self.measure_base_entropy())
+        turned = self.dial_loop.turn(measured, target)
+        figures = {metrics.TARGET_ENTROPY: target, self.dial_loop.setting: turned.setting}
+        self.log(metrics.CONTROL, figures | ({} if turned.entropy is None else {metrics.ENTROPY: turned.entropy}))
+        return turned.setting
 
     # --- Learning ---
 
-    def learn(self, streams: Sequence[RowGroups]) -> None:
-        """Take this batch's optimizer steps; one row group list per loss component.
+    def rows(self, groups: Mapping[str, Groups]) -> dict[str, RowGroups]:
+        """Rows to learn from, by stream: completions with the advantages that the method gives them."""
+        result = {}
+        for place, (name, stream) in enumerate(self.config.method().streams.items()):
+            if name in groups:
+                advantages_PG = stream.advantage(groups[name].graded())
+                figures = groups[name].figures() | groups[name].advantage_figures(advantages_PG)
+                self.positives[name] = int(figures[metrics.POSITIVES])
+                self.log(name, figures)
+                result[name] = rows_of(groups[name], advantages_PG, place, tempered=stream.tempered)
+        return result
+
+    def learn(self, groups: Mapping[str, Groups], **options: Any) -> None:
+        """Take this batch's optimizer steps, see `learn_rows`."""
+        self.learn_rows(self.rows(groups), **options)
+
+    def learn_rows(
+        self,
+        streams: Mapping[str, RowGroups],
+        *,
+        coefficients: Mapping[str, float] | None = None,
+        temperature: float = 1.0,
+    ) -> None:
+        """Take the optimizer steps of rows that are not dealt yet.
+
+        Args:
+            streams: Rows by stream.
+            coefficients: Of this step's terms by name, where they are not the method's.
+            temperature: Of `Tokens.heated_logp`.
 
         Raises:
             RatioError: the first step's ratio is not 1.
@@ -178,61 +198,40 @@ class TextRL(PolicyAccess):
         """
         config = self.config
         if config.sleep_while_learning:
-            self._let_engines_sleep()
-        if config.importance_cap is not None:
-            streams = self._corrected(streams, config.importance_cap)
+            for side in self._sides():
+                side.sleep()
         if not self.probe and config.probe_count():
-            self.probe = choose_probe([row for group in streams[0] for row in group], config.probe_count())
-        steps = deal(
-            streams,
-            updates=config.updates_per_batch,
-            learners=max(config.num_learners, 1),
-            aggregation=config.aggregation,
-            max_length=config.max_new_tokens,
-            micro_batch_size=config.micro_batch_size,
-            skip_flat_rows=config.skip_flat_rows,
-        ) * (config.num_epochs or 1)
-        surprisals = []
+            self.probe = choose_probe([row for group in streams[MAIN] for row in group], config.probe_count())
+        env_steps = self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0)
+        taken: list[OptimizerStep] = []
         with self._timed(metrics.LEARNING_SECONDS):
-            for update, shares in enumerate(steps):
-                figures = self._take_step(shares, first=update == 0)
-                surprisals.append(figures[metrics.SURPRISAL])
-        rows = sum(len(rows) for shares in steps for rows in shares)
-        self.log(metrics.UPDATE, {metrics.TRAINED_ROWS: rows})
+            scored = self.learners.scored(streams, temperature=temperature)
+            dealt = self.learners.deal(scored, coefficients or {})
+            for step in self._updating(self.learners.steps(dealt, env_steps=env_steps, step=self.train_steps + 1)):
+                self.metrics.aggregate(step.results, key=LEARNER_RESULTS)
+                if not taken:
+                    self._check_first_step(step.figures)
+                taken.append(step)
+        if config.importance_cap is not None:
+            rows = [row for groups in scored.values() for group in groups for row in group]
+            self.log(metrics.UPDATE, {metrics.CAPPED_SHARE: capped_share(rows, config.importance_cap)})
+        self.log(metrics.UPDATE, {metrics.TRAINED_ROWS: sum(step.rows for step in taken)})
         if not config.skip_flat_rows:
-            self.update_surprisal = sum(surprisals) / len(surprisals)
+            self.update_surprisal = sum(step.figures[metrics.SURPRISAL] for step in taken) / len(taken)
             self.log(metrics.UPDATE, {metrics.SURPRISAL: self.update_surprisal})
 
-    def _corrected(self, streams: Sequence[RowGroups], cap: float) -> list[RowGroups]:
-        """The same rows; those whose loss has a ratio take it against the learner, see `mismatch.corrected`."""
-        components = list(self.config.loss_components().values())
-
-        def has_ratio(row: Row) -> bool:
-            return carries_gradient(row) and components[row.component].surrogate is not reinforce
-
-        rows = [row for groups in streams for group in groups for row in group if has_ratio(row)]
-        with self._timed(metrics.LEARNING_SECONDS):
-            sequences = [(list(row.prompt_ids), row.completion_ids.tolist()) for row in rows]
-            old_logp = log_probs(self.learner_group, sequences)
-        scored = [corrected(row, logp, cap) for row, logp in zip(rows, old_logp, strict=True)]
-        self.log(metrics.UPDATE, {metrics.CAPPED_SHARE: capped_share(scored, cap)})
-        again = iter(scored)
-        return [[[next(again) if has_ratio(row) else row for row in group] for group in groups] for groups in streams]
-
-    def _take_step(self, shares: list[list[Row]], *, first: bool) -> dict[str, float]:
-        self.updating = True
-        env_steps = self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0)
+    def _updating(self, steps: Iterator[OptimizerStep]) -> Iterator[OptimizerStep]:
+        """The same steps; from the first on, until the training step is counted, the weights are of no step."""
+        before, self.updating = self.updating, True
         try:
-            taken = take_step(self.learner_group, shares, env_steps=env_steps, step=self.train_steps + 1)
+            for step in steps:
+                before = True
+                yield step
         except NonFiniteError:
-            self.updating = not first  # before the first one has succeeded, no weight has moved
+            self.updating = before  # before the first one has succeeded, no weight has moved
             raise
-        self.metrics.aggregate(taken.results, key=LEARNER_RESULTS)
-        if first:
-            self._check_first_step(taken.figures)
-        return taken.figures
 
-    def _check_first_step(self, figures: dict[str, float]) -> None:
+    def _check_first_step(self, figures: Mapping[str, float]) -> None:
         gap = Gap(mean=figures[metrics.LOGP_GAP], largest=figures[metrics.LARGEST_LOGP_GAP])
         self.log(
             metrics.UPDATE,
@@ -255,41 +254,21 @@ class TextRL(PolicyAccess):
         """
         with self._timed(metrics.SYNC_SECONDS):
             if self.config.sleep_while_learning:
-                self.learner_group.foreach_learner(lambda learner: learner.release_memory())
+                self.learners.release_memory()
             self._send_weights(self.env_runner_group)
             if self.probe:
                 self._ask_probe()
 
-    def _let_engines_sleep(self) -> None:
-        """Until they are needed: whoever sends weights or asks for samples wakes them.
-
-        Evaluation's too, which share the device.
-        """
-        for group in (self.env_runner_group, self.eval_env_runner_group):
-            if group is not None:
-                group.foreach_env_runner(
-                    lambda runner: runner.sleep(), timeout_seconds=self.config.env_runner_restore_timeout_s
-                )
-
     def _ask_probe(self) -> None:
         """Compare the engines' log-probs of the probe with the learner's."""
-        probe = self.probe
-        learner = log_probs(self.learner_group, probe)
-        answers = self._each_sampler(
-            lambda runner: (runner.worker_index, runner.log_probs(probe)),
-            timeout_s=self.config.env_runner_restore_timeout_s,
-        )
-        gaps = {index: measure_gap(learner, engine) for index, engine in answers}
+        assert self.samplers is not None
+        learner, engines = self.learners.log_probs(self.probe), self.samplers.log_probs(self.probe)
+        gaps = {index: measure_gap(learner, engine) for index, engine in engines.items()}
         if not gaps:  # all runners are down; those that come back are sent the weights, and the first ratio tells
             return
         largest, mean = (max(getattr(gap, name) for gap in gaps.values()) for name in ("largest", "mean"))
         self.log(metrics.UPDATE, {metrics.PROBE_LARGEST_GAP: largest, metrics.PROBE_MEAN_GAP: mean})
         check_probe(gaps, allowed=self.config.tolerance(), step=self.train_steps + 1)
-
-    def _renew(self, runners: Sequence[int]) -> None:
-        """Give runners the current weights that were restarted without anybody having noticed."""
-        self.runner_watch.restarted(len(runners))
-        self._send_weights(self.env_runner_group)
 
     @override(Algorithm)
     def restore_env_runners(self, env_runner_group: EnvRunnerGroup) -> list[int]:
@@ -297,9 +276,21 @@ class TextRL(PolicyAccess):
         restored = super().restore_env_runners(env_runner_group)
         if restored:
             self._send_weights(env_runner_group)
-            training = env_runner_group is self.env_runner_group
-            (self.runner_watch if training else self.evaluator_watch).restarted(len(restored))
+            for side in self._sides():
+                if side.group is env_runner_group:
+                    side.restarted(len(restored))
         return restored
+
+    def _side_of(self, group: EnvRunnerGroup) -> SamplerSide:
+        return SamplerSide(
+            group,
+            self.config,
+            restore=lambda: self.restore_env_runners(group),
+            renew=lambda runners: self._send_weights(group),
+        )
+
+    def _sides(self) -> list[SamplerSide]:
+        return [side for side in (self.samplers, self.evaluators) if side is not None]
 
     # --- One training step ---
 
@@ -316,29 +307,47 @@ class TextRL(PolicyAccess):
 
     @contextmanager
     def step_frame(self) -> Iterator[None]:
-        """What surrounds every training step: base entropy before the first, throughput and the step count after."""
-        self.completions_this_step = 0
-        self.measure_base_entropy()
-        self.completions_this_step = 0
-        started = time.perf_counter()
-        yield
+        """What surrounds every training step: base entropy before the first, throughput and the step count after.
+
+        A step that fails has not turned the dial: a checkpoint of the steps before it may follow.
+        """
+        self.log(metrics.CONTROL, {metrics.BASE_ENTROPY: self.measure_base_entropy()})
+        self.completions_this_step, self.positives = 0, dict[str, int]()
+        started, before = time.perf_counter(), self.own_state()
+        try:
+            yield
+        except BaseException:
+            self.set_own_state(before)
+            raise
         rate = self.completions_this_step / (time.perf_counter() - started)
         self.log(metrics.THROUGHPUT, {metrics.COMPLETIONS_PER_SECOND: rate})
+        self._watch_dial()
         self._watch_runners()
         self.train_steps += 1
         self.updating = False
 
+    def _watch_dial(self) -> None:
+        """Log how the dial stands, and say when it turns without effect."""
+        if self.dial_loop is None:
+            return
+        tempered = [name for name, stream in self.config.method().streams.items() if stream.tempered]
+        positives = sum(self.positives.get(name, 0) for name in tempered) if tempered else None
+        for complaint in self.dial_loop.watch(positives):
+            logger.warning("step %d: %s", self.train_steps + 1, complaint)
+        monitor = self.dial_loop.monitor
+        self.log(metrics.CONTROL, {metrics.HOT_SHARE: monitor.hot_share, metrics.STUCK: float(monitor.stuck)})
+
     def _watch_runners(self) -> None:
         """Log how many env runners sample, and say so once when their number changes."""
-        remote = self.env_runner_group.num_remote_env_runners()
-        healthy = self.env_runner_group.num_healthy_remote_env_runners() if remote else 1
-        self.log(metrics.THROUGHPUT, {metrics.HEALTHY_ENV_RUNNERS: healthy})
-        if remote and (change := self.runner_watch.observe(healthy)):
-            logger.warning("step %d: %s", self.train_steps + 1, change)
+        assert self.samplers is not None
+        health = self.samplers.health()
+        self.log(metrics.THROUGHPUT, {metrics.HEALTHY_ENV_RUNNERS: health.healthy})
+        if health.change:
+            logger.warning("step %d: %s", self.train_steps + 1, health.change)
 
-    def log(self, section: str, figures: dict[str, float]) -> None:
+    def log(self, section: str, figures: Mapping[str, float]) -> None:
         """Log this step's figures of a section, unsmoothed."""
-        self.metrics.log_dict(figures, key=section, window=1)
+        self.metrics.log_dict(dict(figures), key=section, window=1)
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:
@@ -347,39 +356,14 @@ class TextRL(PolicyAccess):
         yield
         self.metrics.log_value((metrics.THROUGHPUT, name), time.perf_counter() - started, reduce="sum")
 
-    def _each_sampler(self, ask: str | Callable[[Any], Any], *, timeout_s: float | None = None) -> list[Any]:
-        """Call a method or function of every env runner that samples: the remote ones, or else the local one.
+    @override(SavedAlgorithm)
+    def own_state(self) -> dict[str, Any]:
+        """With the state of the dial."""
+        return {**super().own_state(), "dial": self.dial_loop and self.dial_loop.get_state()}
 
-        Those that are dead, or hang for longer than `timeout_s`, do not answer; the next rollout deals with them.
-        """
-        group = self.env_runner_group
-        if group.num_remote_env_runners():
-            return group.foreach_env_runner(ask, local_env_runner=False, timeout_seconds=timeout_s)
-        runner = group.local_env_runner
-        return [getattr(runner, ask)() if isinstance(ask, str) else ask(runner)]
-
-    @property
-    def run_seed(self) -> int:
-        """Seed of problems and completions."""
-        return self.config.seed or 0
-
-    @property
-    def _problem_count(self) -> int | None:
-        if not hasattr(self, "_problem_count_cached"):
-            self._problem_count_cached = self._each_sampler("problem_count")[0]
-        return self._problem_count_cached
-
-
-def _check_rewards(groups: Groups) -> None:
-    """Rewards weigh log-probs, and one that is no number would turn all weights into none.
-
-    Raises:
-        ValueError: a return is not finite or out of range; names its problem.
-    """
-    for episode in groups.episodes:
-        reward = float(episode.get_return())
-        if not LOWEST_REWARD <= reward <= HIGHEST_REWARD:
-            raise ValueError(
-                f"the environment gave reward {reward} for problem {problem_of(episode)}; rewards must lie between "
-                f"{LOWEST_REWARD:g} and {HIGHEST_REWARD:g}"
-            )
+    @override(SavedAlgorithm)
+    def set_own_state(self, state: dict[str, Any]) -> None:
+        """Undo `own_state`."""
+        super().set_own_state(state)
+        if self.dial_loop is not None:
+            self.dial_loop.set_state(state["dial"])

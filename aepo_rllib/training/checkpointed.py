@@ -11,9 +11,9 @@ from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODUL
 from ray.rllib.utils.annotations import override
 
 from aepo_rllib.learning.optimizer_step import naming_lost_learners
-from aepo_rllib.learning.rl_module import CausalLMModule
 from aepo_rllib.models.export import HF_FOLDER, write_huggingface
-from aepo_rllib.support.sealed_folder import appearing_folder, verify
+from aepo_rllib.models.state_names import hf_names
+from aepo_rllib.support.sealed_folder import appearing_folder, read_manifest, verify
 from aepo_rllib.training.config import TextRLConfig
 
 STATE_KEY = "text_rl"
@@ -55,6 +55,18 @@ class SavedAlgorithm(Algorithm):
         for name in self.STATE:
             setattr(self, name, state[name])
 
+    @classmethod
+    @override(Algorithm)
+    def from_checkpoint(cls, path: Any, *args: Any, **kwargs: Any) -> Any:
+        """As RLlib's, which unpickles first.
+
+        Raises:
+            CheckpointError: the checkpoint is not what was written, or another version wrote it.
+        """
+        if isinstance(path, str | Path) and _is_local(path):
+            read_manifest(Path(path))
+        return super().from_checkpoint(path, *args, **kwargs)
+
     @override(Algorithm)
     def restore_from_path(self, path: str | Path, *args: Any, verified: bool = False, **kwargs: Any) -> None:
         """As RLlib's, which trusts what it finds, and leaves remote runners with the weights they started from.
@@ -65,7 +77,7 @@ class SavedAlgorithm(Algorithm):
             verified: It has just been verified; reading it all again can be spared.
 
         Raises:
-            CheckpointError: the checkpoint is not what was written.
+            CheckpointError: the checkpoint is not what was written, or another version wrote it.
         """
         if _is_local(path) and not verified:
             verify(Path(path))
@@ -92,7 +104,7 @@ class SavedAlgorithm(Algorithm):
         module_state = state[COMPONENT_LEARNER][COMPONENT_RL_MODULE][DEFAULT_MODULE_ID]
         write_huggingface(
             self.config.model_path,
-            CausalLMModule.hf_state(module_state),
+            hf_names(module_state),
             Path(folder),
             dtype=self.config.dtype,
             info={

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ray._common.deprecation import DEPRECATED_VALUE
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.tune.search.sample import Domain
 
+from aepo_rllib.rllib_seam import attribute_of, is_deprecated
 from aepo_rllib.support.arguments import unknown
 from aepo_rllib.training.options import KINDS, Option
 from aepo_rllib.training.rllib_options import IGNORED
@@ -16,7 +16,7 @@ from aepo_rllib.training.rllib_options import IGNORED
 if TYPE_CHECKING:
     from aepo_rllib.training.config import TextRLConfig
 
-FREE_FORM = frozenset({"target_entropy", "env"})
+FREE_FORM = frozenset({"env"})
 """Keys whose values have a parser of their own."""
 INNER = frozenset(
     {
@@ -51,8 +51,7 @@ def check_known_key(config: AlgorithmConfig, key: str) -> None:
     if key.startswith("__") and key.endswith("__") and not hasattr(config, key):  # Ray Tune's own
         return
     known = [*vars(config), "multiagent"]
-    # RLlib's dicts spell some keys differently from its attributes ("input" for "input_").
-    name = config._translate_special_keys(key, warn_deprecated=False)
+    name = attribute_of(key)
     if name in known or isinstance(getattr(type(config), name, None), property):
         return
     raise ValueError(unknown("config key", key, [name for name in known if not name.startswith("_")]))
@@ -70,7 +69,7 @@ def is_plain(config: TextRLConfig, key: str) -> bool:
     if key.startswith(("_", "offline_", "min_sample_", "min_train_", "input_", "output", "tf_")) or key in INNER:
         return False
     default = getattr(AlgorithmConfig(), key, None)
-    return type(default) in KINDS and default != DEPRECATED_VALUE
+    return type(default) in KINDS and not is_deprecated(default)
 
 
 def check_plain(config: TextRLConfig, key: str, value: Any) -> None:

@@ -1,8 +1,16 @@
-"""What values an option of a config may have: its kind and its range, declared once and checked in one way."""
+"""Options of a config, each declared once: default, kind, range and words in one place.
+
+    class ClippedConfig(TextRLConfig):
+        clip_low: float = option(0.2, "The ratio is clipped to [1 - low, 1 + high].", above=0)
+
+From there it is set (`training(clip_low=0.1)`, `--set clip_low=0.1`, YAML and Tune's `param_space` alike), checked, and
+documented (`aepo options`, docs/configuration.md, `help(ClippedConfig.training)`). RLlib's copying and comparing see a
+plain attribute.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +23,7 @@ KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "
 
 @dataclass(frozen=True)
 class Option:
-    """Values that an option may have.
+    """An option: what values it may have, and of a declared one its default and what it is for.
 
     Attributes:
         kind: bool, int, float (whole numbers fit), str or dict (any mapping).
@@ -25,6 +33,9 @@ class Option:
         pair: Two such values in a list or tuple.
         instead: A text that is also a value, such as RLlib's "auto".
         schedule: Whether a list of [environment step, value] is a value, too.
+        parse: Raises ValueError for a value that does not fit, instead of all this; for values with a grammar.
+        default: Where nothing is set.
+        words: What it is for, with its unit.
     """
 
     kind: type
@@ -37,6 +48,9 @@ class Option:
     pair: bool = False
     instead: str | None = None
     schedule: bool = False
+    parse: Callable[[Any], Any] | None = None
+    default: Any = None
+    words: str = ""
 
     def check(self, name: str, value: Any) -> None:
         """Refuse a value that does not fit.
@@ -44,18 +58,21 @@ class Option:
         Raises:
             ValueError: names option, value and what it may be.
         """
+        if self.parse is not None:
+            self.parse(value)
+            return
         if (value is None and self.optional) or (self.instead is not None and value == self.instead):
             return
         if self.schedule and isinstance(value, list):
             if not self._is_schedule(value):
-                raise ValueError(f"{name}={value!r} must be {self.words()}, or a list of [environment step, value]")
+                raise ValueError(f"{name}={value!r} must be {self.values()}, or a list of [environment step, value]")
             return
         values = value if self.pair else [value]
         fits = isinstance(values, list | tuple) and len(values) == 1 + self.pair and all(map(self._fits, values))
         if not fits:
-            raise ValueError(f"{name}={value!r} must be {self.words()}")
+            raise ValueError(f"{name}={value!r} must be {self.values()}")
 
-    def words(self) -> str:
+    def values(self) -> str:
         """What a value may be."""
         bounds = [
             f"{word} {bound:g}"
@@ -67,7 +84,7 @@ class Option:
             )
             if bound is not None
         ]
-        kind = f"one of {', '.join(map(str, self.choices))}" if self.choices else KINDS[self.kind]
+        kind = f"one of {', '.join(map(str, self.choices))}" if self.choices else KINDS.get(self.kind, "see there")
         text = f"two of {kind}" if self.pair else kind
         text += f" {'of ' if self.kind is int and not self.pair else ''}{' and '.join(bounds)}" if bounds else ""
         return text + (f", or {self.instead!r}" if self.instead else "") + (", or None" if self.optional else "")
@@ -130,6 +147,22 @@ class Idle:
         for name in self.names:
             if (value := getattr(config, name)) != defaults[name]:
                 raise ValueError(f"{name}={value!r} does nothing with {self.when}={switch!r}; {self.instead}")
+
+
+def option(default: Any, words: str, *, kind: type | None = None, optional: bool | None = None, **bounds: Any) -> Any:
+    """Declare an option in the body of a config class; typed as its value, so that type checkers see an attribute.
+
+    Args:
+        default: Its value where nothing is set; a tuple declares a pair, None an optional one.
+        words: What it is for.
+        kind: Of its values, where the default does not tell.
+        optional: Whether None is a value, where the default does not tell.
+        bounds: Further attributes of `Option`.
+    """
+    pair = isinstance(default, tuple)
+    kind = kind or type(default[0] if pair else default)
+    optional = default is None if optional is None else optional
+    return Option(kind, optional=optional, pair=pair, default=default, words=words, **bounds)
 
 
 FLAG, TEXT, MAPPING = Option(bool), Option(str), Option(dict)

@@ -1,4 +1,4 @@
-"""Reward functions of the user's own, by name: `module:function` or `path/to/file.py:function`.
+"""Reward functions of the user's own, by name: `module:function`, `path/to/file.py:function`, or an entry point's.
 
 A reward function takes a completion and its problem:
 
@@ -11,13 +11,8 @@ deadline.
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.util
 import inspect
 import math
-import os
-import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from numbers import Real
@@ -26,6 +21,11 @@ from typing import Any, NamedTuple
 
 from aepo_rllib.envs.completion import SampledText
 from aepo_rllib.envs.problems.problem import MAX_ANSWER_CHARS, Problem
+from aepo_rllib.support.plugins import find
+from aepo_rllib.support.plugins import is_own as is_own
+
+GROUP = "aepo_rllib.verifiers"
+"""Entry points: each a reward function, or a `Verifier` of `aepo_rllib.envs.grading.verifiers`."""
 
 LOWEST_REWARD, HIGHEST_REWARD = -10.0, 10.0
 """Advantages are relative to the group, so a scale beyond this has no use and is most likely a mistake."""
@@ -56,11 +56,6 @@ def probe_reward(completion: SampledText, problem: Problem) -> Score:
     return Score(len(completion) / 8, correct=completion == problem.answer)
 
 
-def is_own(verifier: str) -> bool:
-    """Whether a verifier's name is that of a user's own function."""
-    return ":" in verifier
-
-
 @lru_cache(maxsize=16)
 def load_reward(name: str) -> RewardFunction:
     """The function of this name. Importing its module runs the module.
@@ -68,17 +63,10 @@ def load_reward(name: str) -> RewardFunction:
     Raises:
         ValueError: no such module, file or function, or the module raises; names the verifier.
     """
-    place, _, attribute = name.rpartition(":")
-    if not place.strip(":") or place.endswith(":") or not attribute.isidentifier():
-        raise ValueError(f"verifier {name!r:.200}: write module:function, or path/to/file.py:function")
-    try:
-        module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
-    except (Exception, SystemExit) as error:  # a module of the user's may raise what it likes
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise ValueError(f"verifier {name!r:.200}: {place} cannot be imported ({reason})") from error
-    function = getattr(module, attribute, None)
+    function = find("verifier", name, {}, GROUP, kind="function")
     if not callable(function):
-        raise ValueError(f"verifier {name!r:.200}: {place} has no function {attribute}")
+        place, _, attribute = name.rpartition(":")
+        raise ValueError(f"verifier {name!r:.200}: {place or 'its entry point'} has no function {attribute}")
     _check_signature(name, function)
     return function
 
@@ -87,12 +75,6 @@ def source_of(name: str) -> bytes:
     """The content of the file that a function is written in; empty where there is none."""
     file = inspect.getsourcefile(load_reward(name))
     return Path(file).read_bytes() if file else b""
-
-
-def absolute_name(name: str) -> str:
-    """The name with an absolute path, where it has one: other processes may work in other folders."""
-    place, colon, attribute = name.rpartition(":")
-    return f"{Path(place).resolve()}{colon}{attribute}" if colon and place.endswith(".py") else name
 
 
 def score(function: RewardFunction, completion: SampledText, problem: Problem) -> Score:
@@ -135,30 +117,3 @@ def _check_signature(name: str, function: RewardFunction) -> None:
         raise ValueError(
             f"verifier {name!r:.200}: it is called with (completion, problem), and takes {signature} ({error})"
         ) from error
-
-
-def _import_module(name: str) -> Any:
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # a command does not look there by itself, and this is where users keep theirs
-    return importlib.import_module(name)
-
-
-def _import_file(path: Path) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    folder = str(path.resolve().parent)
-    if folder not in sys.path:
-        sys.path.append(folder)  # it may import its neighbours
-    # A name that hides no other module, such as the json of a json.py.
-    own_name = f"{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(own_name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[own_name] = module  # dataclasses and pickle look their module up
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[own_name]
-        raise
-    return module

@@ -1,4 +1,4 @@
-r"""The rules that compare two answers inside a worker process, by name.
+r"""The rules that compare two answers inside a worker process.
 
     math          mathematical equality; percent signs are ignored, as in the grader of MATH: asked "what percent",
                   both `20` and `20\%` are answers
@@ -7,22 +7,25 @@ r"""The rules that compare two answers inside a worker process, by name.
     spelled       no comparison: whether the known answer is a text, which nothing but its spelling can equal
     qwen2.5-math  what the published evaluation of Qwen2.5-Math counts as equal, lenient and crude
 
-They may take unlimited time and memory; see `aepo_rllib.envs.grading.worker`.
+They may take unlimited time and memory; see `aepo_rllib.envs.grading.worker`. A verifier says which one is its own.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from aepo_rllib.envs.grading.literals import close, numeric_verdict
-from aepo_rllib.envs.grading.qwen import qwen_equal
 from aepo_rllib.envs.grading.service import at_once
 from aepo_rllib.envs.grading.symbolic import math_equal, only_spelled, quantity
-from aepo_rllib.envs.grading.verifiers import get_verifier
+from aepo_rllib.envs.grading.verifiers import SPELLED, get_verifier
 from aepo_rllib.envs.problems.problem import Problem
 from aepo_rllib.envs.prompts import DEFAULT_FORM
 from aepo_rllib.envs.verdict import Verdict
+from aepo_rllib.support.plugins import load
+
+Rule = Callable[[str, str], bool]
+"""From known and given answer to whether they are equal."""
 
 
 def math_percent(gold: str, answer: str) -> bool:
@@ -63,7 +66,7 @@ def judge(problem: Problem, completion: str, *, verifier: str = "math", form: st
         raise ValueError(f"verifier {verifier!r} is no rule")
     answer = rule.extract(problem, completion, form or getattr(completion, "form", None) or DEFAULT_FORM)
     verdict = at_once(rule, problem, answer)
-    return RULES[verifier](problem.answer, answer or "") if verdict is None else verdict is Verdict.CORRECT
+    return get_rule(verifier)(problem.answer, answer or "") if verdict is None else verdict is Verdict.CORRECT
 
 
 def _value(text: str) -> str:
@@ -72,10 +75,20 @@ def _value(text: str) -> str:
     return rf"\frac{{{number.strip(' $')}}}{{100}}" if percent and not rest.strip(" $.") else text
 
 
-RULES: Mapping[str, Callable[[str, str], bool]] = {
-    "math": math_equal,
-    "math-percent": math_percent,
-    "math-numeric": math_numeric,
-    "qwen2.5-math": qwen_equal,
-    "spelled": lambda known, _: only_spelled(known),
-}
+def only_spelling_decides(known: str, _: str) -> bool:
+    """Whether the known answer is no mathematics that can be read; of the given one nothing is asked."""
+    return only_spelled(known)
+
+
+def get_rule(name: str) -> Rule:
+    """The rule of the verifier of this name, or of `SPELLED`.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name == SPELLED:
+        return only_spelling_decides
+    verifier = get_verifier(name)
+    if verifier.rule is None:
+        raise ValueError(f"verifier {name!r} compares nothing")
+    return load(f"rule of verifier {name!r}:", verifier.rule, kind="function")

@@ -11,13 +11,11 @@ from aepo_rllib.envs.grading.literals import as_rational
 from aepo_rllib.envs.grading.pool import Outcome, WorkerPool
 from aepo_rllib.envs.grading.process import WORKER_COMMAND, Comparison, RewardCall
 from aepo_rllib.envs.grading.rewards import PROBE
-from aepo_rllib.envs.grading.verifiers import Verifier, verifier_of
+from aepo_rllib.envs.grading.verifiers import SPELLED, Verifier, verifier_of
 from aepo_rllib.envs.problems.problem import Problem
 from aepo_rllib.envs.prompts import DEFAULT_FORM
 from aepo_rllib.envs.verdict import Verdict
 
-SPELLED = "spelled"
-"""The rule that says which known answers only their spelling decides."""
 MAX_REPORTED = 20
 """Errors of reward functions that are logged."""
 MAX_DETOUR_CHARS = 300

@@ -2,23 +2,27 @@
 
 A verifier reads the answer out of a completion, in one of the forms of `aepo_rllib.envs.grading.answers`, and judges
 it at once where that is cheap and safe. Where it cannot tell, the answer is compared with `problem.answer` in a worker
-process, by the rule of the verifier's name (`aepo_rllib.envs.grading.rules`). To add one, enter it in both tables.
+process, which alone imports the rule for that. To add one, enter it in the table.
 
-A name with a colon is a reward function of the user's own (`aepo_rllib.envs.grading.rewards`).
+A name with a colon is a reward function of the user's own (`aepo_rllib.envs.grading.rewards`); other names are looked
+up in the entry points of that module's `GROUP`, each a `Verifier` or such a function.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
 
 from aepo_rllib.envs.grading.answers import FORMS
 from aepo_rllib.envs.grading.expression import check_countdown
 from aepo_rllib.envs.grading.literals import literal_verdict, numeric_verdict, percent_verdict, several_values
 from aepo_rllib.envs.grading.qwen_text import extract_final, judge_spelling
-from aepo_rllib.envs.grading.rewards import is_own, load_reward
+from aepo_rllib.envs.grading.rewards import GROUP, load_reward
 from aepo_rllib.envs.problems.problem import Problem
 from aepo_rllib.envs.prompts import get_template
+from aepo_rllib.support.plugins import find
 
 
 def literal(problem: Problem, answer: str) -> bool | None:
@@ -49,7 +53,8 @@ class Verifier:
         name: As problems and suites call it.
         judge: The verdict if it is cheap and safe to reach; None asks for a comparison. A reward function of the
             user's has none.
-        compares: Whether there is a rule of this name for what `judge` leaves open.
+        rule: What decides what `judge` leaves open: `module:function`, called with the known and the given answer in a
+            worker process, where it may take unlimited time and memory. None where `judge` leaves nothing open.
         forms: In which an answer may be stated, by name.
         own_extract: Reads the final answer out of a completion in a way of its own, whatever the form.
         needs: Keys of `problem.extra` that it cannot do without.
@@ -57,10 +62,15 @@ class Verifier:
 
     name: str
     judge: Callable[[Problem, str], bool | None] | None
-    compares: bool = True
+    rule: str | None = None
     forms: frozenset[str] = frozenset(FORMS)
     own_extract: Callable[[str], str | None] | None = None
     needs: tuple[str, ...] = ()
+
+    @property
+    def compares(self) -> bool:
+        """Whether it has a rule."""
+        return self.rule is not None
 
     def extract(self, problem: Problem, completion: str, form: str) -> str | None:
         """The final answer of a completion; None where it states none."""
@@ -69,14 +79,23 @@ class Verifier:
         return FORMS[form](completion, several=self.compares and several_values(problem.answer))
 
 
+SPELLED = "spelled"
+"""The rule, of no verifier, that says which known answers only their spelling decides."""
+_HERE = "aepo_rllib.envs.grading"
 VERIFIERS: Mapping[str, Verifier] = {
     verifier.name: verifier
     for verifier in (
-        Verifier("math", literal),
-        Verifier("math-percent", percent),
-        Verifier("math-numeric", numeric),
-        Verifier("countdown", countdown, compares=False, needs=("numbers", "target")),
-        Verifier("qwen2.5-math", judge_spelling, forms=frozenset({"box", "minerva"}), own_extract=extract_final),
+        Verifier("math", literal, f"{_HERE}.symbolic:math_equal"),
+        Verifier("math-percent", percent, f"{_HERE}.rules:math_percent"),
+        Verifier("math-numeric", numeric, f"{_HERE}.rules:math_numeric"),
+        Verifier("countdown", countdown, needs=("numbers", "target")),
+        Verifier(
+            "qwen2.5-math",
+            judge_spelling,
+            f"{_HERE}.qwen:qwen_equal",
+            forms=frozenset({"box", "minerva"}),
+            own_extract=extract_final,
+        ),
     )
 }
 
@@ -87,15 +106,16 @@ def get_verifier(name: str) -> Verifier:
     Raises:
         ValueError: there is none.
     """
-    if is_own(name):
-        load_reward(name)
-        return Verifier(name, None, compares=False)
-    if name not in VERIFIERS:
-        raise ValueError(
-            f"unknown verifier {name!r:.200}; known: {', '.join(sorted(VERIFIERS))}, or module:function (also "
-            "path/to/file.py:function) for one of your own"
-        )
-    return VERIFIERS[name]
+    return VERIFIERS[name] if name in VERIFIERS else _added(name)
+
+
+@lru_cache(maxsize=64)
+def _added(name: str) -> Verifier:
+    found: Any = find("verifier", name, VERIFIERS, GROUP, kind="function")
+    if isinstance(found, Verifier):
+        return replace(found, name=name)
+    load_reward(name)
+    return Verifier(name, None)
 
 
 def check_form(form: str, verifier: str, template: str | None = None) -> None:

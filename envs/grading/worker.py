@@ -24,7 +24,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 from aepo_rllib.envs.completion import SampledText
-from aepo_rllib.envs.grading.rewards import Score, is_own, load_reward, problem_from_json, score
+from aepo_rllib.envs.grading.rewards import Score, load_reward, problem_from_json, score
+from aepo_rllib.envs.grading.verifiers import SPELLED, VERIFIERS, get_verifier
 
 MEMORY_LIMIT_BYTES = 2**30
 OWN_MEMORY_LIMIT_BYTES = 16 * 2**30
@@ -41,10 +42,10 @@ def main() -> None:
     limit_s = float(sys.argv[1])
     replies = _claim_stdout()
     rules = sys.argv[2:]
-    own = [rule for rule in rules if is_own(rule)]
+    own = [rule for rule in rules if rule != SPELLED and rule not in VERIFIERS]
     _limit_resources(OWN_MEMORY_LIMIT_BYTES if own else MEMORY_LIMIT_BYTES)
     for rule in own:
-        load_reward(rule)
+        get_verifier(rule)
     compare = _load_comparison([rule for rule in rules if rule not in own])
     with contextlib.suppress(BrokenPipeError):  # the parent has gone
         print(json.dumps({"ready": True}), file=replies, flush=True)
@@ -86,11 +87,11 @@ def _load_comparison(rules: Sequence[str]) -> Callable[[str, str, str], bool]:
     def compare(rule: str, gold: str, answer: str) -> bool:
         from sympy.core.random import seed
 
-        from aepo_rllib.envs.grading.rules import RULES
+        from aepo_rllib.envs.grading.rules import get_rule
 
         # sympy tests equality at random points; a verdict must not depend on what was graded before.
         seed(RANDOM_SEED)
-        return RULES[rule](gold, answer)
+        return get_rule(rule)(gold, answer)
 
     for rule in rules:
         compare(rule, r"\frac{1}{2}", "x+0.5")

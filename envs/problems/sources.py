@@ -3,6 +3,7 @@
 A source is one of
 
 * `arithmetic`, or one of its families (`countdown3`, `countdown4`, `sum3`, `sum4`): procedural, seeded, offline;
+* a procedural family of one's own: the name of an entry point, `module:family` or `path/to/file.py:family`;
 * a file: `.jsonl`, `.json`, `.csv` (each also packed, `.gz`) or `.parquet`;
 * a folder written by `datasets.save_to_disk`;
 * a name such as `gsm8k_train`: the file or folder of that name in the folder `AEPO_DATA_DIR` (its `train/` and `eval/`
@@ -20,14 +21,18 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from aepo_rllib.envs.problems.arithmetic import FAMILY_WEIGHTS, arithmetic_problems
+from aepo_rllib.envs.problems.arithmetic import arithmetic_problems
 from aepo_rllib.envs.problems.columns import check_fields, shown
+from aepo_rllib.envs.problems.families import FAMILIES, GROUP, is_family
 from aepo_rllib.envs.problems.files import DATA_DIR_VARIABLE, ENDINGS, PACKED, ending_of, find_file
 from aepo_rllib.envs.problems.jsonl import read_json, read_jsonl
 from aepo_rllib.envs.problems.problem import ProblemError, ProblemSet
 from aepo_rllib.envs.problems.rows import as_problems
 from aepo_rllib.envs.problems.tables import read_csv, read_hub, read_parquet, read_saved
+from aepo_rllib.support.plugins import known
 
+MIX = "arithmetic"
+"""The embedded families together, in fixed proportions."""
 Rows = Iterator[tuple[str, Mapping[str, Any]]]
 READERS: dict[str, Callable[[Path], Rows]] = {
     ".jsonl": read_jsonl,
@@ -64,7 +69,8 @@ def load_problems(
 
     Raises:
         ProblemError: nothing there, no rows, or a malformed row; the message names file, line and reason.
-        ValueError: an argument of the wrong kind, an unknown verifier, or a split that a procedural set does not have.
+        ValueError: an argument of the wrong kind, an unknown verifier, a family that is not there or cannot be
+            imported, or a split that a procedural set does not have.
     """
     if not isinstance(source, str) or not source.strip():
         raise ProblemError(f"problems must be a file, a name or a dataset id, not {shown(source)}")
@@ -80,7 +86,7 @@ def load_problems(
 
 def is_procedural(source: str) -> bool:
     """Whether a source is generated, and so has splits of its own."""
-    return source == "arithmetic" or source in FAMILY_WEIGHTS
+    return source == MIX or is_family(source)
 
 
 def _check_verifier(source: str, verifier: str | None) -> None:
@@ -116,7 +122,7 @@ def _load(
 ) -> ProblemSet:
     """The set; `stamp` is only there to tell one cached set from another."""
     if is_procedural(source):
-        families = None if source == "arithmetic" else {source: 1}
+        families = None if source == MIX else {source: 1}
         problems = arithmetic_problems(split, families=families, seed=seed)
         return [replace(problem, verifier=verifier) for problem in problems] if verifier else problems
     rows, place = _rows(source, split)
@@ -149,5 +155,5 @@ def _rows(source: str, split: str) -> tuple[Rows, str]:
         return read_hub(source, split), source
     raise ProblemError(
         f"no problems called {shown(source)}: it is no file, not in {DATA_DIR_VARIABLE} "
-        f"({os.environ.get(DATA_DIR_VARIABLE, 'not set')}), and not one of arithmetic, {', '.join(FAMILY_WEIGHTS)}"
+        f"({os.environ.get(DATA_DIR_VARIABLE, 'not set')}), and not one of {', '.join((MIX, *known(FAMILIES, GROUP)))}"
     )

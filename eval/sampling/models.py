@@ -32,7 +32,8 @@ from aepo_rllib.eval.sampling.store import MemorySamples, Place, SampleFile, Sam
 from aepo_rllib.models.fingerprint import model_fingerprint
 from aepo_rllib.models.hf import load_tokenizer, resolve_model, stop_ids
 from aepo_rllib.models.prompting import PromptEncoder
-from aepo_rllib.rollout import Completion, FinishReason, Prompt, Stream, check_engine_options, make_engine
+from aepo_rllib.rollout import Completion, FinishReason, Prompt, check_engine_options, engine_identity, make_engine
+from aepo_rllib.rollout.request import EVALUATION
 from aepo_rllib.support.locks import claimed
 
 logger = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class SamplingLM(LM):
         store: Folder of a sample store; without one samples live as long as the call.
         by_reference: Return `StoredSample`s, which name a place in the store, instead of texts. Only for tasks whose
             filters know them, as ours do: a thousand samples of five hundred problems then need little memory.
-        engine: Name of a rollout engine.
+        engine: Name of a rollout engine, see `aepo_rllib.rollout.engine_class`.
         dtype: Of the weights.
         device: Where to sample; lm-eval's --device. The CPU where that device is missing, as in lm-eval's `hf`.
         max_rows: Most completions sampled at a time; bounds memory.
@@ -175,7 +176,7 @@ class SamplingLM(LM):
             )
         return {
             "model": self.fingerprint,
-            "engine": self.engine_name,
+            "engine": engine_identity(self.engine_name),
             "dtype": self.dtype,
             "frame": self.template.frame,
             "system": self.template.system,
@@ -257,7 +258,7 @@ class SamplingLM(LM):
 
     def _key(self, place: Place) -> tuple[int, ...]:
         """The random key of a sample: it depends on seed, prompt and number alone."""
-        return (self.seed, int(Stream.EVALUATION), int(place.prompt, 16), place.sample)
+        return (self.seed, EVALUATION.number, int(place.prompt, 16), place.sample)
 
     def _text(self, completion: Completion, decoding: Decoding) -> SampledText:
         whole = self.encoder.decode(completion.token_ids)

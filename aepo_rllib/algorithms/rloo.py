@@ -1,0 +1,27 @@
+"""RLOO (Ahmadian et al., arXiv 2402.14740): the baseline of a completion is the mean of the others of its group.
+
+    A_i = R_i - mean_{j != i} R_j,    rows alike
+
+Departure: as TRL and verl, with PPO's clip over the optimizer steps of a batch; with one it is the paper's REINFORCE.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ray.rllib.utils.annotations import override
+
+from aepo_rllib.algorithms.grpo import GRPOConfig
+from aepo_rllib.objectives.advantages import leave_one_out
+from aepo_rllib.objectives.parts import MAIN, Method, Stream
+
+
+class RLOOConfig(GRPOConfig):
+    """`aepo train --algo rloo`."""
+
+    aggregation = "seq-mean-token-mean"
+
+    @override(GRPOConfig)
+    def method(self) -> Method:
+        """GRPO with leave-one-out advantages."""
+        return replace(super().method(), streams={MAIN: Stream(leave_one_out)})

@@ -1,0 +1,95 @@
+"""`DialLoop`: one dial in a run: what it is shown of the entropy, how it is turned, and who watches it.
+
+Nothing here reads its inputs back from a log, and whatever is kept is state of the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from aepo_rllib.control.dials import Dial
+from aepo_rllib.control.monitor import ControlMonitor, ControlStep
+
+NEUTRAL = {"temperature": 1.0, "coefficient": 0.0}
+"""What a dial can turn, and where that neither heats nor cools."""
+
+
+class Turned(NamedTuple):
+    """One turn of a dial.
+
+    Attributes:
+        entropy: What the dial was shown, in nats per token; None where nothing has been measured yet.
+        target: Likewise, what it was to be.
+        setting: What came out.
+    """
+
+    entropy: float | None
+    target: float
+    setting: float
+
+
+class DialLoop:
+    """Reads, turns, watches.
+
+    Args:
+        dial: The dial.
+        window: It is shown the mean of this many batches' entropies.
+        lag: 0 shows it up to this batch's entropy, 1 up to the previous batch's.
+        initial: What it is shown where no batch has been measured yet; None leaves the setting neutral.
+        setting: What it turns, which is also the metric's name: "temperature" or "coefficient".
+    """
+
+    def __init__(
+        self,
+        dial: Dial,
+        *,
+        window: int = 1,
+        lag: int = 0,
+        initial: float | None = None,
+        setting: str = "temperature",
+    ) -> None:
+        self.dial, self.window, self.lag, self.initial, self.setting = dial, window, lag, initial, setting
+        neutral = self.neutral = NEUTRAL[setting]
+        self.monitor = ControlMonitor(*dial.bounds, neutral=neutral)
+        self.entropies: list[float] = []
+        """Of the latest batches, newest last."""
+        self.last: Turned | None = None
+
+    def turn(self, measured: float | None, target: float) -> Turned:
+        """Turn the dial once.
+
+        Args:
+            measured: This batch's entropy in nats per token; None where it has none.
+            target: What it is to be.
+        """
+        if measured is not None:
+            self.entropies = [*self.entropies, measured][-self.window - self.lag :]
+        shown = self.entropies[: len(self.entropies) - self.lag][-self.window :]
+        entropy = sum(shown) / len(shown) if shown else self.initial
+        setting = self.neutral if entropy is None else self.dial.turn(entropy, target)
+        self.last = Turned(entropy, target, setting)
+        return self.last
+
+    def watch(self, positives: int | None) -> list[str]:
+        """Have the monitor look at the last turn.
+
+        Args:
+            positives: Rows with gradient in the stream that the dial turns; None where it turns none.
+
+        Returns:
+            What is wrong, in words; mostly nothing.
+        """
+        if self.last is None or self.last.entropy is None:
+            return []
+        return self.monitor.observe(ControlStep(self.last.entropy, self.last.target, self.last.setting, positives))
+
+    def get_state(self) -> dict[str, Any]:
+        """What `set_state` takes back."""
+        return {"entropies": self.entropies, "dial": self.dial.get_state(), "monitor": self.monitor.get_state()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Undo `get_state`."""
+        self.entropies = list(state["entropies"])
+        self.dial.set_state(state["dial"])
+        self.monitor.set_state(state["monitor"])

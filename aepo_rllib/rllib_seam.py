@@ -1,0 +1,212 @@
+"""The seam to RLlib: every name of Ray's that is not public and that this package needs, each in one place.
+
+RLlib's hooks change between minor releases. `missing` compares what is relied on with the Ray that is installed, and
+importing this file fails with its sentences, so that another Ray shows here and nowhere else. No other file spells a
+private name of Ray's.
+"""
+
+from __future__ import annotations
+
+import abc
+import inspect
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import ray
+import torch
+from ray._common import deprecation
+from ray._private import worker
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.learner.learner import Learner
+from ray.rllib.core.learner.learner_group import LearnerGroup
+from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from ray.rllib.core.rl_module.rl_module import RLModule
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
+from ray.rllib.utils.actor_manager import FaultTolerantActorManager
+from ray.rllib.utils.annotations import override
+from ray.tune import registry
+
+HIDDEN_OPTIONS = {
+    "train_batch_size_per_learner": "_train_batch_size_per_learner",
+    "env_to_module_connector": "_env_to_module_connector",
+    "module_to_env_connector": "_module_to_env_connector",
+    "learner_connector": "_learner_connector",
+    "model_config": "_model_config",
+}
+"""RLlib's options that its config keeps, as they were set, under other names than its users know them by."""
+
+
+class SteppingLearner(TorchLearner):
+    """A TorchLearner whose whole optimizer step is one method, `optimizer_step`."""
+
+    @abc.abstractmethod
+    def optimizer_step(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Take one optimizer step.
+
+        Args:
+            batch: This learner's share of the rows, on its device: columns (N, ...).
+
+        Returns:
+            The loss, a scalar without gradient; RLlib logs it.
+        """
+
+    @override(TorchLearner)
+    def _uncompiled_update(self, batch: Mapping[str, Any], **kwargs: Any) -> tuple[Any, dict[str, torch.Tensor], Any]:
+        return {}, {DEFAULT_MODULE_ID: self.optimizer_step(batch[DEFAULT_MODULE_ID])}, {}
+
+    @override(Learner)
+    def compute_loss_for_module(self, **kwargs: Any) -> torch.Tensor:
+        """RLlib's place for a loss, which nobody asks here."""
+        raise NotImplementedError(f"{type(self).__name__} computes its loss in optimizer_step")
+
+    @property
+    def index(self) -> int:
+        """This learner's place in its group; 0 for one in the algorithm's own process."""
+        return self._learner_index
+
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """What the optimizer turns."""
+        return list(self.get_parameters(self.module[DEFAULT_MODULE_ID]))
+
+    def gradients(self) -> dict[Any, torch.Tensor]:
+        """The gradients there are, as `postprocess_gradients` and `apply_gradients` take them."""
+        return {self.get_param_ref(each): each.grad for each in self.parameters() if each.grad is not None}
+
+    def forget_gradients(self) -> None:
+        """Give the gradients' memory back; the next backward pass starts from none."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+
+def healthy_learners(group: LearnerGroup) -> int:
+    """How many of the group's learner processes are alive: all, `len(group)`, unless some have died.
+
+    (A learner in the algorithm's own process is no process of the group: its length is 0.)
+    """
+    return len(group) if group.is_local else group._worker_manager.num_healthy_actors()
+
+
+def ask_no_more(group: EnvRunnerGroup, runner: int) -> None:
+    """Take a remote env runner for lost until it has been restored.
+
+    RLlib takes one that is only slow for a healthy one, and would queue the same request behind the last.
+
+    Args:
+        group: The env runners.
+        runner: Its id in the group.
+    """
+    group._worker_manager.set_actor_state(runner, healthy=False)
+
+
+def send_no_connector_states(config: AlgorithmConfig) -> None:
+    """Have RLlib not fetch and send connector states around every step: env runners hold none."""
+    config._dont_auto_sync_env_runner_states = True
+
+
+def attribute_of(key: str) -> str:
+    """The config's attribute behind a key of its dicts, which spell some differently ("input" for "input_")."""
+    return AlgorithmConfig._translate_special_keys(key, warn_deprecated=False)
+
+
+def is_deprecated(default: Any) -> bool:
+    """Whether a default is RLlib's mark of an option of the past."""
+    return default == deprecation.DEPRECATED_VALUE
+
+
+def registered_env(name: str) -> Callable[..., Any] | None:
+    """The creator under this name in Ray's registry (`ray.tune.register_env`); None where there is none."""
+    if not registry._global_registry.contains(registry.ENV_CREATOR, name):
+        return None
+    return registry._global_registry.get(registry.ENV_CREATOR, name)
+
+
+def cluster_processes() -> dict[str, list[int]]:
+    """Process ids of the Ray cluster that this process has started, by what they are ("raylet", ...); none, none."""
+    started = {} if worker._global_node is None else worker._global_node.all_processes
+    return {name: [info.process.pid for info in infos] for name, infos in started.items()}
+
+
+class ReliedOn(NamedTuple):
+    """A name of Ray's that this file spells.
+
+    Attributes:
+        owner: A class or module of Ray's that has it, or, where it is set on instances, whose methods spell it.
+        name: The name.
+        call: How it is called, if it is: positional arguments by name, keyword arguments as "name=".
+        hook: It is overridden, so that Ray must be the one who calls it.
+    """
+
+    owner: type | ModuleType
+    name: str
+    call: tuple[str, ...] | None = None
+    hook: bool = False
+
+    def lack(self) -> str | None:
+        """What Ray lacks of it, as a sentence; None where all is there."""
+        name, exists = f"{self.owner.__name__}.{self.name}", hasattr(self.owner, self.name)
+        spelled = self.name in _spelled_by(self.owner)
+        if not exists and (self.call or not spelled):
+            return f"{name} does not exist"
+        if self.hook and not spelled:
+            return f"{name} is not called any more"
+        if self.call:
+            keywords = {word[:-1]: None for word in self.call if word.endswith("=")}
+            positional = [word for word in self.call if not word.endswith("=")]
+            try:
+                inspect.signature(getattr(self.owner, self.name)).bind(*positional, **keywords)
+            except TypeError as error:
+                return f"{name} does not take ({', '.join(self.call)}): {error}"
+        return None
+
+
+RELIED_ON = (
+    ReliedOn(TorchLearner, "_uncompiled_update", ("self", "batch"), hook=True),
+    ReliedOn(Learner, "_learner_index"),
+    ReliedOn(RLModule, "_forward", ("self", "batch"), hook=True),
+    ReliedOn(LearnerGroup, "_worker_manager"),
+    ReliedOn(EnvRunnerGroup, "_worker_manager"),
+    ReliedOn(FaultTolerantActorManager, "num_healthy_actors", ("self",)),
+    ReliedOn(FaultTolerantActorManager, "set_actor_state", ("self", "runner", "healthy=")),
+    ReliedOn(AlgorithmConfig, "_dont_auto_sync_env_runner_states"),
+    ReliedOn(Algorithm, "_dont_auto_sync_env_runner_states"),
+    ReliedOn(AlgorithmConfig, "_translate_special_keys", ("key", "warn_deprecated=")),
+    *(ReliedOn(AlgorithmConfig, name) for name in HIDDEN_OPTIONS.values()),
+    ReliedOn(deprecation, "DEPRECATED_VALUE"),
+    ReliedOn(registry, "ENV_CREATOR"),
+    ReliedOn(registry, "_global_registry"),
+    ReliedOn(worker, "_global_node"),
+)
+"""What `missing` looks for. (`_forward` is documented: every RLModule overrides it, and may spell it.)"""
+
+
+def missing() -> list[str]:
+    """What the installed Ray lacks of `RELIED_ON`: a sentence each."""
+    return [lack for relied_on in RELIED_ON if (lack := relied_on.lack()) is not None]
+
+
+def check() -> None:
+    """Refuse a Ray that lacks something.
+
+    Raises:
+        ImportError: names it, and the cure.
+    """
+    if lacks := missing():
+        raise ImportError(
+            f"Ray {ray.__version__} is not the one this package was written for: {'; '.join(lacks)}. "
+            'Install "ray[rllib,tune]>=2.60,<2.61", or adapt aepo_rllib/rllib_seam.py'
+        )
+
+
+def _spelled_by(owner: type | ModuleType) -> set[str]:
+    """Attributes and globals that the code of a class's methods spells, its bases' included; none for a module."""
+    spelled: set[str] = set()
+    for method in (each for base in getattr(owner, "__mro__", ()) for each in vars(base).values()):
+        function = inspect.unwrap(method) if callable(method) else method
+        spelled.update(function.__code__.co_names if hasattr(function, "__code__") else ())
+    return spelled
+
+
+check()

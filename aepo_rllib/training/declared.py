@@ -1,0 +1,82 @@
+"""`Declared`: a config whose options are those that its class and its bases declare, and setters that know them."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import textwrap
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from ray.rllib.algorithms.algorithm_config import NotProvided
+
+from aepo_rllib.training.options import Option
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+WIDTH = 108
+
+
+class Declared:
+    """Mixed into an `AlgorithmConfig`, in front of it."""
+
+    @classmethod
+    def declared(cls) -> dict[str, Option]:
+        """Declared options by name, the bases' first.
+
+        A class may declare an option of its base's anew, or give it another default: `clip_high = 0.28` in its body.
+        """
+        found: dict[str, Option] = {}
+        for base in reversed(cls.__mro__):
+            for name, value in vars(base).items():
+                if isinstance(value, Option):
+                    found[name] = value
+                elif name in found:
+                    found[name] = replace(found[name], default=value)
+        return found
+
+    def set_defaults(self) -> None:
+        """Plain attributes with the defaults."""
+        for name, declared in self.declared().items():
+            setattr(self, name, copy.deepcopy(declared.default))
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        declared = cls.declared()
+        for function in vars(cls).values():
+            if getattr(function, "is_setter", False):
+                function.__doc__ = _documented(function, declared)
+
+
+def setter(method: Method) -> Method:
+    """A fluent setter of declared options: those it is given are set, and the method is called with the rest.
+
+    Its signature names the options, so that an editor completes them; words come from their declarations. One that
+    takes further keywords sets every declared option: a method of one's own needs no setter of its own.
+    """
+    parameters = inspect.signature(method).parameters.values()
+    takes_all = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
+    names = {parameter.name for parameter in parameters}
+
+    @functools.wraps(method)
+    def set_options(self: Any, **given: Any) -> Any:
+        own = {name: given.pop(name) for name in [*given] if name in (self.declared() if takes_all else names)}
+        method(self, **given)
+        for name, value in own.items():
+            if value is not NotProvided:
+                setattr(self, name, value)
+        return self
+
+    set_options.is_setter = True  # type: ignore[attr-defined]
+    return set_options  # type: ignore[return-value]
+
+
+def _documented(function: Callable[..., Any], declared: dict[str, Option]) -> str:
+    """The method's docstring with the declared words of its options."""
+    lines = [inspect.cleandoc(function.__doc__ or "").split("\nArgs:")[0].rstrip(), "", "Args:"]
+    for name in inspect.signature(function).parameters:
+        if name in declared:
+            text = f"{name}: {declared[name].words} ({declared[name].values()}; default {declared[name].default!r})"
+            lines += textwrap.wrap(text, WIDTH, initial_indent="    ", subsequent_indent="        ")
+    return "\n".join([*lines, "", "Returns:", "    This updated AlgorithmConfig object."])

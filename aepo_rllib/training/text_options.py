@@ -1,0 +1,141 @@
+"""Options of every algorithm on text, beside RLlib's own; defaults suit the embedded model on two CPU cores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aepo_rllib.models.hf import DTYPES, EMBEDDED
+from aepo_rllib.objectives.aggregation import AGGREGATIONS
+from aepo_rllib.training.declared import Declared
+from aepo_rllib.training.options import option
+
+
+class TextOptions(Declared):
+    """Declared once; `TextRLConfig` sets and checks them."""
+
+    # Model.
+    model_path: str = option(
+        EMBEDDED,
+        "Hugging Face folder or id, or 'embedded'. Read as safetensors; remote code stays off.",
+    )
+    dtype: str = option(
+        "float32",
+        "What forward passes compute in, and what exports are stored in. The learner keeps float32 weights either "
+        "way: a step of 1e-6 is lost in 16 bits.",
+        choices=tuple(DTYPES),
+    )
+    share_prompts: bool = option(True, "Run each distinct prompt once in the learner, see `TokenScorer`.")
+    # Sampling.
+    engine: str = option(
+        "transformers",
+        "Rollout engine: 'transformers', 'vllm', or one of your own, see docs/extending/engine.md.",
+    )
+    engine_options: dict[str, Any] = option({}, "The engine's own options.")
+    probe_rows: int | None = option(
+        None,
+        "So many completions are asked of engines and learner after every weight update; where their log-probs "
+        "differ by more than the tolerances, the run stops. None asks 4 of an engine that has a model "
+        "implementation of its own (vLLM), else 0: the first ratio of a batch tells as much.",
+        kind=int,
+        least=0,
+    )
+    max_new_tokens: int = option(64, "Longest completion in tokens, EOS included.", least=1)
+    top_p: float = option(
+        1.0,
+        "Filter of the sampling law: the smallest set of tokens of this probability. The ratio is taken against the "
+        "unfiltered policy, so filters are refused, unless `ignore_filters_in_ratio` accepts the mismatch.",
+        above=0,
+        most=1,
+    )
+    top_k: int = option(0, "Filter: so many likeliest tokens; 0 for all.", least=0)
+    min_p: float = option(
+        0.0,
+        "Filter: tokens of at least this share of the likeliest one's probability.",
+        least=0,
+        most=1,
+    )
+    ignore_filters_in_ratio: bool = option(
+        False,
+        "Accept filters although the ratio knows nothing of them (the authors' code does, with top_p 0.99).",
+    )
+    sleep_while_learning: bool = option(
+        False,
+        "Engines give their memory back while the learner works; for one GPU that both share.",
+    )
+    torch_threads: int = option(
+        1,
+        "Torch threads of every process; parallelism comes from env runners and learners.",
+        least=1,
+    )
+    # Batches.
+    batch_size: int = option(16, "Prompts per training step.", least=1)
+    group_size: int = option(8, "Completions per prompt; one alone has no baseline.", least=2)
+    updates_per_batch: int = option(2, "Optimizer steps a batch is split into, whole groups each.", least=1)
+    aggregation: str = option(
+        "token-mean",
+        "Mean over the tokens of an optimizer step, see `aepo_rllib.objectives.aggregation.row_weights`.",
+        choices=tuple(AGGREGATIONS),
+    )
+    micro_batch_size: int | None = option(
+        None,
+        "Completions of a micro-batch, for 'micro-batch-token-mean'.",
+        kind=int,
+        least=1,
+    )
+    skip_flat_rows: bool = option(
+        True,
+        "Leave completions that carry no gradient (advantage 0, in most methods) out of the learner's forward pass. "
+        "They stay in the token count; only the surprisal of the update needs them.",
+    )
+    rows_per_backward: int | None = option(
+        None,
+        "Most completions of a forward and backward pass of a learner; the gradients of an optimizer step's passes "
+        "add up. Bounds memory and changes nothing else. None: all at once.",
+        kind=int,
+        least=1,
+    )
+    ratio_tolerance: float | None = option(
+        None,
+        "The run stops when the ratio of engine and learner is off 1 by more than this, at any token of the first "
+        "optimizer step of a batch or of the probe: the engine would be sampling from other weights. None: 0.01, "
+        "and no bound in 16 bits, where single tokens differ.",
+        kind=float,
+        least=0,
+    )
+    mismatch_tolerance: float = option(
+        0.05,
+        "Likewise for the mean |log pi - log pi_engine|, in nats per token. In 16 bits this alone stops a run; an "
+        "engine that lags by a small update or two is then no further off than rounding is.",
+        least=0,
+    )
+    importance_cap: float | None = option(
+        None,
+        "Truncated importance sampling: token losses of rows drawn at T = 1 are multiplied by min(pi_old / "
+        "pi_engine, cap), pi_old being the learner's policy with the weights that sampled, and all ratios are taken "
+        "against pi_old. For engines whose log-probs differ from the learner's (vLLM in 16 bits); 2 is usual. It "
+        "costs a forward pass of the learner per batch. Tempered rows are never weighted. None: off.",
+        kind=float,
+        least=1,
+    )
+    # Optimizer.
+    weight_decay: float = option(0.0, "Of AdamW.", least=0)
+    adam_betas: tuple[float, float] = option((0.9, 0.999), "Of AdamW.", least=0, below=1)
+    # Problems and env runners.
+    validation_problems: str | None = option(
+        None,
+        "Source for `Algorithm.evaluate`; by default the validation split of a procedural set. Other sources have "
+        "none: without it, switch evaluation off (`evaluation_interval=None`).",
+        kind=str,
+    )
+    max_unjudged_share: float = option(
+        0.2,
+        "The run stops when the grader times out or crashes on more than this share of a batch.",
+        least=0,
+        most=1,
+    )
+    max_env_runner_restarts_per_hour: int = option(
+        30,
+        "The run stops when env runners died more often than this, each, within an hour. (RLlib's own "
+        "`max_num_env_runner_restarts` counts over the life of a run; here it is unlimited.)",
+        least=0,
+    )
