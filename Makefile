@@ -58,6 +58,7 @@ types: setup
 
 docs: setup
 	$(BIN)/python -m aepo_rllib.metrics > docs/metrics.md
+	$(BIN)/python -m aepo_rllib.training.options_page > docs/configuration.md
 
 clean:
 	rm -rf $(VENV) $(VLLM_VENV) build *.egg-info

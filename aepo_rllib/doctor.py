@@ -18,16 +18,17 @@ from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from aepo_rllib import metrics
-from aepo_rllib.algorithms.aepo import TEMPERED, AEPOConfig
+from aepo_rllib.algorithms.aepo import AEPOConfig
 from aepo_rllib.envs.problems import load_problems
 from aepo_rllib.envs.prompts import get_template
 from aepo_rllib.experience.dealing import Mean, deal
 from aepo_rllib.experience.rows import Row, RowGroups, columns_of
 from aepo_rllib.learning.learner import CausalLMLearner
+from aepo_rllib.learning.selecting import selected
 from aepo_rllib.models.hf import load_tokenizer, stop_ids
 from aepo_rllib.models.prompting import PromptEncoder
-from aepo_rllib.objectives.parts import MAIN
 from aepo_rllib.rollout import Prompt, make_engine
+from aepo_rllib.training.config import TextRLConfig
 
 GROUPS, GROUP_SIZE = 6, 4
 LEARNERS, PASSES = (1, 2, 3), (1, 2, 3)
@@ -69,6 +70,7 @@ def examine(
     problems: str = "arithmetic",
     template: str = "plain",
     max_new_tokens: int = 64,
+    method: type[TextRLConfig] = AEPOConfig,
 ) -> Iterator[Finding]:
     """Check a model, finding by finding.
 
@@ -82,12 +84,13 @@ def examine(
         problems: Source of the problems to complete.
         template: Name of the prompt template.
         max_new_tokens: Longest completion.
+        method: Config class of the method whose loss it is.
 
     Raises:
         aepo_rllib.models.hf.ModelError: the model cannot be read.
         ValueError: unknown problems, template or dtype.
     """
-    config = AEPOConfig().language_model(model_path=model, dtype=dtype)
+    config = method().language_model(model_path=model, dtype=dtype)
     config.problems(problems=problems, template=template)
     config.sampling(max_new_tokens=max_new_tokens).training(grad_clip=None).evaluation(evaluation_interval=None)
     config.validate()
@@ -104,8 +107,8 @@ def examine(
         yield Finding(f"gradient, {learners} learner{'s' * (learners > 1)}", max(errors), bound)
 
 
-def _sampled_rows(config: AEPOConfig, source: str, template: str) -> dict[str, RowGroups]:
-    """Completions as rows of the main and of the tempered stream, with advantages drawn at random."""
+def _sampled_rows(config: TextRLConfig, source: str, template: str) -> dict[str, RowGroups]:
+    """Completions as rows of the method's streams, with advantages drawn at random."""
     tokenizer = load_tokenizer(config.model_path)
     encoder = PromptEncoder(tokenizer, get_template(template))
     engine = make_engine(config.engine, config.model_path, dtype=config.dtype)
@@ -123,24 +126,26 @@ def _sampled_rows(config: AEPOConfig, source: str, template: str) -> dict[str, R
         stop_ids=stop_ids(config.model_path, tokenizer),
     )
     generator = np.random.default_rng(0)
-    rows = []
+    streams = config.method().streams
+    dealt: dict[str, RowGroups] = {name: [] for name in streams}
     for slot, (prompt, completions) in enumerate(zip(prompts, groups, strict=True)):
-        stream = slot % 2
-        draws = generator.normal(size=len(completions)), generator.integers(2, size=len(completions))
-        rows.append(
+        place = slot % len(streams)
+        name, stream = list(streams.items())[place]
+        draws = generator.integers(2, size=len(completions)) if stream.tempered else generator.normal(size=GROUP_SIZE)
+        dealt[name].append(
             [
-                Row(prompt.token_ids, completion.token_ids, completion.policy_logp, float(advantage), stream)
-                for completion, advantage in zip(completions, draws[stream], strict=True)
+                Row(prompt.token_ids, completion.token_ids, completion.policy_logp, float(advantage), place)
+                for completion, advantage in zip(completions, draws, strict=True)
             ]
         )
-    return {MAIN: rows[0::2], TEMPERED: rows[1::2]}
+    return dealt
 
 
 def _reversed(streams: Mapping[str, RowGroups]) -> dict[str, RowGroups]:
     return {name: [group[::-1] for group in groups[::-1]] for name, groups in streams.items()}
 
 
-def _learner(config: AEPOConfig, *, share_prompts: bool) -> _Probe:
+def _learner(config: TextRLConfig, *, share_prompts: bool) -> _Probe:
     own = config.copy(copy_frozen=False).language_model(share_prompts=share_prompts)
     spec = MultiRLModuleSpec(rl_module_specs={DEFAULT_MODULE_ID: own.get_default_rl_module_spec()})
     learner = _Probe(config=own, module_spec=spec)
@@ -155,10 +160,11 @@ def _gradient(
     [shares] = deal(
         streams,
         learner.config.method(),
-        Mean(learner.config.aggregation, learner.config.max_new_tokens),
+        Mean(learner.config.aggregation, learner.config.max_new_tokens, learner.config.micro_batch_size),
         updates=1,
         learners=learners,
     )
+    shares = selected(shares, learner.config.method(), learner, torch.Generator().manual_seed(0))
     gradients, deviations = [], []
     for rows in shares:
         learner.config.rows_per_backward = max(-(-len(rows) // passes), 1)

@@ -39,6 +39,7 @@ ENTROPY = "entropy"
 TARGET_ENTROPY = "target_entropy"
 BASE_ENTROPY = "base_entropy"
 TEMPERATURE = "temperature"
+COEFFICIENT = "coefficient"
 
 # Names of the learner.
 RATIO_MAX_DEVIATION = "ratio_max_deviation"
@@ -140,6 +141,20 @@ def _stream(name: str, law: str) -> list[Documented]:
             "cannot be",
         ),
         Documented(
+            f"{name}/{FLAT_GROUP_SHARE}",
+            "0-1",
+            "share of groups without advantage, such as those whose rewards are all equal: most learners skip them",
+            "below 0.7",
+            "every group teaches something",
+        ),
+        Documented(
+            f"{name}/{POSITIVES}",
+            "completions",
+            "completions with an advantage above 0",
+            "tens",
+            "tempered: no hold on the entropy in this step",
+        ),
+        Documented(
             f"{name}/{TRUNCATED_SHARE}",
             "0-1",
             "share of completions that hit max_new_tokens",
@@ -161,13 +176,12 @@ def _stream(name: str, law: str) -> list[Documented]:
 
 DOCUMENTED: list[Documented] = [
     *_stream(MAIN, "T = 1"),
-    Documented(f"{MAIN}/{FLAT_GROUP_SHARE}", "0-1", "share of groups whose rewards are all equal: advantage 0, skipped by the learner", "below 0.7", "every group teaches something"),
     *_stream(TEMPERED, "the controller's temperature"),
-    Documented(f"{TEMPERED}/{POSITIVES}", "completions", "tempered completions that carry the REINFORCE term", "tens", "a plain GRPO step: no hold on the entropy"),
     Documented(f"{CONTROL}/{ENTROPY}", "nats/token", "the entropy the controller read, by its entropy source", "near the target", "collapsed policy"),
     Documented(f"{CONTROL}/{TARGET_ENTROPY}", "nats/token", "the target of this step", "0.25-1 x base entropy", "cannot be"),
     Documented(f"{CONTROL}/{BASE_ENTROPY}", "nats/token", "exact entropy at T = 1 of the starting weights on training problems, measured once", "constant", "a deterministic base model"),
     Documented(f"{CONTROL}/{TEMPERATURE}", "1", "temperature of the tempered stream", "alternates around the target", "cannot be"),
+    Documented(f"{CONTROL}/{COEFFICIENT}", "1", "coefficient of the term that a dial turns; only of such methods", "moves as the entropy does", "the term is off"),
     Documented(f"{CONTROL}/{HOT_SHARE}", "0-1", "share of the last 50 steps with a temperature above 1", "0.2-0.9 once the target is reached", "the dial only cools: it is settling, or at its stop"),
     Documented(f"{CONTROL}/{STUCK}", "0 or 1", "whether the temperature stays at one bound while the entropy stays off its target (a warning says what to change)", "0", "the dial has room"),
     Documented(f"{UPDATE}/{FIRST_RATIO_MAX_DEVIATION}", "1", "largest |pi/pi_engine - 1| over tokens in the first optimizer step of a batch", "below 1e-3 in float32", "the learner reproduces the engine exactly, or no row carried gradient"),
@@ -179,8 +193,9 @@ DOCUMENTED: list[Documented] = [
     Documented(f"{UPDATE}/{PROBE_LARGEST_GAP}", "nats", "largest |log pi_engine - log pi_learner| of a probe token, worst env runner", "below 1e-3 in float32", "likewise"),
     Documented(f"{UPDATE}/{SURPRISAL}", "nats/token", "minus the T = 1 log-prob of the main rows during the update, aggregated as the loss is, mean of the optimizer steps; only with `skip_flat_rows=False`", "close to main/sampled_surprisal", "deterministic policy"),
     Documented(f"{UPDATE}/{TRAINED_ROWS}", "rows", "completions that went through the learner's forward pass", "a fair share of the batch", "no gradient at all in this step"),
-    Documented(f"{LEARNER}/{loss_of('main')}", "nats", "the GRPO term, aggregated as configured", "near 0 at first, as advantages have mean 0", "no row carried gradient"),
-    Documented(f"{LEARNER}/{loss_of('tempered')}", "nats", "alpha times the REINFORCE term", "positive: minus a log-prob", "no positives, composition='replace', or GRPO (then absent)"),
+    Documented(f"{LEARNER}/{loss_of('main')}", "nats", "the term over the completions at T = 1, aggregated as configured", "near 0 at first, as advantages have mean 0", "no row carried gradient"),
+    Documented(f"{LEARNER}/{loss_of('tempered')}", "nats", "alpha times the tempered term; only of methods that have one", "positive: minus a log-prob", "no positives"),
+    Documented(f"{LEARNER}/{loss_of('entropy')}", "nats", "minus the coefficient times the mean entropy per token; only of methods that have the term", "minus coefficient times main/exact_entropy", "the coefficient is 0"),
     Documented(f"{LEARNER}/{RATIO_MAX_DEVIATION}", "1", "largest |pi/pi_engine - 1| over trained tokens", "below a few units", "one optimizer step per batch"),
     Documented(f"{LEARNER}/{LOGP_GAP}", "nats/token", "mean |log pi - log pi_engine| over trained tokens", "below 0.1", "one optimizer step per batch"),
     Documented(f"{LEARNER}/{KL_OLD_TO_NEW}", "nats/token", "k3 estimate of KL(pi_engine || pi) over trained tokens", "below 0.01", "one optimizer step per batch"),

@@ -17,6 +17,7 @@ COMMANDS = {
     "regrade": ("aepo_rllib.cli.regrade:regrade_command", "Judge stored samples again, without sampling."),
     "tasks": ("aepo_rllib.cli.tasks:tasks_command", "List the lm-eval suites, or print their folder."),
     "problems": ("aepo_rllib.cli.problems:problems_command", "Look at a problem set before training on it."),
+    "methods": ("aepo_rllib.cli.methods:methods_command", "List the methods, or show one with its options."),
     "doctor": ("aepo_rllib.cli.doctor:doctor_command", "Check that a model trains here as the method assumes."),
     "export": ("aepo_rllib.cli.export:export_command", "Copy the Hugging Face directory out of a run."),
     "pretrain": ("aepo_rllib.cli.pretrain:pretrain_command", "Rebuild the embedded model from nothing."),

@@ -74,7 +74,7 @@ def _watch(name: str, pid: int, ended: threading.Event, on_death: Callable[[str]
 
 def _processes() -> dict[str, int]:
     """Process ids of the local cluster's own processes, by name."""
-    from ray._private import worker
+    from aepo_rllib.rllib_seam import cluster_processes
 
-    started = {} if worker._global_node is None else worker._global_node.all_processes
-    return {name: info.process.pid for name in ("gcs_server", "raylet") for info in started.get(name, ())}
+    started = cluster_processes()
+    return {name: pid for name in ("gcs_server", "raylet") for pid in started.get(name, ())}

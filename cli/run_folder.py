@@ -23,7 +23,7 @@ from aepo_rllib.cli.errors import check_unused
 from aepo_rllib.cli.records import append_record, cut_records, read_records
 from aepo_rllib.cli.yaml_input import read_mapping
 from aepo_rllib.support.locks import claimed, write_atomically
-from aepo_rllib.support.sealed_folder import TEMPORARY, CheckpointError, remove, verify
+from aepo_rllib.support.sealed_folder import TEMPORARY, CheckpointError, OtherFormatError, remove, verify
 
 CONFIG, METRICS, SAMPLES, ERROR = "config.yaml", "metrics.jsonl", "samples.jsonl", "error.txt"
 CHECKPOINTS, TENSORBOARD, HUGGINGFACE, INFO = "checkpoints", "tensorboard", "huggingface", "aepo.json"
@@ -147,7 +147,8 @@ class RunFolder:
             tell: Called with a sentence for every newer one that is not.
 
         Raises:
-            ValueError: steps are recorded or a model is exported, but no checkpoint of them can be used.
+            ValueError: steps are recorded or a model is exported, but no checkpoint of them can be used; or another
+                version has written them.
         """
         recorded, run = self.recorded_steps(), self.config_and_id()[1]
         self.damaged = []
@@ -158,6 +159,8 @@ class RunFolder:
                 continue
             try:
                 _check(checkpoint, run)
+            except OtherFormatError:
+                raise
             except CheckpointError as error:
                 self.damaged.append(checkpoint)
                 tell(f"{checkpoint.name} cannot be used: {error}")

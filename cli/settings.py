@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from aepo_rllib.cli.yaml_input import parse_yaml
+from aepo_rllib.support.plugins import absolute
 from aepo_rllib.training.options import TEXT, check_values, count
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def build(values: Mapping[str, Any]) -> tuple[RunSettings, TextRLConfig]:
     run_keys = {field.name for field in fields(RunSettings)}
     settings = replace(RunSettings(), **{key: value for key, value in values.items() if key in run_keys})
     config = find_config(settings.algo)()
+    settings = replace(settings, algo=absolute(settings.algo))
     given = {key: value for key, value in values.items() if key not in run_keys}
     for key, value in given.items():
         check_plain(config, key, value)

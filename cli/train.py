@@ -37,7 +37,11 @@ CHECKPOINT_COPIES = 5
 
 
 @click.command("train", context_settings={"show_default": False})
-@click.option("--algo", metavar="NAME", help="aepo, grpo or aepo_authors (the authors' settings).  [default: aepo]")
+@click.option(
+    "--algo",
+    metavar="NAME",
+    help="A method that `aepo methods` lists, or file.py:Config or module:Config of your own.  [default: aepo]",
+)
 @click.option("--model", "model_path", metavar="DIR_OR_ID", help="Hugging Face folder or id.  [default: embedded]")
 @click.option(
     "--problems",
@@ -139,7 +143,8 @@ def train_command(**options: Any) -> None:
                 claims.enter_context(folder.claimed())
                 checkpoint = _checkpoint_of(folder, values.get("steps", stored.get("steps")), console)
             else:
-                default = Path("runs") / f"{values.get('algo', 'aepo')}-{time.strftime('%Y%m%d-%H%M%S')}"
+                method = str(values.get("algo", "aepo")).rpartition(":")[2]
+                default = Path("runs") / f"{method}-{time.strftime('%Y%m%d-%H%M%S')}"
                 output = options["output"] or default
                 if not options["dry_run"]:
                     check_unused_run(output)  # before the slow imports

@@ -32,7 +32,7 @@ from aepo_rllib.objectives.losses import reinforce
 from aepo_rllib.objectives.parts import MAIN, Method, Stream, Term
 from aepo_rllib.rollout import engine_class
 from aepo_rllib.support.arguments import check_arguments
-from aepo_rllib.support.plugins import find
+from aepo_rllib.support.plugins import absolute, find
 from aepo_rllib.training.declared import setter
 from aepo_rllib.training.options import option
 
@@ -53,6 +53,7 @@ class AEPOConfig(GRPOConfig):
         "Nats per token (0.43), a fraction of the base entropy ('0.5x'), or a schedule of either over training steps "
         "([[0, '1.0x'], [100, '0.5x']], linear in between).",
         parse=schedule_points,
+        grammar="a number above 0, 'Nx', or a list of [step, either]",
     )
     controller: str = option(
         "switch",
@@ -123,6 +124,7 @@ class AEPOConfig(GRPOConfig):
     def validate(self) -> None:
         """Checks the dial besides what GRPO checks."""
         super().validate()
+        self.controller = absolute(self.controller)  # Ray's processes work in other folders
         if not self.temperature_low < self.temperature_high:
             raise ValueError(
                 f"temperature_low={self.temperature_low} must be below "

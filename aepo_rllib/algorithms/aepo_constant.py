@@ -1,4 +1,7 @@
-"""Ablation of AEPO: no control, every tempered completion is drawn at one temperature (Figure 2 of the paper)."""
+"""Ablation of AEPO: no control, every tempered completion is drawn at one temperature (Figure 2 of the paper).
+
+Hot samples raise the entropy and cold ones lower it, whatever it is: what the switch of AEPO is made of.
+"""
 
 from __future__ import annotations
 

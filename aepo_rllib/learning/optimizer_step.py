@@ -38,7 +38,7 @@ def naming_lost_learners(group: LearnerGroup) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        alive = len(group) if group.is_local else healthy_learners(group)
+        alive = healthy_learners(group)
         if alive == len(group):
             raise
         raise LearnerLost(

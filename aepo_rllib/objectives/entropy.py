@@ -9,7 +9,7 @@ Two estimators of a policy's entropy exist here, and neither is ever called just
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import torch
@@ -44,7 +44,8 @@ def distribution_moments(logp_V: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
 
 def exact_entropy(logp_V: torch.Tensor) -> torch.Tensor:
     """Exact entropy of normalised log-probs over the last axis, whose gradient keeps nothing but the log-probs."""
-    return _ExactEntropy.apply(logp_V)
+    apply: Callable[[torch.Tensor], torch.Tensor] = _ExactEntropy.apply
+    return apply(logp_V)
 
 
 def token_statistics(

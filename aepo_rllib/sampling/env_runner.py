@@ -49,7 +49,6 @@ class TextEnvRunner(EnvRunner, Checkpointable):
     """Samples groups of completions and has the environment grade them."""
 
     env: Any
-    held: HeldEngine
     _envs: VectorEnvs
 
     @override(EnvRunner)

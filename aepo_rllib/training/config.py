@@ -173,7 +173,7 @@ class TextRLConfig(TextOptions, AlgorithmConfig):
         return RLLIB | cls.declared()
 
     def method(self) -> Method:
-        """What is sampled and what is learned from it; every method's config says so.
+        """What is sampled, and what is learned from it.
 
         It is asked in every process and must depend on the options alone.
         """

@@ -4,7 +4,7 @@
         clip_low: float = option(0.2, "The ratio is clipped to [1 - low, 1 + high].", above=0)
 
 From there it is set (`training(clip_low=0.1)`, `--set clip_low=0.1`, YAML and Tune's `param_space` alike), checked, and
-documented (`aepo options`, docs/configuration.md, `help(ClippedConfig.training)`). RLlib's copying and comparing see a
+documented (`aepo methods`, docs/configuration.md, `help(ClippedConfig.training)`). RLlib's copying and comparing see a
 plain attribute.
 """
 
@@ -34,6 +34,7 @@ class Option:
         instead: A text that is also a value, such as RLlib's "auto".
         schedule: Whether a list of [environment step, value] is a value, too.
         parse: Raises ValueError for a value that does not fit, instead of all this; for values with a grammar.
+        grammar: That grammar in words.
         default: Where nothing is set.
         words: What it is for, with its unit.
     """
@@ -49,6 +50,7 @@ class Option:
     instead: str | None = None
     schedule: bool = False
     parse: Callable[[Any], Any] | None = None
+    grammar: str = ""
     default: Any = None
     words: str = ""
 
@@ -74,6 +76,8 @@ class Option:
 
     def values(self) -> str:
         """What a value may be."""
+        if self.grammar:
+            return self.grammar
         bounds = [
             f"{word} {bound:g}"
             for word, bound in (
@@ -84,7 +88,7 @@ class Option:
             )
             if bound is not None
         ]
-        kind = f"one of {', '.join(map(str, self.choices))}" if self.choices else KINDS.get(self.kind, "see there")
+        kind = f"one of {', '.join(map(str, self.choices))}" if self.choices else KINDS[self.kind]
         text = f"two of {kind}" if self.pair else kind
         text += f" {'of ' if self.kind is int and not self.pair else ''}{' and '.join(bounds)}" if bounds else ""
         return text + (f", or {self.instead!r}" if self.instead else "") + (", or None" if self.optional else "")

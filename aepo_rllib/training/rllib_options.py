@@ -6,6 +6,7 @@ import reprlib
 from collections.abc import Mapping
 from typing import Any
 
+from aepo_rllib.rllib_seam import HIDDEN_OPTIONS
 from aepo_rllib.training.options import FLAG, MAPPING, NOT_NEGATIVE, POSITIVE, Option, choice, count
 
 RLLIB = {
@@ -42,7 +43,7 @@ _NO_CONNECTORS = "texts go to the engine, and completions to the learner, withou
 
 IGNORED = {
     "train_batch_size": "batch_size (prompts a step) and group_size are ours",
-    "_train_batch_size_per_learner": "batch_size (prompts a step) and group_size are ours",
+    "train_batch_size_per_learner": "batch_size (prompts a step) and group_size are ours",
     "minibatch_size": "updates_per_batch splits a batch into optimizer steps, rows_per_backward bounds memory",
     "shuffle_batch_per_epoch": "groups are dealt to optimizer steps as they come",
     "gamma": "a completion has one reward, and nothing is discounted",
@@ -67,9 +68,9 @@ IGNORED = {
     "merge_env_runner_states": _NO_CONNECTORS,
     "broadcast_env_runner_states": _NO_CONNECTORS,
     "use_env_runner_state_server": "weights are pushed to the env runners, and a probe tells whether they came",
-    "_env_to_module_connector": _NO_CONNECTORS,
-    "_module_to_env_connector": _NO_CONNECTORS,
-    "_learner_connector": _NO_CONNECTORS,
+    "env_to_module_connector": _NO_CONNECTORS,
+    "module_to_env_connector": _NO_CONNECTORS,
+    "learner_connector": _NO_CONNECTORS,
     "add_default_connectors_to_env_to_module_pipeline": _NO_CONNECTORS,
     "add_default_connectors_to_module_to_env_pipeline": _NO_CONNECTORS,
     "add_default_connectors_to_learner_pipeline": _NO_CONNECTORS,
@@ -78,7 +79,7 @@ IGNORED = {
     "render_env": "text environments are not shown; read samples.jsonl, or set on_episode_end in callbacks()",
     "restart_failed_sub_environments": "an environment's error ends the run, and is told",
     "model": "model_path and dtype choose the language model",
-    "_model_config": "model_path and dtype choose the language model",
+    "model_config": "model_path and dtype choose the language model",
     "optimizer": "weight_decay and adam_betas are ours",
     "torch_compile_worker": "engine and engine_options say how completions are sampled",
     "num_gpus": "num_gpus_per_learner and num_gpus_per_env_runner share the GPUs out",
@@ -130,7 +131,8 @@ def check_ignored(config: Any, defaults: Mapping[str, Any]) -> None:
     for name, instead in IGNORED.items():
         if config.in_evaluation and name in SET_IN_EVALUATION:
             continue
-        if (value := getattr(config, name)) != defaults[name]:
+        attribute = HIDDEN_OPTIONS.get(name, name)
+        if (value := getattr(config, attribute)) != defaults[attribute]:
             raise ValueError(f"{name.strip('_')}={reprlib.repr(value)} is not used here: {instead}")
     if config.is_multi_agent:
         raise ValueError(f"policies={sorted(config.policies)} are not used here: there is one policy")
