@@ -14,6 +14,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from aepo_rllib.columns import Columns
+from aepo_rllib.models.attention import avoid_cudnn_attention
 from aepo_rllib.objectives.entropy import token_statistics
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class TokenScorer:
     """
 
     def __init__(self, model: PreTrainedModel, *, half: torch.dtype | None = None, share_prompts: bool = True) -> None:
+        avoid_cudnn_attention()
         self.model, self.half = model, half
         self.share_prompts = share_prompts and self._can_share_prompts()
 

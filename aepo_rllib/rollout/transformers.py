@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
+from aepo_rllib.models.attention import avoid_cudnn_attention
 from aepo_rllib.models.hf import ModelError, as_tensors, load_model, reason_of
 from aepo_rllib.models.model_cache import cache_argument
 from aepo_rllib.objectives.entropy import distribution_moments, token_statistics
@@ -50,6 +51,7 @@ class TransformersEngine(RolloutEngine):
     reproducible = True
 
     def __init__(self, model: PreTrainedModel, *, max_rows: int = 1024) -> None:
+        avoid_cudnn_attention()
         self.model = model.eval()
         self.max_rows = max_rows
         self._device = model.device
@@ -109,7 +111,7 @@ class TransformersEngine(RolloutEngine):
         for prompt_ids, completion_ids in sequences:
             ids = torch.tensor([[*prompt_ids, *completion_ids]], device=self.model.device)
             logits = self.model(input_ids=ids[:, :-1]).logits[:, len(prompt_ids) - 1 :]
-            result.append(token_statistics(logits, ids[:, len(prompt_ids) :]).logp[0].cpu().numpy())
+            result.append(token_statistics(logits, ids[:, len(prompt_ids) :], reads=()).logp[0].cpu().numpy())
         return result
 
     def _sleep(self) -> None:

@@ -70,7 +70,7 @@ def as_markdown() -> str:
             lines += ["", *_table(page.own)]
         if page.changed:
             changed = ", ".join(f"`{name}={option.default!r}`" for name, option in page.changed.items())
-            lines += ["", f"Other defaults than `{config.__base__.__name__}`: {changed}."]
+            lines += ["", f"Other defaults than `{config.__mro__[1].__name__}`: {changed}."]
     return "\n".join(lines) + "\n"
 
 
