@@ -1,8 +1,8 @@
 """A procedural family of problems of your own, in words that the embedded model knows.
 
-    aepo problems examples/own_problems.py:Pairs
-    aepo train --problems examples/own_problems.py:Pairs --steps 20
-    aepo pretrain --family countdown3=3 --family examples/own_problems.py:Pairs --output my-base
+    aepo problems examples/own_problems.py:Doubles
+    aepo train --problems examples/own_problems.py:Doubles --steps 20
+    aepo pretrain --family countdown3=3 --family examples/own_problems.py:Doubles --output my-base
 
 docs/extending/problems.md says what a family is.
 """
@@ -14,24 +14,26 @@ import random
 from aepo_rllib.envs.problems import Family, Problem
 
 
-class Pairs(Family[tuple[int, int]]):
-    """Sums of two numbers."""
+class Doubles(Family[tuple[int, int]]):
+    """Sums of a number and another one twice."""
 
-    name = "pairs"
+    name = "doubles"
 
     def draw(self, rng: random.Random) -> tuple[int, int]:
-        return rng.randint(2, 40), rng.randint(2, 40)
+        return rng.randint(2, 15), rng.randint(2, 15)
 
     def problem(self, drawn: tuple[int, int]) -> Problem:
-        left, right = drawn
-        return Problem(id=f"pairs:{left}_{right}", text=f"Add {left} {right}.", answer=str(left + right))
+        once, twice = drawn
+        return Problem(f"doubles:{once}_{twice}", f"Add {once} {twice} {twice}.", str(once + 2 * twice))
 
     def canonical(self, drawn: tuple[int, int]) -> str:
-        """7 12 and 12 7 are one problem: both are for training, or neither."""
-        return str(sorted(drawn))
+        """As the embedded sums have it: what they train on is no test problem here."""
+        once, twice = drawn
+        return f"{sorted([once, twice, twice])}={once + 2 * twice}"
 
     def trace(self, drawn: tuple[int, int], rng: random.Random, noise: float) -> str:
         """Only pre-training asks for it."""
-        left, right = drawn
-        total = left + right + (rng.choice((-1, 1)) if rng.random() < noise else 0)
-        return f"{rng.choice((' So', ' Well'))} {left}+{right} = {total} \\boxed{{{total}}}"
+        once, twice = drawn
+        double = 2 * twice + (rng.choice((-1, 1)) if rng.random() < noise else 0)
+        opener, total = rng.choice((" So", " Well")), once + double
+        return f"{opener} {twice}+{twice} = {double} then {once}+{double} = {total} \\boxed{{{total}}}"

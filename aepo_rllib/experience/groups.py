@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -96,7 +97,7 @@ class Groups:
             figures[metrics.verdict_share(verdict)] = verdicts.count(verdict) / len(verdicts)
         return figures
 
-    def _outputs(self, name: str) -> Iterator:
+    def _outputs(self, name: str) -> Iterator[Any]:
         """An extra model output of every step of every episode."""
         for episode in self.episodes:
             yield from episode.get_extra_model_outputs(name)

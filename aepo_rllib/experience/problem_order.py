@@ -26,7 +26,8 @@ def problems_of_step(step: int, *, batch_size: int, problem_count: int | None, s
     """
     if problem_count is None:
         generator = np.random.default_rng([seed, step])
-        return generator.integers(EVALUATION_SEEDS, ALL_SEEDS, size=batch_size).tolist()
+        seeds: list[int] = generator.integers(EVALUATION_SEEDS, ALL_SEEDS, size=batch_size).tolist()
+        return seeds
     positions = np.arange(step * batch_size, (step + 1) * batch_size)
     orders = {
         epoch: np.random.default_rng([seed, epoch]).permutation(problem_count)

@@ -197,7 +197,8 @@ def term_values(
 
 def reads_of(part: Callable[..., Any]) -> frozenset[str]:
     """The fields of `Tokens` that a loss or selection was marked with."""
-    return _mark(part, "reads", frozenset())
+    marked: frozenset[str] = _mark(part, "reads", frozenset())
+    return marked
 
 
 def _mark(part: Callable[..., Any], name: str, default: Any) -> Any:

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
@@ -24,25 +23,23 @@ from aepo_rllib.experience.groups import Groups
 from aepo_rllib.experience.problem_order import problems_of_step
 from aepo_rllib.experience.rows import RowGroups, rows_of
 from aepo_rllib.learning.importance import capped_share
-from aepo_rllib.learning.learner_side import LearnerSide
 from aepo_rllib.learning.optimizer_step import NonFiniteError, OptimizerStep, naming_lost_learners
-from aepo_rllib.learning.probe import Gap, check_first_step, check_probe, choose_probe, measure_gap
+from aepo_rllib.learning.probe import Gap, check_first_step, choose_probe
 from aepo_rllib.objectives.parts import MAIN
 from aepo_rllib.rollout import Purpose, RolloutRequest
-from aepo_rllib.rollout.engine import Sequences
 from aepo_rllib.rollout.request import BASE_ENTROPY, purpose_of
 from aepo_rllib.sampling.env_sources import publish_env
-from aepo_rllib.sampling.sampler_side import SamplerSide
+from aepo_rllib.training.algorithm_of import AlgorithmOf
 from aepo_rllib.training.checkpointed import SavedAlgorithm
 from aepo_rllib.training.config import TextRLConfig
-from aepo_rllib.training.policy_access import PolicyAccess
+from aepo_rllib.training.weight_sync import WeightSync
 
 logger = logging.getLogger(__name__)
 
 BASE_ENTROPY_COMPLETIONS = 512
 
 
-class TextRL(PolicyAccess):
+class TextRL(WeightSync):
     """Base of the algorithms; subclasses write `training_step`."""
 
     Config: ClassVar[type[TextRLConfig]]
@@ -52,7 +49,7 @@ class TextRL(PolicyAccess):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "Config" in vars(cls):
-            cls.Config.Algo = cls
+            AlgorithmOf.link(cls.Config, cls)
 
     @classmethod
     @override(Algorithm)
@@ -63,23 +60,16 @@ class TextRL(PolicyAccess):
     @override(Algorithm)
     def setup(self, config: TextRLConfig) -> None:
         """Build runners and learners."""
-        self.samplers: SamplerSide | None = None  # RLlib restores runners while it sets up
-        self.evaluators: SamplerSide | None = None
         if config.num_env_runners or config.evaluation_num_env_runners:
             publish_env(config.env)
         super().setup(config)
-        self.samplers = self._side_of(self.env_runner_group)
-        if self.eval_env_runner_group is not None:
-            self.evaluators = self._side_of(self.eval_env_runner_group)
-        self.learners = LearnerSide(self.learner_group, config)
+        self.make_sides()
         self.dial_loop = config.dial_loop()
         self.train_steps = 0
         self.base_entropy: float | None = None
         self.update_surprisal: float | None = None
         """Surprisal per token of the last batch's main rows during its update, aggregated as their loss is; None
         before the first update and where flat rows are skipped: the rest would be no mean over all rows."""
-        self.probe: Sequences = []
-        """What is asked of engines and learner after every weight update; chosen from the first batch."""
         self.updating = False
         """True from a batch's first optimizer step until its training step is counted: the weights are of no step."""
         self.on_episodes: Callable[[Purpose, Groups], None] | None = None
@@ -120,13 +110,11 @@ class TextRL(PolicyAccess):
         return self.base_entropy
 
     def _problems(self, step: int, count: int) -> list[int]:
-        assert self.samplers is not None
         return problems_of_step(
             step, batch_size=count, problem_count=self.samplers.problem_count, seed=self.config.seed or 0
         )
 
     def _sample(self, purpose: Purpose, problems: Sequence[int], temperature: float = 1.0) -> Groups:
-        assert self.samplers is not None
         request = RolloutRequest(
             purpose=purpose,
             seed=self.config.seed or 0,
@@ -198,7 +186,7 @@ class TextRL(PolicyAccess):
         """
         config = self.config
         if config.sleep_while_learning:
-            for side in self._sides():
+            for side in self.sides:
                 side.sleep()
         if not self.probe and config.probe_count():
             self.probe = choose_probe([row for group in streams[MAIN] for row in group], config.probe_count())
@@ -243,54 +231,6 @@ class TextRL(PolicyAccess):
             },
         )
         check_first_step(gap, allowed=self.config.tolerance(), step=self.train_steps + 1)
-
-    # --- Weights ---
-
-    def sync_weights(self) -> None:
-        """Bring the learner's weights to the env runners.
-
-        Raises:
-            ProbeError: an engine kept old ones.
-        """
-        with self._timed(metrics.SYNC_SECONDS):
-            if self.config.sleep_while_learning:
-                self.learners.release_memory()
-            self._send_weights(self.env_runner_group)
-            if self.probe:
-                self._ask_probe()
-
-    def _ask_probe(self) -> None:
-        """Compare the engines' log-probs of the probe with the learner's."""
-        assert self.samplers is not None
-        learner, engines = self.learners.log_probs(self.probe), self.samplers.log_probs(self.probe)
-        gaps = {index: measure_gap(learner, engine) for index, engine in engines.items()}
-        if not gaps:  # all runners are down; those that come back are sent the weights, and the first ratio tells
-            return
-        largest, mean = (max(getattr(gap, name) for gap in gaps.values()) for name in ("largest", "mean"))
-        self.log(metrics.UPDATE, {metrics.PROBE_LARGEST_GAP: largest, metrics.PROBE_MEAN_GAP: mean})
-        check_probe(gaps, allowed=self.config.tolerance(), step=self.train_steps + 1)
-
-    @override(Algorithm)
-    def restore_env_runners(self, env_runner_group: EnvRunnerGroup) -> list[int]:
-        """As RLlib's; a runner that came back starts with the model's first weights, and gets the current ones."""
-        restored = super().restore_env_runners(env_runner_group)
-        if restored:
-            self._send_weights(env_runner_group)
-            for side in self._sides():
-                if side.group is env_runner_group:
-                    side.restarted(len(restored))
-        return restored
-
-    def _side_of(self, group: EnvRunnerGroup) -> SamplerSide:
-        return SamplerSide(
-            group,
-            self.config,
-            restore=lambda: self.restore_env_runners(group),
-            renew=lambda runners: self._send_weights(group),
-        )
-
-    def _sides(self) -> list[SamplerSide]:
-        return [side for side in (self.samplers, self.evaluators) if side is not None]
 
     # --- One training step ---
 
@@ -339,22 +279,10 @@ class TextRL(PolicyAccess):
 
     def _watch_runners(self) -> None:
         """Log how many env runners sample, and say so once when their number changes."""
-        assert self.samplers is not None
         health = self.samplers.health()
         self.log(metrics.THROUGHPUT, {metrics.HEALTHY_ENV_RUNNERS: health.healthy})
         if health.change:
             logger.warning("step %d: %s", self.train_steps + 1, health.change)
-
-    def log(self, section: str, figures: Mapping[str, float]) -> None:
-        """Log this step's figures of a section, unsmoothed."""
-        self.metrics.log_dict(dict(figures), key=section, window=1)
-
-    @contextmanager
-    def _timed(self, name: str) -> Iterator[None]:
-        """Log the seconds of a block; several blocks of one step add up."""
-        started = time.perf_counter()
-        yield
-        self.metrics.log_value((metrics.THROUGHPUT, name), time.perf_counter() - started, reduce="sum")
 
     @override(SavedAlgorithm)
     def own_state(self) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,20 +11,17 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.annotations import override
 from typing_extensions import Self
 
-from aepo_rllib import metrics
 from aepo_rllib.control.dial_loop import DialLoop
 from aepo_rllib.envs.problems import ProblemSet, load_problems
 from aepo_rllib.envs.text_env import ACTION_SPACE, ENV_ID, OBSERVATION_SPACE, MathTextEnv, absolute_arguments
 from aepo_rllib.learning.learner import CausalLMLearner
-from aepo_rllib.learning.probe import PROBE_ROWS, Tolerance
 from aepo_rllib.learning.rl_module import CausalLMModule
-from aepo_rllib.models.hf import DTYPES
 from aepo_rllib.objectives.parts import Method
 from aepo_rllib.rllib_seam import send_no_connector_states
-from aepo_rllib.rollout import SamplingFilters, check_engine_options
-from aepo_rllib.rollout import engine_class as find_engine_class
+from aepo_rllib.rollout import check_engine_options
 from aepo_rllib.sampling.env_runner import TextEnvRunner
 from aepo_rllib.support.arguments import check_arguments
+from aepo_rllib.training.algorithm_of import AlgorithmOf
 from aepo_rllib.training.checks import (
     check_batches,
     check_environment,
@@ -49,15 +45,15 @@ class TextRLConfig(TextOptions, AlgorithmConfig):
     IDLE: ClassVar[tuple[Idle, ...]] = ()
     """Which options do nothing beside which; subclasses add their own."""
 
-    Algo: ClassVar[Any] = None
+    Algo = AlgorithmOf()
     """The algorithm of this config; that of a config without a training step of its own is made from its base's."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if cls.Algo is not None and "Algo" not in vars(cls):
+        if cls.Algo is not None:
             # RLlib and Tune go from an algorithm to its config, too, and must not end at the base's.
             name = {"__module__": cls.__module__, "__qualname__": f"{cls.__qualname__}.Algo", "__doc__": cls.__doc__}
-            cls.Algo = type(cls.__name__.removesuffix("Config"), (cls.Algo,), {**name, "Config": cls})
+            AlgorithmOf.link(cls, type(cls.__name__.removesuffix("Config"), (cls.Algo,), {**name, "Config": cls}))
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or self.Algo)
@@ -182,28 +178,6 @@ class TextRLConfig(TextOptions, AlgorithmConfig):
     def dial_loop(self) -> DialLoop | None:
         """The dial of the method with what it reads; None for one that turns nothing."""
         return None
-
-    def probe_count(self) -> int:
-        """The number behind `probe_rows`."""
-        if self.probe_rows is not None:
-            return self.probe_rows
-        return PROBE_ROWS if find_engine_class(self.engine).own_model else 0
-
-    def engine_entropy(self) -> str:
-        """The better entropy that the engine gives: the exact one where it sees logits, else the sampled surprisal."""
-        exact = find_engine_class(self.engine).exact_entropy
-        return metrics.EXACT_ENTROPY if exact else metrics.SAMPLED_SURPRISAL
-
-    def tolerance(self) -> Tolerance:
-        """How far the engine's log-probs may be from the learner's."""
-        ratio = self.ratio_tolerance
-        if ratio is None:
-            ratio = math.inf if DTYPES[self.dtype].itemsize == 2 else 0.01
-        return Tolerance(ratio, self.mismatch_tolerance)
-
-    def sampling_filters(self) -> SamplingFilters:
-        """The filters of the sampling law."""
-        return SamplingFilters(top_k=self.top_k, top_p=self.top_p, min_p=self.min_p)
 
     def text_env_kwargs(self) -> dict[str, Any]:
         """Arguments of the environment; an evaluation runner gets validation problems.

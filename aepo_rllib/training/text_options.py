@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+from aepo_rllib import metrics
+from aepo_rllib.learning.probe import PROBE_ROWS, Tolerance
 from aepo_rllib.models.hf import DTYPES, EMBEDDED
 from aepo_rllib.objectives.aggregation import AGGREGATIONS
+from aepo_rllib.rollout import SamplingFilters
+from aepo_rllib.rollout import engine_class as find_engine_class
 from aepo_rllib.training.declared import Declared
 from aepo_rllib.training.options import option
 
@@ -139,3 +144,25 @@ class TextOptions(Declared):
         "`max_num_env_runner_restarts` counts over the life of a run; here it is unlimited.)",
         least=0,
     )
+
+    def probe_count(self) -> int:
+        """The number behind `probe_rows`."""
+        if self.probe_rows is not None:
+            return self.probe_rows
+        return PROBE_ROWS if find_engine_class(self.engine).own_model else 0
+
+    def engine_entropy(self) -> str:
+        """The better entropy that the engine gives: the exact one where it sees logits, else the sampled surprisal."""
+        exact = find_engine_class(self.engine).exact_entropy
+        return metrics.EXACT_ENTROPY if exact else metrics.SAMPLED_SURPRISAL
+
+    def tolerance(self) -> Tolerance:
+        """How far the engine's log-probs may be from the learner's."""
+        ratio = self.ratio_tolerance
+        if ratio is None:
+            ratio = math.inf if DTYPES[self.dtype].itemsize == 2 else 0.01
+        return Tolerance(ratio, self.mismatch_tolerance)
+
+    def sampling_filters(self) -> SamplingFilters:
+        """The filters of the sampling law."""
+        return SamplingFilters(top_k=self.top_k, top_p=self.top_p, min_p=self.min_p)

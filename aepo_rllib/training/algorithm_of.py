@@ -1,0 +1,21 @@
+"""`AlgorithmOf`: the way from a config class to its algorithm class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class AlgorithmOf:
+    """A config class's algorithm, or None.
+
+    It is no plain attribute: Ray, which looks into classes and the classes that are their attributes, would never come
+    back from one to the other.
+    """
+
+    def __get__(self, config: Any, owner: Any) -> Any:
+        return getattr(owner, "_algorithm", (None,))[0]
+
+    @staticmethod
+    def link(config: Any, algorithm: type) -> None:
+        """Make an algorithm that of a config class."""
+        config._algorithm = (algorithm,)
