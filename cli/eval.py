@@ -36,7 +36,8 @@ include_path_option = click.option(
     "--problems",
     multiple=True,
     metavar="SOURCE",
-    help="Problems of your own, as `aepo problems` reads them: a file, a folder or a dataset; may be repeated.",
+    help="Problems of your own, as `aepo problems` reads them: a file, a folder, a dataset or a procedural family; may "
+    "be repeated.",
 )
 @click.option("--split", default="test", show_default=True, help="Of --problems, where they have splits.")
 @click.option("--fields", metavar="YAML", help="Field map of --problems, e.g. '{problem: question, answer: final}'.")
@@ -93,7 +94,13 @@ include_path_option = click.option(
     is_flag=True,
     help="Cut out of the samples what is damaged, keep it beside them, and draw it again.",
 )
-@click.option("--engine", default="transformers", show_default=True, metavar="NAME", help="Rollout engine.")
+@click.option(
+    "--engine",
+    default="transformers",
+    show_default=True,
+    metavar="NAME",
+    help="Rollout engine: transformers, vllm, or one of your own as module:Class or path/to/file.py:Class.",
+)
 @click.option(
     "--engine-option",
     "engine_options",

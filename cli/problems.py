@@ -42,14 +42,15 @@ def problems_command(
     """Look at a problem set before training on it.
 
     SOURCE is a file (.jsonl, .json, .csv, .parquet), a folder of datasets.save_to_disk, a name in AEPO_DATA_DIR, a
-    Hugging Face dataset id or a procedural family. Reads every row, shows prompts as the model will see them, and
-    grades every known answer against itself: an answer that its own verifier rejects can never be rewarded. Exits
-    with 1 if there is such an answer.
+    Hugging Face dataset id or a procedural family (one of your own as path/to/file.py:family). Reads every row, shows
+    prompts as the model will see them, and grades every known answer against itself: an answer that its own verifier
+    rejects can never be rewarded. Exits with 1 if there is such an answer.
 
     \b
     Examples:
       aepo problems
       aepo problems gsm8k.parquet --template boxed --examples 3
+      aepo problems my_problems.py:MyFamily
       AEPO_DATA_DIR=data aepo problems math_train --fields '{answer: solution}'
     """
     from aepo_rllib.cli.yaml_input import parse_mapping

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import yaml
@@ -21,17 +19,16 @@ from aepo_rllib.cli.last_words import last_words
 from aepo_rllib.cli.quiet import quiet_libraries
 from aepo_rllib.cli.ray_cluster import ADDRESS as RAY_ADDRESS
 from aepo_rllib.cli.ray_cluster import ray_cluster
-from aepo_rllib.cli.run_folder import METRICS, SAMPLES, RunFolder, check_unused_run
+from aepo_rllib.cli.resuming import FINGERPRINTS, check_same_run, checkpoint_of, fingerprints, restore
+from aepo_rllib.cli.run_folder import METRICS, RunFolder, check_unused_run
 from aepo_rllib.cli.settings import RunSettings, build, merge, parse_assignments, resolved
 from aepo_rllib.cli.stopping import stop_request
-from aepo_rllib.cli.terminal import visible
 from aepo_rllib.cli.yaml_input import read_mapping
 
 if TYPE_CHECKING:
     from aepo_rllib.training.algorithm import TextRL
     from aepo_rllib.training.config import TextRLConfig
 
-FINGERPRINTS = ("model_sha256", "problems_sha256")
 CHECKPOINT_COPIES = 5
 """A checkpoint holds weights, two Adam moments and a Hugging Face copy; one more is being written."""
 
@@ -132,54 +129,76 @@ def train_command(**options: Any) -> None:
         with input_errors():
             if options["ray_address"]:
                 os.environ[RAY_ADDRESS] = options["ray_address"]
-            values = _values(options)
-            resume: Path | None = options["resume"]
-            checkpoint, stored = None, {}
-            if resume is not None:
-                if options["output"] is not None:
-                    raise ValueError(f"--output {options['output']} beside --resume: a run goes on in its own folder")
-                folder = RunFolder(resume)
-                stored = folder.config()
-                claims.enter_context(folder.claimed())
-                checkpoint = _checkpoint_of(folder, values.get("steps", stored.get("steps")), console)
-            else:
-                method = str(values.get("algo", "aepo")).rpartition(":")[2]
-                default = Path("runs") / f"{method}-{time.strftime('%Y%m%d-%H%M%S')}"
-                output = options["output"] or default
-                if not options["dry_run"]:
-                    check_unused_run(output)  # before the slow imports
-            console.print("loading torch and ray ...", style="dim")
-            import ray  # noqa: F401 - configures its loggers on import
-
-            quiet_libraries()
-            stored_fingerprints = {name: stored.pop(name, "") for name in FINGERPRINTS}
-            settings, config = build(merge(stored, values))
-            plain = resolved(settings, config) | _fingerprints(config)
-            if resume:
-                _check_same_run(stored | stored_fingerprints, plain, resolved(RunSettings(), type(config)()))
-                if not options["dry_run"]:
-                    folder.write_config(plain, folder.config_and_id()[1])  # with what was changed
-            if options["dry_run"]:
-                click.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), nl=False)
-                return
-            if not resume:
-                needed = _bytes_needed(config, settings)
-                folder = claims.enter_context(RunFolder.create(output, plain, bytes_needed=needed))
-        _run(settings, config, folder, console, started, resuming=resume is not None, checkpoint=checkpoint)
+            prepare = _resumed if options["resume"] else _new
+            prepared = prepare(options, _values(options), console, claims)
+        if prepared is not None:
+            _run(*prepared, console, started, resuming=bool(options["resume"]))
 
 
-def _checkpoint_of(folder: RunFolder, steps: Any, console: Any) -> Path | None:
-    """Where a run goes on; None at its start.
+class _Prepared(NamedTuple):
+    """A run that can start.
 
-    Raises:
-        ValueError: the folder has lost something, or has more steps on record than are asked for.
+    Attributes:
+        settings, config: What it is.
+        folder: Claimed for it.
+        checkpoint: Where it goes on; None at its start.
     """
-    checkpoint = folder.good_checkpoint(lambda text: console.print(visible(text)))
-    folder.read(SAMPLES)
-    recorded = folder.recorded_steps()
-    if isinstance(steps, int) and steps < recorded:
-        raise ValueError(f"--steps {steps} is less than the {recorded} steps that {folder.path} has on record")
-    return checkpoint
+
+    settings: RunSettings
+    config: TextRLConfig
+    folder: RunFolder
+    checkpoint: Path | None = None
+
+
+def _new(
+    options: Mapping[str, Any], values: Mapping[str, Any], console: Any, claims: contextlib.ExitStack
+) -> _Prepared | None:
+    """A run in a folder of its own; None where it was only to be looked at."""
+    method = str(values.get("algo", "aepo")).rpartition(":")[2]
+    output = options["output"] or Path("runs") / f"{method}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if not options["dry_run"]:
+        check_unused_run(output)  # before the slow imports
+    _load_ray(console)
+    settings, config = build(values)
+    plain = resolved(settings, config) | fingerprints(config)
+    if options["dry_run"]:
+        _show(plain)
+        return None
+    needed = _bytes_needed(config, settings)
+    return _Prepared(settings, config, claims.enter_context(RunFolder.create(output, plain, bytes_needed=needed)))
+
+
+def _resumed(
+    options: Mapping[str, Any], values: Mapping[str, Any], console: Any, claims: contextlib.ExitStack
+) -> _Prepared | None:
+    """A run that goes on; None where it was only to be looked at."""
+    if options["output"] is not None:
+        raise ValueError(f"--output {options['output']} beside --resume: a run goes on in its own folder")
+    folder = RunFolder(options["resume"])
+    stored = folder.config()
+    claims.enter_context(folder.claimed())
+    checkpoint = checkpoint_of(folder, values.get("steps", stored.get("steps")), console)
+    _load_ray(console)
+    stored_fingerprints = {name: stored.pop(name, "") for name in FINGERPRINTS}
+    settings, config = build(merge(stored, values))
+    plain = resolved(settings, config) | fingerprints(config)
+    check_same_run(stored | stored_fingerprints, plain, resolved(RunSettings(), type(config)()))
+    if options["dry_run"]:
+        _show(plain)
+        return None
+    folder.write_config(plain, folder.config_and_id()[1])  # with what was changed
+    return _Prepared(settings, config, folder, checkpoint)
+
+
+def _load_ray(console: Any) -> None:
+    console.print("loading torch and ray ...", style="dim")
+    import ray  # noqa: F401 - configures its loggers on import
+
+    quiet_libraries()
+
+
+def _show(plain: Mapping[str, Any]) -> None:
+    click.echo(yaml.safe_dump(dict(plain), sort_keys=False, allow_unicode=True), nl=False)
 
 
 def _values(options: dict[str, Any]) -> dict[str, Any]:
@@ -209,11 +228,11 @@ def _run(
     settings: RunSettings,
     config: TextRLConfig,
     folder: RunFolder,
+    checkpoint: Path | None,
     console: Any,
     started: float,
     *,
     resuming: bool,
-    checkpoint: Path | None,
 ) -> None:
     from aepo_rllib.cli.loop import summary, train
 
@@ -230,7 +249,7 @@ def _run(
                 with stopped(config) as algo:
                     algo.run_id = folder.config_and_id()[1]
                     if resuming:
-                        _restore(algo, checkpoint, folder, console)
+                        restore(algo, checkpoint, folder, console)
                     console.print(f"ready after {time.monotonic() - started:.0f} s", style="dim")
                     train(algo, settings, folder, console, stop)
         except KeyboardInterrupt:
@@ -251,90 +270,6 @@ def _run(
         console.print(f"interrupted; continue with: aepo train --resume {folder.path}")
         raise SystemExit(128 + stop.signal)
     console.print(f"next: aepo eval {folder.path}")
-
-
-def _restore(algo: TextRL, checkpoint: Path | None, folder: RunFolder, console: Any) -> None:
-    """Bring back a checkpoint, and drop the records of steps that will be done again."""
-    folder.remove_unfinished()
-    folder.set_damaged_aside()
-    if checkpoint is None:
-        console.print("no checkpoint was due yet: starting from step 1")
-    else:
-        algo.restore_from_path(str(checkpoint.resolve()), verified=True)  # when it was chosen
-        console.print(f"resuming after step {algo.train_steps}")
-    for name in (METRICS, SAMPLES):
-        if folder.cut(name, algo.train_steps):
-            console.print(f"{name} ended with half a line, or a damaged one, which was cut off")
-
-
-FREE = {
-    "steps",
-    "checkpoint_every",
-    "keep_checkpoints",
-    "samples_per_step",
-    "num_env_runners",
-    "sample_timeout_s",
-    "max_unjudged_share",
-    "max_env_runner_restarts_per_hour",
-    "env_runner_restore_timeout_s",
-    "env_runner_health_probe_timeout_s",
-    "delay_between_env_runner_restarts_s",
-}
-FREE_OF_PROBLEMS = {"grader_workers", "grader_deadline_s"}
-"""Settings that change nothing a run computes, and may be what it needs to go on."""
-
-
-def _check_same_run(stored: dict[str, Any], asked: dict[str, Any], defaults: dict[str, Any]) -> None:
-    """A resumed run may only grow longer, and get more time and processes.
-
-    Args:
-        stored: What the run was started with; an option that did not exist then had its default.
-        asked: What it is to go on with.
-        defaults: Of its algorithm.
-
-    Raises:
-        ValueError: another option differs; names them.
-    """
-
-    def fixed(values: dict[str, Any], key: str) -> Any:
-        value = values.get(key, defaults.get(key))
-        if key == "env_config" and isinstance(value, dict):
-            return {name: setting for name, setting in value.items() if name not in FREE_OF_PROBLEMS}
-        return value
-
-    differing = [
-        f"{key} (was {stored.get(key)!r}, now {asked.get(key)!r})"
-        for key in sorted(stored.keys() | asked.keys())
-        if key not in FREE and fixed(stored, key) != fixed(asked, key)
-    ]
-    if differing:
-        raise ValueError(f"--resume continues the same run, but these differ: {'; '.join(differing)}")
-
-
-def _fingerprints(config: TextRLConfig) -> dict[str, str]:
-    """What a resumed run must find unchanged; "" where it cannot be known beforehand.
-
-    Weights, and problems with the reward functions of the user's that judge them.
-    """
-    from aepo_rllib.envs.grading.rewards import is_own, source_of
-    from aepo_rllib.envs.text_env import ENV_ID
-    from aepo_rllib.models.fingerprint import model_fingerprint
-
-    digest, functions = hashlib.sha256(), set[str]()
-    if config.env == ENV_ID:
-        for problem in config.load_problems():
-            digest.update(f"{problem.id}\0{problem.text}\0{problem.answer}\0".encode())
-            if problem.turns:
-                digest.update(repr(problem.turns).encode())
-            if is_own(problem.verifier):
-                functions.add(problem.verifier)
-                digest.update(json.dumps([problem.verifier, problem.extra], sort_keys=True, default=str).encode())
-        for name in sorted(functions):
-            digest.update(source_of(name))
-    return {
-        "model_sha256": model_fingerprint(config.model_path),
-        "problems_sha256": digest.hexdigest() if config.env == ENV_ID else "",
-    }
 
 
 def _bytes_needed(config: TextRLConfig, settings: RunSettings) -> int:

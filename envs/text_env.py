@@ -227,6 +227,14 @@ class MathTextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str
         """The grading service in use."""
         return self._single.grader
 
+    def probe(self) -> None:
+        """Have the verifier judge answers of known verdict; asked after every training step.
+
+        Raises:
+            aepo_rllib.envs.grading.GraderBroken: it got one wrong.
+        """
+        self.grader.probe()
+
     def _vector_infos(self, infos: list[dict[str, Any]]) -> dict[str, Any]:
         """Gymnasium's form: one object array per key, and a mask beside it."""
         present = np.ones(len(infos), dtype=bool)

@@ -160,9 +160,10 @@ def _benchmark(file: str, hub: str | None, split: str, fields: Mapping[str, str]
 
 def _beside(config_source: str | None, source: str) -> str:
     """Where a path in a YAML file leads."""
-    if config_source is None:
+    own = is_procedural(source) and is_own(source)
+    if config_source is None or (is_procedural(source) and not own):
         return source
-    place, colon, name = source.rpartition(":") if is_procedural(source) else (source, "", "")
+    place, colon, name = source.rpartition(":") if own else (source, "", "")
     path = Path(config_source).parent / place
     return f"{path}{colon}{name}" if path.exists() else source
 

@@ -48,7 +48,10 @@ class PassAtKTask(ConfigurableTask):
 
     def __init__(self, config: dict[str, Any]) -> None:
         metadata = config.get("metadata") or {}
-        config = {key: value for key, value in (shared_config() | config).items() if key != "class"}
+        shared = shared_config()
+        generation = shared["generation_kwargs"] | config.get("generation_kwargs", {})
+        config = {key: value for key, value in (shared | config).items() if key != "class"}
+        config["generation_kwargs"] = generation
         n = config["repeats"] = int(metadata.get("repeats", config.get("repeats", 1)))
         ks = metadata.get("k") or powers_of_two(n)
         if max(ks) > n or min(ks) < 1:

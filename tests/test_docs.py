@@ -3,6 +3,9 @@
 import re
 from pathlib import Path
 
+from aepo_rllib import metrics_page
+from aepo_rllib.training import options_page
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -22,3 +25,12 @@ def test_every_row_of_the_table_has_a_test():
     rows = re.findall(r"^\| ([FA]\d+) \|.*\|(.*)\|$", (ROOT / "docs" / "reliability.md").read_text(), re.MULTILINE)
     assert [name for name, _ in rows] == [f"F{n}" for n in range(1, 17)] + [f"A{n}" for n in range(1, 17)]
     assert all("`test_" in tests for _, tests in rows)
+
+
+def test_the_metrics_page_is_up_to_date():
+    """That it lists exactly what a run logs is tested on a real run, in tests/cli/test_train.py."""
+    assert (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8") == metrics_page.as_markdown()
+
+
+def test_the_configuration_page_is_up_to_date():
+    assert (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8") == options_page.as_markdown()

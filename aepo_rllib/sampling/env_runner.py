@@ -28,7 +28,7 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 from aepo_rllib import metrics
 from aepo_rllib.envs.completion import SampledText
 from aepo_rllib.envs.prompts import get_template
-from aepo_rllib.envs.text_env import ACTION_SPACE, OBSERVATION_SPACE, MathTextVectorEnv
+from aepo_rllib.envs.text_env import ACTION_SPACE, OBSERVATION_SPACE
 from aepo_rllib.experience.problem_order import evaluation_problem
 from aepo_rllib.models.hf import load_tokenizer, stop_ids
 from aepo_rllib.models.prompting import PromptEncoder
@@ -178,8 +178,8 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         Raises:
             GraderBroken: it got one wrong.
         """
-        if isinstance(self.env, MathTextVectorEnv):
-            self.env.grader.probe()
+        if (probe := getattr(self.env.unwrapped, "probe", None)) is not None:
+            probe()
 
     def log_probs(self, sequences: Sequences) -> list[np.ndarray]:
         """log pi of given completions, from the engine."""

@@ -21,6 +21,7 @@ from aepo_rllib.rllib_seam import send_no_connector_states
 from aepo_rllib.rollout import check_engine_options
 from aepo_rllib.sampling.env_runner import TextEnvRunner
 from aepo_rllib.support.arguments import check_arguments
+from aepo_rllib.support.plugins import absolute
 from aepo_rllib.training.algorithm_of import AlgorithmOf
 from aepo_rllib.training.checks import (
     check_batches,
@@ -28,11 +29,11 @@ from aepo_rllib.training.checks import (
     check_model_and_length,
     check_objective,
     check_problems,
-    check_resources,
 )
 from aepo_rllib.training.declared import setter
 from aepo_rllib.training.known_keys import check_known_key, is_search
 from aepo_rllib.training.options import Idle, Option, check_values
+from aepo_rllib.training.resources import check_resources
 from aepo_rllib.training.rllib_options import RLLIB, check_evaluation_config, check_ignored
 from aepo_rllib.training.text_options import TextOptions
 
@@ -272,9 +273,12 @@ class TextRLConfig(TextOptions, AlgorithmConfig):
 
     def _make_paths_absolute(self) -> None:
         """Ray's processes, and Tune's trials above all, run in other folders than the user."""
+        self.engine = absolute(self.engine)
         if Path(self.model_path).is_dir():
             self.model_path = str(Path(self.model_path).resolve())
         if self.env == ENV_ID:
             self.env_config = absolute_arguments(self.env_config)
-        if self.validation_problems and Path(self.validation_problems).exists():
-            self.validation_problems = str(Path(self.validation_problems).resolve())
+        if self.validation_problems:
+            self.validation_problems = absolute(self.validation_problems)
+            if Path(self.validation_problems).exists():
+                self.validation_problems = str(Path(self.validation_problems).resolve())

@@ -63,7 +63,7 @@ def load_reward(name: str) -> RewardFunction:
     Raises:
         ValueError: no such module, file or function, or the module raises; names the verifier.
     """
-    function = find("verifier", name, {}, GROUP, kind="function")
+    function: RewardFunction = find("verifier", name, {}, GROUP, kind="function")
     if not callable(function):
         place, _, attribute = name.rpartition(":")
         raise ValueError(f"verifier {name!r:.200}: {place or 'its entry point'} has no function {attribute}")

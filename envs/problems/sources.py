@@ -96,8 +96,8 @@ def _check_verifier(source: str, verifier: str | None) -> None:
         return
     if not isinstance(verifier, str):
         raise ValueError(f"verifier must be a name, not {shown(verifier)}")
-    get_verifier(verifier)
-    if is_procedural(source) and ":" not in verifier:
+    found = get_verifier(verifier)
+    if is_procedural(source) and found.judge is not None:
         raise ValueError(f"{source} has verifiers of its own; leave out verifier={verifier}")
 
 

@@ -1,0 +1,204 @@
+"""docs/metrics.md: every metric with its unit, its healthy range, and what a 0 means."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from aepo_rllib.envs.verdict import Verdict
+from aepo_rllib.metrics import (
+    BASE_ENTROPY,
+    CAPPED_SHARE,
+    COEFFICIENT,
+    COMPLETION_TOKENS,
+    COMPLETIONS_PER_SECOND,
+    CONTROL,
+    ENTROPY,
+    ENTROPY_SLOPE,
+    EVALUATION,
+    EXACT_ENTROPY,
+    FIRST_RATIO_MAX_DEVIATION,
+    FLAT_GROUP_SHARE,
+    GENERATION_SECONDS,
+    GRADING_SECONDS,
+    HEALTHY_ENV_RUNNERS,
+    HOT_SHARE,
+    KL_OLD_TO_NEW,
+    LEARNER,
+    LEARNING_SECONDS,
+    LOGP_GAP,
+    MAIN,
+    MISMATCH_GAP,
+    MISMATCH_KL,
+    MISMATCH_LARGEST_GAP,
+    PASS_AT_1,
+    POSITIVES,
+    PROBE_LARGEST_GAP,
+    PROBE_MEAN_GAP,
+    RATIO_MAX_DEVIATION,
+    REWARD_MEAN,
+    SAMPLED_SURPRISAL,
+    SAMPLING_SECONDS,
+    STUCK,
+    SURPRISAL,
+    SYNC_SECONDS,
+    TARGET_ENTROPY,
+    TEMPERATURE,
+    TEMPERED,
+    THROUGHPUT,
+    TRAINED_ROWS,
+    TRUNCATED_SHARE,
+    UPDATE,
+    loss_of,
+    verdict_share,
+)
+
+
+class Documented(NamedTuple):
+    """What docs/metrics.md says of one metric."""
+
+    key: str
+    unit: str
+    meaning: str
+    healthy: str
+    zero: str
+
+
+def _stream(name: str, law: str) -> list[Documented]:
+    return [
+        Documented(
+            f"{name}/{REWARD_MEAN}",
+            "0-1",
+            f"mean reward of the judged completions drawn at {law}",
+            "rises",
+            "nothing solved: no gradient from this stream",
+        ),
+        Documented(
+            f"{name}/{EXACT_ENTROPY}",
+            "nats/token",
+            f"mean exact entropy of the policy at T = 1, over all tokens of completions drawn at {law}",
+            "main: near the target",
+            "collapsed policy, or an engine that sees no logits (then absent)",
+        ),
+        Documented(
+            f"{name}/{SAMPLED_SURPRISAL}",
+            "nats/token",
+            f"mean of minus the T = 1 log-prob, over all tokens of completions drawn at {law}",
+            "main: equals exact entropy within noise",
+            "deterministic policy",
+        ),
+        Documented(
+            f"{name}/{ENTROPY_SLOPE}",
+            "nats/token",
+            f"mean dH/dT at T = 1, the variance of the logits (Lemma A), over all tokens of completions drawn at {law}",
+            "well above 0",
+            "no temperature moves this policy: collapsed, or uniform; absent where the engine sees no logits",
+        ),
+        Documented(
+            f"{name}/{COMPLETION_TOKENS}",
+            "tokens",
+            "mean length of a completion, EOS included",
+            "stable, below the limit",
+            "cannot be",
+        ),
+        Documented(
+            f"{name}/{FLAT_GROUP_SHARE}",
+            "0-1",
+            "share of groups without advantage, such as those whose rewards are all equal: most learners skip them",
+            "below 0.7",
+            "every group teaches something",
+        ),
+        Documented(
+            f"{name}/{POSITIVES}",
+            "completions",
+            "completions with an advantage above 0",
+            "tens",
+            "tempered: no hold on the entropy in this step",
+        ),
+        Documented(
+            f"{name}/{TRUNCATED_SHARE}",
+            "0-1",
+            "share of completions that hit max_new_tokens",
+            "below 0.1",
+            "every completion ended by itself",
+        ),
+        *(
+            Documented(
+                f"{name}/{verdict_share(verdict)}",
+                "0-1",
+                f"share of completions judged {verdict.value.replace('_', ' ')}",
+                "0 for timed_out and grader_crashed",
+                "no such completion",
+            )
+            for verdict in Verdict
+        ),
+    ]
+
+
+DOCUMENTED: list[Documented] = [
+    *_stream(MAIN, "T = 1"),
+    *_stream(TEMPERED, "the controller's temperature"),
+    Documented(f"{CONTROL}/{ENTROPY}", "nats/token", "the entropy the controller read, by its entropy source", "near the target", "collapsed policy"),
+    Documented(f"{CONTROL}/{TARGET_ENTROPY}", "nats/token", "the target of this step", "0.25-1 x base entropy", "cannot be"),
+    Documented(f"{CONTROL}/{BASE_ENTROPY}", "nats/token", "exact entropy at T = 1 of the starting weights on training problems, measured once", "constant", "a deterministic base model"),
+    Documented(f"{CONTROL}/{TEMPERATURE}", "1", "temperature of the tempered stream", "alternates around the target", "cannot be"),
+    Documented(f"{CONTROL}/{HOT_SHARE}", "0-1", "share of the last 50 steps with a temperature above 1", "0.2-0.9 once the target is reached", "the dial only cools: it is settling, or at its stop"),
+    Documented(f"{CONTROL}/{STUCK}", "0 or 1", "whether the temperature stays at one bound while the entropy stays off its target (a warning says what to change)", "0", "the dial has room"),
+    Documented(f"{UPDATE}/{FIRST_RATIO_MAX_DEVIATION}", "1", "largest |pi/pi_engine - 1| over tokens in the first optimizer step of a batch", "below 1e-3 in float32", "the learner reproduces the engine exactly, or no row carried gradient"),
+    Documented(f"{UPDATE}/{MISMATCH_GAP}", "nats/token", "mean |log pi_learner - log pi_engine| of the sampled tokens, in the first optimizer step of a batch: the mismatch of training and inference", "below 1e-4 in float32, below 0.05 in 16 bit", "no row carried gradient"),
+    Documented(f"{UPDATE}/{MISMATCH_LARGEST_GAP}", "nats", "largest such difference of a token", "below 1e-3 in float32, below 2 in 16 bit", "no row carried gradient"),
+    Documented(f"{UPDATE}/{MISMATCH_KL}", "nats/token", "k3 estimate of KL(pi_engine || pi_learner) over the same tokens", "below 1e-6 in float32, below 1e-2 in 16 bit", "no row carried gradient"),
+    Documented(f"{UPDATE}/{CAPPED_SHARE}", "0-1", "share of the tokens of main rows with gradient whose importance weight was cut to `importance_cap`; only with a cap", "below 0.01", "the cap touches nothing"),
+    Documented(f"{UPDATE}/{PROBE_MEAN_GAP}", "nats/token", "mean |log pi_engine - log pi_learner| on the probe after the weight update, worst env runner; only where a probe is asked (`probe_rows`)", "below 1e-4 in float32", "the engine computes just as the learner"),
+    Documented(f"{UPDATE}/{PROBE_LARGEST_GAP}", "nats", "largest |log pi_engine - log pi_learner| of a probe token, worst env runner", "below 1e-3 in float32", "likewise"),
+    Documented(f"{UPDATE}/{SURPRISAL}", "nats/token", "minus the T = 1 log-prob of the main rows during the update, aggregated as the loss is, mean of the optimizer steps; only with `skip_flat_rows=False`", "close to main/sampled_surprisal", "deterministic policy"),
+    Documented(f"{UPDATE}/{TRAINED_ROWS}", "rows", "completions that went through the learner's forward pass", "a fair share of the batch", "no gradient at all in this step"),
+    Documented(f"{LEARNER}/{loss_of('main')}", "nats", "the term over the completions at T = 1, aggregated as configured", "near 0 at first, as advantages have mean 0", "no row carried gradient"),
+    Documented(f"{LEARNER}/{loss_of('tempered')}", "nats", "alpha times the tempered term; only of methods that have one", "positive: minus a log-prob", "no positives"),
+    Documented(f"{LEARNER}/{RATIO_MAX_DEVIATION}", "1", "largest |pi/pi_engine - 1| over trained tokens", "below a few units", "one optimizer step per batch"),
+    Documented(f"{LEARNER}/{LOGP_GAP}", "nats/token", "mean |log pi - log pi_engine| over trained tokens", "below 0.1", "one optimizer step per batch"),
+    Documented(f"{LEARNER}/{KL_OLD_TO_NEW}", "nats/token", "k3 estimate of KL(pi_engine || pi) over trained tokens", "below 0.01", "one optimizer step per batch"),
+    Documented(f"{LEARNER}/gradients_default_optimizer_global_norm", "1", "norm of the gradient before clipping", "stable", "no row carried gradient"),
+    Documented(f"{LEARNER}/default_optimizer_learning_rate", "1", "learning rate", "as configured", "nothing is learned"),
+    Documented(f"{EVALUATION}/{PASS_AT_1}", "0-1", "share of validation completions at T = 1 that are correct, every `evaluation_interval` steps", "rises", "nothing solved"),
+    Documented(f"{THROUGHPUT}/{COMPLETIONS_PER_SECOND}", "1/s", "completions of both streams per second of the whole step", "-", "cannot be"),
+    Documented(f"{THROUGHPUT}/{SAMPLING_SECONDS}", "s", "from asking the env runners to having all episodes", "most of a step", "cannot be"),
+    Documented(f"{THROUGHPUT}/{GENERATION_SECONDS}", "s", "slowest runner's time in the rollout engine", "close to sampling_seconds", "cannot be"),
+    Documented(f"{THROUGHPUT}/{GRADING_SECONDS}", "s", "slowest runner's time in the environment's verifier", "small", "cannot be"),
+    Documented(f"{THROUGHPUT}/{LEARNING_SECONDS}", "s", "all optimizer steps of the batch, and with `importance_cap` the scoring pass before them", "-", "cannot be"),
+    Documented(f"{THROUGHPUT}/{SYNC_SECONDS}", "s", "weights from learner to env runners, and the probe", "small", "cannot be"),
+    Documented(f"{THROUGHPUT}/{HEALTHY_ENV_RUNNERS}", "env runners", "remote env runners that answer; 1 where the algorithm's own process samples", "`num_env_runners`", "the run stops"),
+]  # fmt: skip
+
+
+OF_SOME_METHODS: list[Documented] = [
+    Documented(f"{CONTROL}/{COEFFICIENT}", "1", "coefficient of the term that a dial turns; only of such methods", "moves as the entropy does", "the term is off"),
+    Documented(f"{LEARNER}/{loss_of('entropy')}", "nats", "minus the coefficient times the mean entropy per token; only of methods that have the term", "minus coefficient times main/exact_entropy", "the coefficient is 0"),
+]  # fmt: skip
+"""Those that only a run of a method with such a part has."""
+
+BAR = r"\|"
+"""A vertical bar inside a cell of a Markdown table."""
+
+
+def as_markdown() -> str:
+    """The text of docs/metrics.md."""
+    lines = [
+        "# Metrics",
+        "",
+        "Generated by `python -m aepo_rllib.metrics_page > docs/metrics.md`; a test keeps it true. All figures belong to one",
+        "training step and are not smoothed. `learner/...` are means over the optimizer steps of a batch (the ratio's",
+        "deviation: their maximum); in RLlib's result they stand under `learners/default_policy`, and evaluation under",
+        "`evaluation/env_runners`. RLlib's own metrics (`env_runners/...`, `timers/...`) come beside them.",
+        "",
+        "| metric | unit | meaning | healthy | 0 means |",
+        "| --- | --- | --- | --- | --- |",
+        *(
+            f"| {' | '.join(cell.replace('|', BAR) for cell in (f'`{m.key}`', *m[1:]))} |"
+            for m in (*DOCUMENTED, *OF_SOME_METHODS)
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(as_markdown(), end="")
