@@ -64,74 +64,21 @@ class Documented(NamedTuple):
 
 
 def _stream(name: str, law: str) -> list[Documented]:
-    return [
-        Documented(
-            f"{name}/{REWARD_MEAN}",
-            "0-1",
-            f"mean reward of the judged completions drawn at {law}",
-            "rises",
-            "nothing solved: no gradient from this stream",
-        ),
-        Documented(
-            f"{name}/{EXACT_ENTROPY}",
-            "nats/token",
-            f"mean exact entropy of the policy at T = 1, over all tokens of completions drawn at {law}",
-            "main: near the target",
-            "collapsed policy, or an engine that sees no logits (then absent)",
-        ),
-        Documented(
-            f"{name}/{SAMPLED_SURPRISAL}",
-            "nats/token",
-            f"mean of minus the T = 1 log-prob, over all tokens of completions drawn at {law}",
-            "main: equals exact entropy within noise",
-            "deterministic policy",
-        ),
-        Documented(
-            f"{name}/{ENTROPY_SLOPE}",
-            "nats/token",
-            f"mean dH/dT at T = 1, the variance of the logits (Lemma A), over all tokens of completions drawn at {law}",
-            "well above 0",
-            "no temperature moves this policy: collapsed, or uniform; absent where the engine sees no logits",
-        ),
-        Documented(
-            f"{name}/{COMPLETION_TOKENS}",
-            "tokens",
-            "mean length of a completion, EOS included",
-            "stable, below the limit",
-            "cannot be",
-        ),
-        Documented(
-            f"{name}/{FLAT_GROUP_SHARE}",
-            "0-1",
-            "share of groups without advantage, such as those whose rewards are all equal: most learners skip them",
-            "below 0.7",
-            "every group teaches something",
-        ),
-        Documented(
-            f"{name}/{POSITIVES}",
-            "completions",
-            "completions with an advantage above 0",
-            "tens",
-            "tempered: no hold on the entropy in this step",
-        ),
-        Documented(
-            f"{name}/{TRUNCATED_SHARE}",
-            "0-1",
-            "share of completions that hit max_new_tokens",
-            "below 0.1",
-            "every completion ended by itself",
-        ),
+    figures = [
+        (REWARD_MEAN, "0-1", f"mean reward of the judged completions drawn at {law}", "rises", "nothing solved: no gradient from this stream"),
+        (EXACT_ENTROPY, "nats/token", f"mean exact entropy of the policy at T = 1, over all tokens of completions drawn at {law}", "main: near the target", "collapsed policy, or an engine that sees no logits (then absent)"),
+        (SAMPLED_SURPRISAL, "nats/token", f"mean of minus the T = 1 log-prob, over all tokens of completions drawn at {law}", "main: equals exact entropy within noise", "deterministic policy"),
+        (ENTROPY_SLOPE, "nats/token", f"mean dH/dT at T = 1, the variance of the logits (Lemma A), over all tokens of completions drawn at {law}", "well above 0", "no temperature moves this policy: collapsed, or uniform; absent where the engine sees no logits"),
+        (COMPLETION_TOKENS, "tokens", "mean length of a completion, EOS included", "stable, below the limit", "cannot be"),
+        (FLAT_GROUP_SHARE, "0-1", "share of groups without advantage, such as those whose rewards are all equal: most learners skip them", "below 0.7", "every group teaches something"),
+        (POSITIVES, "completions", "completions with an advantage above 0", "tens", "tempered: no hold on the entropy in this step"),
+        (TRUNCATED_SHARE, "0-1", "share of completions that hit max_new_tokens", "below 0.1", "every completion ended by itself"),
         *(
-            Documented(
-                f"{name}/{verdict_share(verdict)}",
-                "0-1",
-                f"share of completions judged {verdict.value.replace('_', ' ')}",
-                "0 for timed_out and grader_crashed",
-                "no such completion",
-            )
+            (verdict_share(verdict), "0-1", f"share of completions judged {verdict.value.replace('_', ' ')}", "0 for timed_out and grader_crashed", "no such completion")
             for verdict in Verdict
         ),
-    ]
+    ]  # fmt: skip
+    return [Documented(f"{name}/{figure[0]}", *figure[1:]) for figure in figures]
 
 
 DOCUMENTED: list[Documented] = [

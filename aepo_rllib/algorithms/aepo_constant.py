@@ -23,10 +23,11 @@ class AEPOConstantConfig(AEPOConfig):
     temperature: float = option(1.0, "Of the tempered stream.", above=0)
     IDLE = (
         Idle(
-            ("target_entropy", "temperature_low", "temperature_high", "controller_options"),
-            "controller",
-            ("switch",),
+            ("target_entropy", "controller", "controller_options", "temperature_low", "temperature_high"),
+            "temperature",
+            (),
             "leave it out: nothing is controlled",
+            negated=True,
         ),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 
 def row_weights(
@@ -26,7 +27,7 @@ def row_weights(
     """
     if aggregation not in AGGREGATIONS:
         raise ValueError(f"unknown aggregation {aggregation!r}; choose one of {', '.join(AGGREGATIONS)}")
-    return AGGREGATIONS[aggregation](lengths, max_length, micro_batch_size) if lengths else []
+    return AGGREGATIONS[aggregation].weights(lengths, max_length, micro_batch_size) if lengths else []
 
 
 def _token_mean(lengths: Sequence[int], max_length: int | None, micro_batch_size: int | None) -> list[float]:
@@ -50,9 +51,21 @@ def _micro_batch_mean(lengths: Sequence[int], max_length: int | None, micro_batc
     return [1.0 / (len(parts) * sum(part)) for part in parts for _ in part]
 
 
-AGGREGATIONS: dict[str, Callable[[Sequence[int], int | None, int | None], list[float]]] = {
-    "token-mean": _token_mean,
-    "seq-mean-token-mean": _sequence_mean,
-    "seq-mean-token-sum-norm": _budget_mean,
-    "micro-batch-token-mean": _micro_batch_mean,
+class Aggregation(NamedTuple):
+    """A mean.
+
+    Attributes:
+        weights: From lengths, `max_length` and `micro_batch_size` to one weight per row.
+        micro_batched: Whether it depends on `micro_batch_size`.
+    """
+
+    weights: Callable[[Sequence[int], int | None, int | None], list[float]]
+    micro_batched: bool = False
+
+
+AGGREGATIONS = {
+    "token-mean": Aggregation(_token_mean),
+    "seq-mean-token-mean": Aggregation(_sequence_mean),
+    "seq-mean-token-sum-norm": Aggregation(_budget_mean),
+    "micro-batch-token-mean": Aggregation(_micro_batch_mean, micro_batched=True),
 }

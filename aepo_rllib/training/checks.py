@@ -10,6 +10,7 @@ from aepo_rllib.envs.prompts import PromptTemplate, get_template
 from aepo_rllib.envs.text_env import ENV_ID, check_env_arguments, check_verifiers
 from aepo_rllib.models.hf import check_model, load_tokenizer
 from aepo_rllib.models.prompting import PromptEncoder
+from aepo_rllib.objectives.aggregation import AGGREGATIONS
 from aepo_rllib.rollout import engine_class
 from aepo_rllib.sampling.env_sources import find_env
 from aepo_rllib.training.resources import check_resources as check_resources
@@ -40,10 +41,11 @@ def check_objective(config: AlgorithmConfig) -> None:
     Raises:
         ValueError: names the options.
     """
-    if (config.aggregation == "micro-batch-token-mean") != bool(config.micro_batch_size):
+    if AGGREGATIONS[config.aggregation].micro_batched != bool(config.micro_batch_size):
+        needing = ", ".join(repr(name) for name, aggregation in AGGREGATIONS.items() if aggregation.micro_batched)
         raise ValueError(
             f"aggregation={config.aggregation!r} and micro_batch_size={config.micro_batch_size!r} clash: "
-            "'micro-batch-token-mean' needs micro_batch_size of at least 1, and nothing else does"
+            f"{needing} needs micro_batch_size of at least 1, and nothing else does"
         )
     filters = config.sampling_filters()
     if filters and not config.ignore_filters_in_ratio and not config.in_evaluation:
