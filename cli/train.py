@@ -86,7 +86,8 @@ CHECKPOINT_COPIES = 5
     "assignments",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Any other config key, e.g. --set lr=1e-6. May be repeated; wins over --config.",
+    help="Any other config key (docs/configuration.md, `aepo methods NAME`), e.g. --set lr=1e-6. May be repeated; wins "
+    "over --config.",
 )
 @click.option("--dry-run", is_flag=True, help="Check everything, print the resolved configuration, and stop.")
 @click.option(

@@ -107,6 +107,66 @@ def test_a_dial_keeps_its_state_over_checkpoints_and_forgets_a_failed_step(ray_c
         each.stop()
 
 
+ADAPTIVE = """
+from dataclasses import dataclass
+
+from aepo_rllib.algorithms.entropy_reg import EntropyRegConfig
+from aepo_rllib.algorithms.grpo import GRPO
+from aepo_rllib.control.dial_loop import DialLoop
+from aepo_rllib.training.options import option
+
+
+@dataclass
+class Ramp:
+    step: float
+    value: float = 0.0
+    bounds = (0.0, 1.0)
+
+    def turn(self, entropy, target):
+        self.value += self.step if entropy < target else -self.step
+        return self.value
+
+    def get_state(self):
+        return {"value": self.value}
+
+    def set_state(self, state):
+        self.value = state["value"]
+
+
+class AdaptiveConfig(EntropyRegConfig):
+    target_entropy: float = option(5.0, "Nats per token.", above=0)
+    coefficient_step: float = option(0.25, "What the coefficient moves by.", above=0)
+
+    def dial_loop(self):
+        return DialLoop(Ramp(self.coefficient_step), setting="coefficient")
+
+
+class Adaptive(GRPO):
+    Config = AdaptiveConfig
+
+    def training_step(self):
+        with self.step_frame():
+            main = self.rollout("main", self.next_problems())
+            coefficient = self.turn_dial(main.entropy(self.config.engine_entropy()))
+            self.learn({"main": main}, coefficients={"entropy": -coefficient})
+            self.sync_weights()
+"""
+
+
+def test_a_dial_turns_a_coefficient_from_step_to_step(ray_cluster: None, tmp_path: Path) -> None:
+    (tmp_path / "adaptive.py").write_text(ADAPTIVE)
+    config = small(find_config(f"{tmp_path}/adaptive.py:AdaptiveConfig")(), evaluation_interval=None)
+    algo = config.training(lr=1e-9).build_algo()  # the policy stays as it is
+    for step in (1, 2, 3):
+        result = algo.train()
+        assert float(result["control"]["coefficient"]) == 0.25 * step
+        bonus = float(result["learners"]["default_policy"]["loss_entropy"])
+        assert bonus == pytest.approx(-0.25 * step * float(result["main"]["exact_entropy"]), rel=2e-2)
+        assert "temperature" not in result["control"]
+    assert type(algo).__name__ == "Adaptive"
+    algo.stop()
+
+
 def test_tune_trains_the_method_and_not_its_base(ray_cluster: None, tmp_path: Path) -> None:
     own = find_config(METHOD)
     config = small(own(), evaluation_interval=None, positive_weight=0.0)
