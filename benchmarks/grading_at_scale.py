@@ -22,12 +22,12 @@ from pathlib import Path
 import numpy as np
 
 from aepo_rllib.eval.data import docs_digest
-from aepo_rllib.eval.plan import SAMPLES_FOLDER, Plan
-from aepo_rllib.eval.run import load_tasks
 from aepo_rllib.eval.sampling.decoding import Decoding
+from aepo_rllib.eval.sampling.lazy_texts import SampledText
 from aepo_rllib.eval.sampling.requests import BLOCK
-from aepo_rllib.eval.sampling.samples import SampledText
-from aepo_rllib.eval.sampling.store import Place, SampleFile, prompt_key
+from aepo_rllib.eval.sampling.sample_files import Place, SampleFile, prompt_key
+from aepo_rllib.eval.spec import SAMPLES_FOLDER, EvaluationSpec
+from aepo_rllib.eval.suites.loading import load_tasks
 
 N, TEXT_CHARS = 1024, 4000
 SIZES = {"aepo_aime24": 30, "aepo_math500": 500}
@@ -59,12 +59,12 @@ def measure(scratch: Path, suite: str, problems: int) -> dict[str, float]:
     rows = [{"id": f"p{i}", "problem": f"Made-up problem {i}.", "answer": gold} for i, gold in enumerate(golds)]
     (scratch / f"{suite.removeprefix('aepo_')}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     os.environ["AEPO_DATA_DIR"] = str(scratch)
-    plan = Plan("made up", (suite,), N, None, 1.0, 1.0, None, None, 0, None, None, IDENTITY, {suite: "made up"})
-    task = load_tasks(plan)["tasks"][suite]
-    plan = replace(plan, problems={suite: docs_digest(task.test_docs())})
-    plan.write(scratch / "out")
+    spec = EvaluationSpec(model="made up", suites=(suite,), n=N, identity=IDENTITY, first_prompts={suite: "made up"})
+    task = load_tasks(spec)["tasks"][suite]
+    spec = replace(spec, problems={suite: docs_digest(task.test_docs())})
+    spec.write(scratch / "out")
     (scratch / "out" / SAMPLES_FOLDER).mkdir()
-    law = plan.identity | Decoding.from_kwargs(task.config.generation_kwargs).law()
+    law = spec.identity | Decoding.from_kwargs(task.config.generation_kwargs).law()
     store = SampleFile(scratch / "out" / SAMPLES_FOLDER, law)
     answers = [sampled_answers(gold, rng) for gold in golds]
     prompts = [prompt_key(task.doc_to_text(doc)) for doc in task.test_docs()]

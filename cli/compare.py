@@ -9,7 +9,7 @@ import click
 
 from aepo_rllib.cli.errors import input_errors
 from aepo_rllib.cli.options import ks_option, output_option
-from aepo_rllib.cli.terminal import visible
+from aepo_rllib.support.terminal import visible
 
 
 @click.command("compare")
@@ -38,8 +38,8 @@ def compare_command(folders: tuple[Path, ...], output: Path | None, **options: A
     """
     from rich.console import Console
 
-    from aepo_rllib.eval.reports.compare import compare
-    from aepo_rllib.eval.reports.compared import comparison_table, write_comparison
+    from aepo_rllib.eval.reports.comparison_report import comparison_table, write_comparison
+    from aepo_rllib.eval.reports.differences import compare
     from aepo_rllib.eval.reports.evaluations import read_evaluations
 
     with input_errors():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from aepo_rllib.cli.terminal import visible
+from aepo_rllib.support.terminal import visible
 
 
 class RunFailed(click.ClickException):

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from aepo_rllib.cli.errors import check_unused, input_errors
-from aepo_rllib.cli.terminal import visible
 from aepo_rllib.eval.copying import copy_model
 from aepo_rllib.eval.target import newest_export
+from aepo_rllib.support.terminal import visible
 
 
 @click.command("export")

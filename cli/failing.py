@@ -8,7 +8,8 @@ import click
 
 from aepo_rllib.cli.errors import RunFailed
 from aepo_rllib.cli.run_folder import RunFolder
-from aepo_rllib.cli.terminal import visible
+from aepo_rllib.support import plugins
+from aepo_rllib.support.terminal import visible
 
 
 def failure(error: BaseException, folder: RunFolder, *, cause: str | None = None) -> click.ClickException:
@@ -33,6 +34,7 @@ def cause_of(error: BaseException) -> str:
     text = next((line.strip() for line in visible(error, lines=True).splitlines() if line.strip()), "")
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {visible(error.filename)}" if error.filename else error.strerror
-    if type(error).__module__.startswith("aepo_rllib"):
+    module = type(error).__module__
+    if module.startswith("aepo_rllib") and not module.startswith(plugins.__name__ + "."):  # files of the user's
         return visible(" ".join(str(error).split()))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from aepo_rllib.cli.run_folder import RunFolder
-from aepo_rllib.cli.terminal import visible
+from aepo_rllib.support.terminal import visible
 
 
 @contextmanager

@@ -38,8 +38,8 @@ def _list() -> None:
     from rich.table import Table
 
     from aepo_rllib.algorithms import ALGORITHMS, METHODS_GROUP, find_config
+    from aepo_rllib.options_page import page_of
     from aepo_rllib.support.plugins import known
-    from aepo_rllib.training.options_page import page_of
 
     table = Table(box=SIMPLE_HEAD, padding=0)
     for column in ("method", "terms of the loss", ""):
@@ -56,7 +56,7 @@ def _show(name: str) -> None:
     from rich.table import Table
 
     from aepo_rllib.algorithms import find_config
-    from aepo_rllib.training.options_page import page_of
+    from aepo_rllib.options_page import page_of
 
     config = find_config(name)
     page = page_of(config)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from aepo_rllib.cli.errors import input_errors
-from aepo_rllib.cli.terminal import visible
+from aepo_rllib.support.terminal import visible
 
 if TYPE_CHECKING:
     from aepo_rllib.envs.problems import Problem

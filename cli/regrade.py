@@ -8,16 +8,18 @@ from typing import Any
 import click
 
 from aepo_rllib.cli.errors import input_errors
-from aepo_rllib.cli.eval import include_path_option, show
-from aepo_rllib.cli.options import ks_option, output_option
+from aepo_rllib.cli.eval import show
+from aepo_rllib.cli.options import output_option
 from aepo_rllib.cli.quiet import quiet_libraries
+from aepo_rllib.cli.setting_options import setting_option
 
 
 @click.command("regrade")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--grader", metavar="NAME", help="How answers are judged.  [default: as last time]")
-@click.option("--n", type=click.IntRange(min=1), metavar="N", help="Samples per problem.  [default: as before]")
-@ks_option(", none above n.  [default: powers of two up to n]")
+@setting_option("grader", unset="as last time")
+@setting_option("answer_form", unset="as last time")
+@setting_option("n", unset="as before")
+@setting_option("ks")
 @click.option(
     "--suite",
     "suites",
@@ -25,7 +27,7 @@ from aepo_rllib.cli.quiet import quiet_libraries
     metavar="FILE",
     help="YAML file of a task of your own that was evaluated; may be repeated.",
 )
-@include_path_option
+@setting_option("include_path")
 @output_option("Folder for the reports.  [default: they replace those in DIR]")
 def regrade_command(folder: Path, **options: Any) -> None:
     """Judge the stored samples of an evaluation again.
@@ -44,16 +46,16 @@ def regrade_command(folder: Path, **options: Any) -> None:
       aepo compare runs/aepo lenient
     """
     from aepo_rllib.envs.grading import get_verifier
-    from aepo_rllib.eval.own import split_suites
+    from aepo_rllib.eval.suites.own import split_suites
 
     with input_errors():
         if options["grader"]:
             get_verifier(options["grader"])
         split_suites(options["suites"], options["include_path"])
         quiet_libraries()
-        from aepo_rllib.eval.plan import PLAN, report_folder
-        from aepo_rllib.eval.run import regrade
+        from aepo_rllib.eval.regrading import regrade
+        from aepo_rllib.eval.spec import SPEC, report_folder
 
-        folder = report_folder(folder, PLAN)
+        folder = report_folder(folder, SPEC)
         summary = regrade(folder, **options)
     show(summary, options["output"] or folder)

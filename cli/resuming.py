@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aepo_rllib.cli.run_folder import METRICS, SAMPLES, RunFolder
-from aepo_rllib.cli.terminal import visible
 from aepo_rllib.support.plugins import is_own, load
+from aepo_rllib.support.terminal import visible
 
 if TYPE_CHECKING:
     from aepo_rllib.training.algorithm import TextRL

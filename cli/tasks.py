@@ -7,7 +7,7 @@ from importlib.resources import files
 import click
 
 from aepo_rllib.cli.errors import input_errors
-from aepo_rllib.cli.terminal import visible
+from aepo_rllib.support.terminal import visible
 
 SHOWN_EXCEPTIONS = 5
 
@@ -34,10 +34,10 @@ def tasks_command(show_path: bool, check: bool, names: tuple[str, ...]) -> None:
       lm_eval --include_path "$(aepo tasks --path)" --tasks aepo_arithmetic --model hf --model_args pretrained=DIR
     """
     if show_path:
-        click.echo(str(files("aepo_rllib.eval.tasks")))
+        click.echo(str(files("aepo_rllib.eval.suites.shipped")))
         return
-    from aepo_rllib.eval.checks import check_suites
-    from aepo_rllib.eval.suites import all_suites, expand
+    from aepo_rllib.eval.suites.catalogue import all_suites, expand
+    from aepo_rllib.eval.suites.naming import check_suites
 
     with input_errors():
         check_suites(names)
@@ -53,7 +53,7 @@ def _show(names: tuple[str, ...]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from aepo_rllib.eval.suites import all_suites
+    from aepo_rllib.eval.suites.catalogue import all_suites
 
     table = Table(box=SIMPLE_HEAD, padding=0)
     for column in ("suite", "version", "problems", "judged by", "problems come from"):
@@ -71,7 +71,7 @@ def _check(name: str) -> bool:
     from aepo_rllib.envs.grading import Grader
     from aepo_rllib.envs.problems import ProblemError
     from aepo_rllib.eval.data import as_problem, load_docs
-    from aepo_rllib.eval.suites import all_suites
+    from aepo_rllib.eval.suites.catalogue import all_suites
 
     suite = all_suites()[name]
     try:

@@ -227,13 +227,13 @@ class MathTextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str
         """The grading service in use."""
         return self._single.grader
 
-    def probe(self) -> None:
+    def self_test(self) -> None:
         """Have the verifier judge answers of known verdict; asked after every training step.
 
         Raises:
             aepo_rllib.envs.grading.GraderBroken: it got one wrong.
         """
-        self.grader.probe()
+        self.grader.self_test()
 
     def _vector_infos(self, infos: list[dict[str, Any]]) -> dict[str, Any]:
         """Gymnasium's form: one object array per key, and a mask beside it."""

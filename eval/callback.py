@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
-from aepo_rllib.eval.checks import check_sampling, default_suites
-from aepo_rllib.eval.own import split_suites
+from aepo_rllib.eval.plan import EvaluationPlan
+from aepo_rllib.eval.suites.own import split_suites
 from aepo_rllib.eval.target import find_target
 from aepo_rllib.rollout import engine_class
 
@@ -33,10 +34,11 @@ class EvaluateSuites(RLlibCallback):
         ks: Values of k; default the powers of two up to n.
         temperature: Of the samples.
         output: Folder for reports and samples, a subfolder an evaluation; default none are kept.
-        options: Further arguments of `aepo_rllib.eval.run.evaluate_model`.
+        options: Further settings of an evaluation, see `aepo_rllib.eval.plan.EvaluationPlan`.
 
     Raises:
-        ValueError: unknown suite, or k above n.
+        ValueError: unknown suite, k above n, or another setting out of its range.
+        TypeError: an option that is no setting.
     """
 
     def __init__(
@@ -53,11 +55,11 @@ class EvaluateSuites(RLlibCallback):
         super().__init__()
         if every < 1:
             raise ValueError(f"every must be at least 1, got {every}")
-        suites = default_suites(suites, options.get("problems", ()))
-        split_suites(suites, options.get("include_path"))
-        check_sampling(n, ks, temperature)
-        self.every, self.output = every, None if output is None else Path(output)
-        self.options = options | {"suites": suites, "n": n, "ks": ks, "temperature": temperature}
+        self.plan = EvaluationPlan(
+            suites=suites, n=n, ks=ks, temperature=temperature, output=output, overwrite=True, **options
+        )
+        split_suites(self.plan.suites or (), self.plan.include_path)
+        self.every = every
 
     def on_algorithm_init(self, *, algorithm: Any, **kwargs: Any) -> None:
         """Refuse an engine of which this process will have one already.
@@ -65,7 +67,7 @@ class EvaluateSuites(RLlibCallback):
         Raises:
             ValueError: evaluation and rollouts would both have an engine of a kind that a process holds once.
         """
-        engine, config = self.options.get("engine", "transformers"), algorithm.config
+        engine, config = self.plan.engine, algorithm.config
         same = engine_class(engine) is engine_class(config.engine)
         if same and config.num_env_runners == 0 and engine_class(engine).one_per_process:
             raise ValueError(
@@ -83,13 +85,14 @@ class EvaluateSuites(RLlibCallback):
         if iteration % self.every:
             return
         # Here, because it takes lm-eval seconds to load, and Ray's actors import this module too.
-        from aepo_rllib.eval.run import evaluate_model
+        from aepo_rllib.eval.run import evaluate
 
         with TemporaryDirectory(prefix="aepo-suites-") as folder:
             algorithm.export_huggingface(folder)
-            output = None if self.output is None else self.output / f"iteration_{iteration:06d}"
-            options = {"template": find_target(folder).template} | self.options
-            summary = evaluate_model(folder, output=output, overwrite=True, **options)
+            target = find_target(folder, self.plan.template, self.plan.answer_form)
+            output = None if self.plan.output is None else Path(self.plan.output) / f"iteration_{iteration:06d}"
+            told = replace(self.plan, model=folder, template=target.template, answer_form=target.answer_form)
+            summary = evaluate(replace(told, output=output))
         scores = summary["suites"] | summary["groups"]
         result[SUITES_RESULTS] = {
             name: {f"pass@{k}": point["mean"] for k, point in part["k"].items()} for name, part in scores.items()

@@ -1,171 +1,201 @@
-"""What an evaluation is: everything that has to be the same for it to be continued. It lies in evaluation.json."""
+"""What can be asked of an evaluation: every setting there is, declared once."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aepo_rllib.eval.checks import check_sampling
-from aepo_rllib.eval.json_input import anything, check_fields, having, read_object, within
-from aepo_rllib.eval.plan_fields import IDENTITY, SETTINGS
-from aepo_rllib.eval.suites import expand
-from aepo_rllib.support.locks import write_atomically
+from aepo_rllib.eval.json_input import known, text, whole
+from aepo_rllib.eval.known_names import known_form, known_grader, known_template
+from aepo_rllib.eval.settings import setting, settings_of
 
-PLAN, SAMPLES_FOLDER = "evaluation.json", "samples"
-OWN = ("own_problems", "own_suites")
-FREE = ("model", "n", "ks", "grader", "answer_form")
-"""Settings that may change while an evaluation is continued; a model is known by its identity, not its path."""
+MAX_SAMPLES = 100_000
+"""Of a problem: pass@k is computed in exact integers of so many bits, which takes a second for every few values."""
+MAX_TEMPERATURE = 1000
+"""Beyond, every token is as likely as any other."""
+MAX_TEXT = 1_000_000
+"""Characters of a text that is shown, or compared, and nothing else."""
+MAX_SEED = 2**64 - 1
+DEFAULT_SUITE = "aepo_arithmetic"
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Settings of an evaluation, named as in `aepo_rllib.eval.run.evaluate_model`.
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """What to evaluate on: suites of this package, and what is the user's own."""
 
-    Attributes:
-        suites: Those of this package.
-        own_problems: Suites that are problem sets of the user's own; their problems lie in the folder.
-        own_suites: Suites that are lm-eval tasks of the user's own.
-        answer_form: In which answers are read, where the template does not say it.
-        identity: What the samples depend on besides prompt and decoding (`SamplingLM.identity`).
-        first_prompts: By suite, what the model reads first, special tokens included.
-        problems: By suite, a digest of its problems and their known answers.
+    suites: Sequence[str] | None = setting(
+        (),
+        "Suites or groups of suites, see `aepo tasks`, or the YAML files of lm-eval tasks of your own.",
+        unset=f"{DEFAULT_SUITE} where no problems are given",
+        flag="--suite",
+        metavar="NAME",
+        kind=str,
+        several=True,
+        optional=True,
+    )
+    problems: Sequence[str] = setting(
+        (),
+        "Problems of your own, as `aepo problems` reads them: files, folders, datasets or procedural families.",
+        unset="none",
+        metavar="SOURCE",
+        kind=str,
+        several=True,
+    )
+    split: str = setting("test", "Of those problems, where they have splits.")
+    fields: Mapping[str, str] | None = setting(
+        None,
+        "Field map of those problems, e.g. '{problem: question, answer: final}'.",
+        unset="as the columns are called",
+        metavar="YAML",
+        kind=dict,
+    )
+    verifier: str | None = setting(
+        None, "How those problems are judged where a row does not say.", unset="math", kind=str
+    )
+    include_path: str | Path | None = setting(
+        None,
+        "Folder with YAML files of lm-eval tasks and groups of your own, for suites to be named.",
+        unset="none",
+        kind=Path,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What samples and scores depend on: it is kept in the folder of an evaluation.
 
     Raises:
         ValueError: a setting that is none, be it from a user or from a file; names it.
     """
 
-    model: str
-    suites: tuple[str, ...]
-    n: int
-    ks: tuple[int, ...] | None
-    temperature: float
-    top_p: float
-    max_new_tokens: int | None
-    limit: int | None
-    seed: int
-    template: str | None
-    grader: str | None
-    identity: Mapping[str, Any] = field(default_factory=dict)
-    first_prompts: Mapping[str, str] = field(default_factory=dict)
-    problems: Mapping[str, str] = field(default_factory=dict)
-    own_problems: tuple[str, ...] = ()
-    own_suites: tuple[str, ...] = ()
-    answer_form: str | None = None
+    model: str = setting(
+        "embedded", "Hugging Face folder or id, or 'embedded'.", free=True, parse=text(MAX_TEXT), grammar="a model"
+    )
+    n: int = setting(64, "Samples per problem.", free=True, metadata="repeats", least=1, most=MAX_SAMPLES)
+    ks: Sequence[int] | None = setting(
+        None,
+        "Values of k, none above n.",
+        unset="the powers of two up to n",
+        flag="--k",
+        metavar="K,K,...",
+        free=True,
+        metadata="k",
+        kind=int,
+        several=True,
+        least=1,
+        most=MAX_SAMPLES,
+    )
+    temperature: float = setting(
+        1.0,
+        "Of the samples; 0 is greedy decoding and needs n = 1.",
+        metavar="T",
+        generation="temperature",
+        least=0,
+        most=MAX_TEMPERATURE,
+    )
+    top_p: float = setting(1.0, "Nucleus filter; 1 is off.", metavar="P", generation="top_p", above=0, most=1)
+    max_new_tokens: int | None = setting(
+        None,
+        "Longest completion in tokens.",
+        unset="the suite's: 2048, embedded ones 64",
+        generation="max_gen_toks",
+        kind=int,
+        least=1,
+    )
+    limit: int | None = setting(
+        None, "Only so many problems of every suite, the first ones.", unset="all", kind=int, least=1
+    )
+    seed: int = setting(
+        0,
+        "Of the samples: the same seed gives the same ones.",
+        parse=whole(0, MAX_SEED),
+        grammar=f"a whole number from 0 to {MAX_SEED}",
+    )
+    template: str | None = setting(
+        None,
+        "Prompt template.",
+        unset="each suite's, or in `aepo eval` a run's own",
+        metadata="template",
+        kind=str,
+        parse=known(known_template),
+        grammar="a prompt template",
+    )
+    answer_form: str | None = setting(
+        None,
+        "How answers are read: box, answer-line, hash, answer-tag, minerva.",
+        unset="as the template asks, or box",
+        free=True,
+        later=True,
+        metadata="answer_form",
+        kind=str,
+        parse=known(known_form),
+        grammar="an answer form",
+    )
+    grader: str | None = setting(
+        None,
+        "How answers are judged, e.g. qwen2.5-math.",
+        unset="each suite's way",
+        free=True,
+        metadata="grader",
+        kind=str,
+        parse=known_grader,
+        grammar="a verifier",
+    )
 
     def __post_init__(self) -> None:
-        check_fields({entry.name: getattr(self, entry.name) for entry in fields(self)}, SETTINGS)
-        if not (self.suites or self.own_problems or self.own_suites):
-            raise ValueError("suites: there is none")
-        check_sampling(self.n, self.ks, self.temperature)
-
-    @classmethod
-    def read(cls, folder: Path) -> Plan:
-        """The plan of an output folder. Whoever wrote it, no name or number in it goes further unchecked.
-
-        Raises:
-            ValueError: there is none, none of this version, or one that `aepo eval` cannot have written; names the
-                file and the field.
-            OSError: it cannot be read.
-        """
-        file = folder / PLAN
-        if not file.is_file():
-            raise ValueError(f"{folder} is no evaluation: it has no {PLAN}")
-        try:
-            values = {"answer_form": None} | {name: [] for name in OWN} | read_object(file)
-            with within(file):
-                check_fields(values, SETTINGS)
-                names = {name: tuple(values[name]) for name in ("suites", *OWN)}
-                ks = values["ks"]
-                plan = cls(**values | names | {"ks": None if ks is None else tuple(ks)})
-                plan._check_complete()
-        except ValueError as error:
-            raise ValueError(f"{error}; `aepo eval ... --overwrite` writes it anew and keeps the samples") from error
-        return plan
-
-    def check(self, folder: Path, *, overwrite: bool = False) -> None:
-        """Refuse a folder with something else in it.
-
-        Raises:
-            ValueError: the folder holds another evaluation, or other files.
-        """
-        held = [] if overwrite or not folder.is_dir() else [entry.name for entry in folder.iterdir()]
-        if any(name != SAMPLES_FOLDER and not name.startswith(".") for name in held):
-            self._check_same(folder)
-
-    def write(self, folder: Path) -> None:
-        """Begin or continue an evaluation in a folder.
-
-        Raises:
-            OSError: it cannot be written.
-        """
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / PLAN, json.dumps(self.as_json(), indent=2, ensure_ascii=False) + "\n")
-
-    def regraded(self, grader: str | None, n: int | None, ks: Sequence[int] | None) -> Plan:
-        """The same samples, seen another way; None leaves a setting as it was.
-
-        Raises:
-            ValueError: an unknown grader, or k above n.
-        """
-        return replace(
-            self,
-            grader=grader or self.grader,
-            n=self.n if n is None else n,
-            ks=tuple(sorted(set(ks))) if ks else (self.ks if n is None else None),
-        )
+        for name, declared in settings_of(type(self)).items():
+            declared.option.check(name, getattr(self, name))
+        object.__setattr__(self, "ks", tuple(sorted(set(self.ks))) if self.ks else None)
+        if self.ks and self.ks[-1] > self.n:
+            raise ValueError(f"pass@{self.ks[-1]} needs 1 <= k <= n, and n is {self.n}; raise n or leave that k out")
+        if self.temperature == 0 and self.n > 1:
+            raise ValueError(
+                f"temperature 0 gives {self.n} equal samples of a problem; take n = 1 or a higher temperature"
+            )
 
     def metadata(self) -> dict[str, Any]:
         """What the suites' tasks are told, see `aepo_rllib.eval.task.PassAtKTask`."""
-        wanted = {"repeats": self.n, "k": self.ks, "template": self.template, "grader": self.grader}
-        wanted |= {"answer_form": self.answer_form}
+        wanted = {each.metadata: getattr(self, name) for name, each in settings_of(type(self)).items() if each.metadata}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in wanted.items() if value}
 
     def generation(self) -> dict[str, Any]:
         """lm-eval's generation arguments."""
-        limit = {} if self.max_new_tokens is None else {"max_gen_toks": self.max_new_tokens}
-        return {"do_sample": self.temperature > 0, "temperature": self.temperature, "top_p": self.top_p, **limit}
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain JSON; what is the user's own is left out where there is none."""
-        values = json.loads(json.dumps(asdict(self)))
-        return {name: value for name, value in values.items() if value or name not in (*OWN, "answer_form")}
-
-    def _check_complete(self) -> None:
-        """Refuse what no evaluation leaves behind that has begun: without a digest, any problems would be taken."""
-        with within("identity"):
-            check_fields(self.identity, IDENTITY)
-        known = dict.fromkeys((*expand(self.suites), *self.own_problems), anything)
-        for name in ("first_prompts", "problems"):
-            with within(name):
-                # Which suites a group of the user's own has is known once it is loaded.
-                (having(known) if self.own_suites else partial(check_fields, checks=known))(getattr(self, name))
-
-    def _check_same(self, folder: Path) -> None:
-        hint = "add --overwrite to replace its reports, or choose another --output"
-        if not (folder / PLAN).is_file():
-            raise ValueError(f"{folder} already holds something else; {hint}")
-        mine, there = (dict.fromkeys(OWN) | plan.as_json() for plan in (self, Plan.read(folder)))
-        names = [entry.name for entry in fields(self) if entry.name not in FREE]
-        for name in ("suites", *OWN):
-            mine[name], there[name] = sorted(mine[name] or []), sorted(there[name] or [])
-        differing = [_difference(name, there[name], mine[name]) for name in names if there[name] != mine[name]]
-        if differing:
-            raise ValueError(f"{folder} holds another evaluation: {'; '.join(differing)}; {hint}")
+        told = {
+            each.generation: getattr(self, name) for name, each in settings_of(type(self)).items() if each.generation
+        }
+        return {"do_sample": self.temperature > 0, **{key: value for key, value in told.items() if value is not None}}
 
 
-def report_folder(folder: Path, *files: str) -> Path:
-    """The folder itself or the `eval` folder in it, whichever holds these files; the folder itself if none does."""
-    places = (folder, folder / "eval")
-    return next((place for place in places if all((place / name).is_file() for name in files)), folder)
+@dataclass(frozen=True, kw_only=True)
+class EvaluationPlan(Settings, Sources):
+    """All of it: on what to evaluate, how, by which engine, and where the files go."""
 
+    engine: str = setting(
+        "transformers",
+        "Rollout engine: transformers, vllm, or one of your own as module:Class or path/to/file.py:Class.",
+    )
+    engine_options: Mapping[str, Any] | None = setting(
+        None,
+        "Options of the engine, e.g. tensor_parallel_size=2.",
+        unset="none",
+        flag="--engine-option",
+        metavar="KEY=VALUE",
+        kind=dict,
+    )
+    dtype: str = setting("float32", "Of the weights, e.g. bfloat16.")
+    device: str = setting("cpu", "Where to sample, e.g. cuda.")
+    max_rows: int = setting(1024, "Most completions sampled at a time; bounds memory.", least=1)
+    output: str | Path | None = setting(None, "Folder for samples and reports.", unset="none is kept", kind=Path)
+    overwrite: bool = setting(
+        False, "Replace the reports of another evaluation in that folder. Samples are never removed."
+    )
+    repair: bool = setting(False, "Cut out of the samples what is damaged, keep it beside them, and draw it again.")
 
-def _difference(name: str, there: Any, here: Any) -> str:
-    """In words, with what differs inside of a mapping."""
-    if isinstance(there, dict) and isinstance(here, dict):
-        keys = [key for key in {**there, **here} if there.get(key) != here.get(key)]
-        return ", ".join(f"{key} {there.get(key)!r:.60} there, {here.get(key)!r:.60} now" for key in keys)
-    return f"{name} {there!r:.60} there, {here!r:.60} now"
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        default = () if self.problems else (DEFAULT_SUITE,)
+        object.__setattr__(self, "suites", tuple(dict.fromkeys(self.suites or default)))
+        if not self.problems and (self.fields or self.verifier):
+            raise ValueError("fields and verifier are about problems of your own; name those, or leave them out")

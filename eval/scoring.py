@@ -15,19 +15,17 @@ from typing import Any
 from aepo_rllib.envs.grading import DEFAULT_FORM, Grader
 from aepo_rllib.envs.verdict import Verdict
 from aepo_rllib.eval.data import as_problem
+from aepo_rllib.eval.graded import GradedSample
 from aepo_rllib.eval.majority import maj_at_k
 from aepo_rllib.eval.passk import pass_at_k, powers_of_two
-from aepo_rllib.eval.sampling.samples import MissingSample, texts_of
+from aepo_rllib.eval.sampling.lazy_texts import MissingSample, texts_of
 
-Sample = list[Any]
-"""[verdict, answer, truncated, tokens]: a list, because lm-eval writes anything but lists to its files as one string.
-
-The answer is "" where there is none; truncated and tokens are None where the model does not tell.
-"""
+Predictions = Sequence[Sequence[Sequence[Any]]]
+"""What lm-eval hands to a metric: a list with the samples of one problem, as the filter made them or as lists."""
 
 
-def grade_samples(resps: Sequence[Sequence[str]], docs: Sequence[dict[str, Any]]) -> list[list[Sample]]:
-    """The filter: every completion of every document becomes a `Sample`.
+def grade_samples(resps: Sequence[Sequence[str]], docs: Sequence[dict[str, Any]]) -> list[list[GradedSample]]:
+    """The filter: every completion of every document becomes a `GradedSample`.
 
     Completions that know whether they were cut at the token limit, and how long they are, say so in attributes.
     """
@@ -44,45 +42,46 @@ def grade_samples(resps: Sequence[Sequence[str]], docs: Sequence[dict[str, Any]]
         )
     return [
         [
-            [grade.verdict.value, grade.answer or "", getattr(text, "truncated", None), getattr(text, "tokens", None)]
+            GradedSample(
+                grade.verdict.value, grade.answer or "", getattr(text, "truncated", None), getattr(text, "tokens", None)
+            )
             for text, grade in zip(texts, islice(grades, len(texts)), strict=True)
         ]
         for texts in drawn
     ]
 
 
-def pass_at_ks(
-    references: list[str], predictions: list[list[Sample]], k: Sequence[int] | None = None
-) -> dict[str, float]:
+def pass_at_ks(references: list[str], predictions: Predictions, k: Sequence[int] | None = None) -> dict[str, float]:
     """The metric: pass@k of one problem, for every power of two up to n unless told otherwise.
 
     A k above the problem's number of samples gives nan, never the value of a smaller k.
     """
-    n, correct = len(predictions[0]), sum(_correct(predictions[0]))
+    n, correct = len(predictions[0]), sum(sample.correct for sample in _samples(predictions))
     return {f"pass@{k}": pass_at_k(n, correct, k) if k <= n else math.nan for k in k or powers_of_two(n)}
 
 
-def majority(references: list[str], predictions: list[list[Sample]], n: int | None = None) -> dict[str, float]:
+def majority(references: list[str], predictions: Predictions, n: int | None = None) -> dict[str, float]:
     """The metric: maj@n, whether the most frequent answer of all samples is correct."""
-    samples = predictions[0]
+    samples = _samples(predictions)
     n = n or len(samples)
-    return {f"maj@{n}": float(maj_at_k([answer for _, answer, *_ in samples], _correct(samples), [n])[0])}
+    votes = maj_at_k([sample.answer for sample in samples], [sample.correct for sample in samples], [n])
+    return {f"maj@{n}": float(votes[0])}
 
 
-def no_answer(references: list[str], predictions: list[list[Sample]]) -> float:
+def no_answer(references: list[str], predictions: Predictions) -> float:
     """The metric: share of a problem's samples without a final answer."""
-    return _share(predictions[0], Verdict.NO_ANSWER)
+    return _share(_samples(predictions), Verdict.NO_ANSWER)
 
 
-def not_judged(references: list[str], predictions: list[list[Sample]]) -> float:
+def not_judged(references: list[str], predictions: Predictions) -> float:
     """The metric: share of a problem's samples whose grader timed out or crashed. They count as not correct."""
-    return _share(predictions[0], Verdict.TIMED_OUT, Verdict.CRASHED)
+    return _share(_samples(predictions), Verdict.TIMED_OUT, Verdict.CRASHED)
 
 
-def _correct(samples: Sequence[Sample]) -> list[bool]:
-    return [verdict == Verdict.CORRECT.value for verdict, *_ in samples]
+def _samples(predictions: Predictions) -> list[GradedSample]:
+    return [GradedSample(*entry) for entry in predictions[0]]
 
 
-def _share(samples: list[Sample], *verdicts: Verdict) -> float:
+def _share(samples: Sequence[GradedSample], *verdicts: Verdict) -> float:
     wanted = {verdict.value for verdict in verdicts}
-    return sum(verdict in wanted for verdict, *_ in samples) / len(samples) if samples else math.nan
+    return sum(sample.verdict in wanted for sample in samples) / len(samples) if samples else math.nan

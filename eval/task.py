@@ -15,12 +15,12 @@ from aepo_rllib.eval.data import DEFAULT_TEMPLATE, turns_of
 from aepo_rllib.eval.passk import powers_of_two
 from aepo_rllib.eval.sampling import models  # noqa: F401 - makes `lm_eval --model aepo-hf --tasks FILE.yaml` find it
 from aepo_rllib.eval.scoring import majority, pass_at_ks
-from aepo_rllib.eval.suites import TASKS_FOLDER
+from aepo_rllib.eval.suites.catalogue import SHIPPED_FOLDER
 
 
 @lru_cache(maxsize=1)
 def _shared_config() -> dict[str, Any]:
-    return load_yaml(TASKS_FOLDER / "_passk_yaml")
+    return load_yaml(SHIPPED_FOLDER / "_passk_yaml")
 
 
 def shared_config() -> dict[str, Any]:

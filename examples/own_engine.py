@@ -20,7 +20,7 @@ from aepo_rllib.objectives.entropy import distribution_moments
 from aepo_rllib.rollout import Completion, FinishReason, Prompt, RolloutEngine, SamplingFilters
 from aepo_rllib.rollout.engine import NO_FILTERS
 from aepo_rllib.rollout.sampling import draw, sampling_law, uniforms
-from aepo_rllib.training.options import Option, count
+from aepo_rllib.support.options import Option, count
 
 
 class PlainEngine(RolloutEngine):

@@ -14,7 +14,7 @@ from aepo_rllib.algorithms.grpo import GRPOConfig
 from aepo_rllib.objectives.advantages import Graded
 from aepo_rllib.objectives.losses import reinforce
 from aepo_rllib.objectives.parts import MAIN, Method, Stream, Term
-from aepo_rllib.training.options import option
+from aepo_rllib.support.options import option
 
 
 def weighted_signs(groups: Graded, *, positive_weight: float) -> torch.Tensor:

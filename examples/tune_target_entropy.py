@@ -17,8 +17,8 @@ from ray import cloudpickle, tune
 
 # Importing the algorithms is what makes their names known to Tune.
 from aepo_rllib import AEPO, AEPOConfig
-from aepo_rllib.cli.terminal import visible
 from aepo_rllib.support.locks import claimed, write_atomically
+from aepo_rllib.support.terminal import visible
 
 TARGETS = ["0.5x", "0.75x"]
 SETTINGS, TUNER = "search.txt", "tuner.pkl"

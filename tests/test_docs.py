@@ -3,8 +3,7 @@
 import re
 from pathlib import Path
 
-from aepo_rllib import metrics_page
-from aepo_rllib.training import options_page
+from aepo_rllib import metrics_page, options_page
 
 ROOT = Path(__file__).parent.parent
 

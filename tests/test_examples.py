@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -24,6 +26,8 @@ def test_no_example_is_forgotten():
     assert {path.name for path in EXAMPLES.glob("*.py")} == {
         "train_from_python.py",
         "tune_target_entropy.py",
+        "own_engine.py",  # trained by tests/test_extending.py, and held to the contract of engines
+        "own_problems.py",  # trained by tests/test_extending.py
         "own_environment.py",  # trained by tests/aepo_rllib/test_own_environments.py
         "own_reward.py",  # tested by tests/envs/test_own_rewards.py
     }

@@ -113,7 +113,7 @@ from dataclasses import dataclass
 from aepo_rllib.algorithms.entropy_reg import EntropyRegConfig
 from aepo_rllib.algorithms.grpo import GRPO
 from aepo_rllib.control.dial_loop import DialLoop
-from aepo_rllib.training.options import option
+from aepo_rllib.support.options import option
 
 
 @dataclass

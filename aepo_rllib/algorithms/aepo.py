@@ -32,9 +32,9 @@ from aepo_rllib.objectives.losses import reinforce
 from aepo_rllib.objectives.parts import MAIN, Method, Stream, Term
 from aepo_rllib.rollout import engine_class
 from aepo_rllib.support.arguments import check_arguments
+from aepo_rllib.support.options import option
 from aepo_rllib.support.plugins import absolute, find
 from aepo_rllib.training.declared import setter
-from aepo_rllib.training.options import option
 
 TEMPERED = "tempered"
 

@@ -31,8 +31,8 @@ from aepo_rllib.experience.dealing import replace_first_rows
 from aepo_rllib.experience.rows import RowGroups
 from aepo_rllib.objectives.advantages import positive_advantage
 from aepo_rllib.objectives.parts import MAIN, Method
+from aepo_rllib.support.options import Idle, option
 from aepo_rllib.training.declared import setter
-from aepo_rllib.training.options import option
 
 
 class AEPOAuthorsConfig(AEPOConfig):
@@ -52,7 +52,7 @@ class AEPOAuthorsConfig(AEPOConfig):
     # Sampling.
     max_new_tokens, top_p, ignore_filters_in_ratio = 2048, 0.99, True
     # Dial and tempered rows.
-    target_entropy = 0.5
+    target_entropy, controller = 0.5, "heating_switch"
     tempered_share = 0.25
     entropy_source: str = option(
         metrics.UPDATE_SURPRISAL,
@@ -67,13 +67,13 @@ class AEPOAuthorsConfig(AEPOConfig):
         optional=True,
         least=0,
     )
+    IDLE = (Idle(("alpha",), "replaced rows are main rows, leave it out"),)
     replace_rows: int = option(60, "Most main rows replaced per batch.", least=1)
     halve_when_cold: bool = option(True, "Replace half as many rows when T is below 1.")
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class)
         self.lr, self.grad_clip = 1e-6, 1.0
-        self.controller_options = {"heat_at_target": True}
 
     @override(AEPOConfig)
     @setter
@@ -108,12 +108,15 @@ class AEPOAuthorsConfig(AEPOConfig):
         """Checks what the authors' code has of its own besides what AEPO checks."""
         super().validate()
         late = self.entropy_source == metrics.UPDATE_SURPRISAL
-        if self.alpha != 1.0:
-            raise ValueError(f"alpha={self.alpha} does nothing here: replaced rows are main rows; leave it out")
         if late and self.entropy_lag:
             raise ValueError(
                 f"entropy_lag={self.entropy_lag} does nothing with entropy_source={self.entropy_source!r}: that is the "
                 "previous batch's already; leave it out"
+            )
+        if not late and not self.entropy_lag and self.initial_entropy != type(self)().initial_entropy:
+            raise ValueError(
+                f"initial_entropy={self.initial_entropy} does nothing with entropy_source={self.entropy_source!r} and "
+                "entropy_lag=0: every batch is measured before it is read; leave it out"
             )
         if late and self.skip_flat_rows:
             raise ValueError(

@@ -13,8 +13,8 @@ from typing_extensions import Self
 
 from aepo_rllib.algorithms.aepo import AEPOConfig
 from aepo_rllib.control.dials import Constant, Dial
+from aepo_rllib.support.options import Idle, option
 from aepo_rllib.training.declared import setter
-from aepo_rllib.training.options import Idle, option
 
 
 class AEPOConstantConfig(AEPOConfig):
@@ -24,10 +24,7 @@ class AEPOConstantConfig(AEPOConfig):
     IDLE = (
         Idle(
             ("target_entropy", "controller", "controller_options", "temperature_low", "temperature_high"),
-            "temperature",
-            (),
             "leave it out: nothing is controlled",
-            negated=True,
         ),
     )
 

@@ -17,8 +17,8 @@ from typing_extensions import Self
 from aepo_rllib.algorithms.grpo import GRPOConfig
 from aepo_rllib.objectives.losses import entropy
 from aepo_rllib.objectives.parts import Method, Term
+from aepo_rllib.support.options import option
 from aepo_rllib.training.declared import setter
-from aepo_rllib.training.options import option
 
 
 class EntropyRegConfig(GRPOConfig):

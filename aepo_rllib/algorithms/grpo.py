@@ -20,10 +20,10 @@ from typing_extensions import Self
 from aepo_rllib.objectives.advantages import group_normalised
 from aepo_rllib.objectives.losses import clipped
 from aepo_rllib.objectives.parts import MAIN, Method, Stream, Term, TokenLoss
+from aepo_rllib.support.options import option
 from aepo_rllib.training.algorithm import TextRL
 from aepo_rllib.training.config import TextRLConfig
 from aepo_rllib.training.declared import setter
-from aepo_rllib.training.options import option
 
 
 class GRPOConfig(TextRLConfig):

@@ -14,12 +14,14 @@ from ray.rllib.utils.annotations import override
 from aepo_rllib.algorithms.grpo import GRPOConfig
 from aepo_rllib.objectives.losses import sequence_clipped
 from aepo_rllib.objectives.parts import TokenLoss
+from aepo_rllib.support.options import Idle
 
 
 class GSPOConfig(GRPOConfig):
     """`aepo train --algo gspo`."""
 
     clip_low, clip_high, aggregation = 3e-4, 4e-4, "seq-mean-token-mean"
+    IDLE = (Idle(("dual_clip",), "leave it out: sequences have no dual clip"),)
 
     @override(GRPOConfig)
     def surrogate(self) -> TokenLoss:

@@ -1,8 +1,9 @@
 """RLOO (Ahmadian et al., arXiv 2402.14740): the baseline of a completion is the mean of the others of its group.
 
-    A_i = R_i - mean_{j != i} R_j,    rows alike
+    A_i = R_i - mean_{j != i} R_j,    a sum over tokens
 
-Departure: as TRL and verl, with PPO's clip over the optimizer steps of a batch; with one it is the paper's REINFORCE.
+Departures: the sum is divided by `max_new_tokens`, which AdamW hardly sees; over several optimizer steps of a batch the
+ratio is clipped per token (TRL: per sequence). With one step it is the paper's REINFORCE.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from aepo_rllib.objectives.parts import MAIN, Method, Stream
 class RLOOConfig(GRPOConfig):
     """`aepo train --algo rloo`."""
 
-    aggregation = "seq-mean-token-mean"
+    aggregation = "seq-mean-token-sum-norm"
 
     @override(GRPOConfig)
     def method(self) -> Method:

@@ -5,6 +5,7 @@ Nothing here reads its inputs back from a log, and whatever is kept is state of 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -85,11 +86,12 @@ class DialLoop:
         return self.monitor.observe(ControlStep(self.last.entropy, self.last.target, self.last.setting, positives))
 
     def get_state(self) -> dict[str, Any]:
-        """What `set_state` takes back."""
-        return {"entropies": self.entropies, "dial": self.dial.get_state(), "monitor": self.monitor.get_state()}
+        """What `set_state` takes back; a dial that goes on changing what it gave does not change it."""
+        dial = copy.deepcopy(self.dial.get_state())
+        return {"entropies": self.entropies, "dial": dial, "monitor": self.monitor.get_state()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Undo `get_state`."""
         self.entropies = list(state["entropies"])
-        self.dial.set_state(state["dial"])
+        self.dial.set_state(copy.deepcopy(state["dial"]))
         self.monitor.set_state(state["monitor"])

@@ -42,14 +42,10 @@ class Stateless:
 
 @dataclass
 class TemperatureSwitch(Stateless):
-    """The paper's two-level rule: T_high below the target, T_low otherwise (arXiv 2510.08141, v1-v6).
-
-    At equality the paper cools and the authors' code heats (`<=`).
-    """
+    """The paper's two-level rule: T_high below the target, T_low otherwise (arXiv 2510.08141, v1-v6)."""
 
     temperature_low: float
     temperature_high: float
-    heat_at_target: bool = False
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -58,8 +54,15 @@ class TemperatureSwitch(Stateless):
 
     def turn(self, entropy: float, target: float) -> float:
         """T_high or T_low."""
-        hot = entropy < target or (self.heat_at_target and entropy == target)
-        return self.temperature_high if hot else self.temperature_low
+        return self.temperature_high if entropy < target else self.temperature_low
+
+
+class HeatingSwitch(TemperatureSwitch):
+    """The same as the authors' code has it: at equality it heats."""
+
+    def turn(self, entropy: float, target: float) -> float:
+        """T_high or T_low."""
+        return self.temperature_high if entropy <= target else self.temperature_low
 
 
 @dataclass
@@ -96,7 +99,11 @@ class Constant(Stateless):
         return self.value
 
 
-TEMPERATURE_DIALS: dict[str, type[Any]] = {"switch": TemperatureSwitch, "proportional": ProportionalTemperature}
+TEMPERATURE_DIALS: dict[str, type[Any]] = {
+    "switch": TemperatureSwitch,
+    "heating_switch": HeatingSwitch,
+    "proportional": ProportionalTemperature,
+}
 """Dials that turn the temperature of a stream, by the name `controller` gives; each takes `temperature_low`,
 `temperature_high` and options of its own."""
 DIALS_GROUP = "aepo_rllib.dials"

@@ -63,13 +63,10 @@ def deal(
         shares: Shares = [[] for _ in range(learners)]
         for name, groups in streams.items():
             part = groups[update * len(groups) // updates : (update + 1) * len(groups) // updates]
-            terms = method.terms_of(name).values()
             weighted = iter(_weighted(part, name, method, mean, learners, coefficients or {}))
             for position, group in enumerate(part):
                 rows = [next(weighted) for _ in group]
-                shares[position % learners] += [
-                    row for row in rows if not skip_flat_rows or (any(row.weights) and matters(row, terms))
-                ]
+                shares[position % learners] += [row for row in rows if not skip_flat_rows or _weighs(row, method)]
         steps.append(shares)
     return steps
 
@@ -77,6 +74,12 @@ def deal(
 def matters(row: Row, terms: Collection[Term]) -> bool:
     """Whether the learner has to see a row, whose stream these terms read."""
     return bool(terms) and (row.has_advantage or any(term.needs_all_rows for term in terms))
+
+
+def _weighs(row: Row, method: Method) -> bool:
+    """Whether some term gives a dealt row a gradient, or needs it."""
+    terms = zip(row.weights, method.terms.values(), strict=True)
+    return any(weight and matters(row, [term]) for weight, term in terms)
 
 
 def replace_first_rows(main: RowGroups, replacements: Sequence[Row]) -> RowGroups:
@@ -101,8 +104,9 @@ def _weighted(
             row,
             weights=tuple(weight * learners for weight in weights),
             mean_weight=own_weight * learners if stream == MAIN else 0.0,
+            place=place,
         )
-        for row, own_weight, *weights in zip(rows, own, *columns, strict=True)
+        for place, (row, own_weight, *weights) in enumerate(zip(rows, own, *columns, strict=True))
     ]
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from aepo_rllib import metrics
 from aepo_rllib.columns import Columns
 from aepo_rllib.envs.verdict import Verdict
 from aepo_rllib.objectives.advantages import Graded
+
+if TYPE_CHECKING:
+    from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 
 class Groups:

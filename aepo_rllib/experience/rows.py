@@ -25,6 +25,7 @@ class Row:
         problem_id: Of the problem it answers, for messages.
         tempered: Whether it was drawn at another temperature than 1.
         weights: Of the row's summed token losses in every term, (K,); set when the row is dealt.
+        place: Among the rows of its stream in an optimizer step, whichever learner has it; likewise.
         mean_weight: What turns token sums into the mean over the main stream, times the learners; 0 elsewhere.
         factors: Of its token losses, in all terms (T,) or in each (K, T); None is 1.
         old_logp: `policy_logp` by the learner, where it was asked, (T,).
@@ -40,6 +41,7 @@ class Row:
     problem_id: str = "?"
     tempered: bool = False
     weights: Sequence[float] = ()
+    place: int = 0
     mean_weight: float = 0.0
     factors: np.ndarray | None = None
     old_logp: np.ndarray | None = None
@@ -54,8 +56,8 @@ class Row:
 
 RowGroups = list[list[Row]]
 """Rows by group; every row counts in the denominators of its stream."""
-EMPTY = Row([0], np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.float32), 0.0)
-"""A learner without rows gets this one, of weight 0, and so takes part in every collective operation: no other learner
+EMPTY = Row([0], np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.float32), 0.0, stream=-1)
+"""A learner without rows gets this one, of no stream, and so takes part in every collective operation: no other learner
 waits for it."""
 
 

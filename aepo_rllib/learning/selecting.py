@@ -31,7 +31,7 @@ def selected(shares: Shares, method: Method, learners: Scorer, generator: torch.
     figures = learners.score([(list(row.prompt_ids), row.completion_ids.tolist()) for row in rows], reads)
     factors = [np.ones((len(method.terms), len(row.completion_ids)), dtype=np.float32) for row in rows]
     for place, term in enumerate(method.terms.values()):
-        own = [n for n, row in enumerate(rows) if row.weights[place]]
+        own = sorted((n for n, row in enumerate(rows) if row.weights[place]), key=lambda n: rows[n].place)
         if term.select is None or not own:
             continue
         factor_BT = term.select(_tokens([rows[n] for n in own], [figures[n] for n in own]), generator)

@@ -13,8 +13,8 @@ from aepo_rllib.rollout.engine import Completion, FinishReason, Prompt, RolloutE
 from aepo_rllib.rollout.request import Purpose, RolloutRequest
 from aepo_rllib.rollout.shared import acquire_engine, release_engine
 from aepo_rllib.support.arguments import check_arguments
+from aepo_rllib.support.options import check_values
 from aepo_rllib.support.plugins import Lazy, absolute, find, is_own
-from aepo_rllib.training.options import check_values
 
 __all__ = [
     "ENGINES",

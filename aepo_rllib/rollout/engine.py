@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from aepo_rllib.training.options import Option
+from aepo_rllib.support.options import Option
 
 
 class FinishReason(str, enum.Enum):

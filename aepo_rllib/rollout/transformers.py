@@ -24,7 +24,7 @@ from aepo_rllib.models.model_cache import cache_argument
 from aepo_rllib.objectives.entropy import distribution_moments, token_statistics
 from aepo_rllib.rollout.engine import NO_FILTERS, Completion, FinishReason, Prompt, RolloutEngine, SamplingFilters
 from aepo_rllib.rollout.sampling import draw, sampling_law, uniforms
-from aepo_rllib.training.options import Option, count
+from aepo_rllib.support.options import Option, count
 
 COMPACT_BELOW = 0.75
 """Finished rows are dropped when less than this share of the batch is alive; copying the cache is not free."""

@@ -21,7 +21,7 @@ import torch
 
 from aepo_rllib.models.hf import ModelError, as_tensors, context_length, reason_of, resolve_model, state_names
 from aepo_rllib.rollout.engine import NO_FILTERS, Completion, FinishReason, Prompt, RolloutEngine, SamplingFilters
-from aepo_rllib.training.options import Option, count
+from aepo_rllib.support.options import Option, count
 
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine in this process: weights reach it without being copied around

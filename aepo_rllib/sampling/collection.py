@@ -135,7 +135,7 @@ class _RolloutCall:
 def _rollout(runner: TextEnvRunner, request: RolloutRequest) -> _Delivery:
     try:
         episodes = runner.rollout(request)
-        runner.probe_grader()
+        runner.check_verifier()
     except Exception as error:
         if not runner.worker_index:  # in this very process: with its traceback
             raise

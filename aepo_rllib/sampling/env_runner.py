@@ -172,14 +172,14 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         """Number of problems the environment lists; None where it draws them by seeds, without end."""
         return vector_envs.problem_count(self.env)
 
-    def probe_grader(self) -> None:
+    def check_verifier(self) -> None:
         """Have the verifier judge answers of known verdict.
 
         Raises:
             GraderBroken: it got one wrong.
         """
-        if (probe := getattr(self.env.unwrapped, "probe", None)) is not None:
-            probe()
+        if (self_test := getattr(self.env.unwrapped, "self_test", None)) is not None:
+            self_test()
 
     def log_probs(self, sequences: Sequences) -> list[np.ndarray]:
         """log pi of given completions, from the engine."""

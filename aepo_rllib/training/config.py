@@ -21,6 +21,7 @@ from aepo_rllib.rllib_seam import send_no_connector_states
 from aepo_rllib.rollout import check_engine_options
 from aepo_rllib.sampling.env_runner import TextEnvRunner
 from aepo_rllib.support.arguments import check_arguments
+from aepo_rllib.support.options import Idle, Option, check_values
 from aepo_rllib.support.plugins import absolute
 from aepo_rllib.training.algorithm_of import AlgorithmOf
 from aepo_rllib.training.checks import (
@@ -32,7 +33,6 @@ from aepo_rllib.training.checks import (
 )
 from aepo_rllib.training.declared import setter
 from aepo_rllib.training.known_keys import check_known_key, is_search
-from aepo_rllib.training.options import Idle, Option, check_values
 from aepo_rllib.training.resources import check_resources
 from aepo_rllib.training.rllib_options import RLLIB, check_evaluation_config, check_ignored
 from aepo_rllib.training.text_options import TextOptions

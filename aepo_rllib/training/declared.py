@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from ray.rllib.algorithms.algorithm_config import NotProvided
 
-from aepo_rllib.training.options import Option
+from aepo_rllib.support.options import Option
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 WIDTH = 108
@@ -78,5 +78,7 @@ def _documented(function: Callable[..., Any], declared: dict[str, Option]) -> st
     for name in inspect.signature(function).parameters:
         if name in declared:
             text = f"{name}: {declared[name].words} ({declared[name].values()}; default {declared[name].default!r})"
-            lines += textwrap.wrap(text, WIDTH, initial_indent="    ", subsequent_indent="        ")
+            lines += textwrap.wrap(
+                text, WIDTH, break_on_hyphens=False, initial_indent="    ", subsequent_indent="        "
+            )
     return "\n".join([*lines, "", "Returns:", "    This updated AlgorithmConfig object."])

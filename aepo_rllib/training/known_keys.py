@@ -10,7 +10,7 @@ from ray.tune.search.sample import Domain
 
 from aepo_rllib.rllib_seam import attribute_of, is_deprecated
 from aepo_rllib.support.arguments import unknown
-from aepo_rllib.training.options import KINDS, Option
+from aepo_rllib.support.options import KINDS, Option
 from aepo_rllib.training.rllib_options import IGNORED
 
 if TYPE_CHECKING:

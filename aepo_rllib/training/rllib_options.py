@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aepo_rllib.rllib_seam import HIDDEN_OPTIONS
-from aepo_rllib.training.options import FLAG, MAPPING, NOT_NEGATIVE, POSITIVE, Option, choice, count
+from aepo_rllib.support.options import FLAG, MAPPING, NOT_NEGATIVE, POSITIVE, Option, choice, count
 
 RLLIB = {
     "lr": Option(float, above=0, schedule=True),

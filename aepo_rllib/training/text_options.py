@@ -11,8 +11,8 @@ from aepo_rllib.models.hf import DTYPES, EMBEDDED
 from aepo_rllib.objectives.aggregation import AGGREGATIONS
 from aepo_rllib.rollout import SamplingFilters
 from aepo_rllib.rollout import engine_class as find_engine_class
+from aepo_rllib.support.options import option
 from aepo_rllib.training.declared import Declared
-from aepo_rllib.training.options import option
 
 
 class TextOptions(Declared):

@@ -2,7 +2,7 @@
 
 from aepo_rllib.envs.completion import SampledText
 from aepo_rllib.envs.grading.answers import FORMS, extract_answer
-from aepo_rllib.envs.grading.expression import check_countdown
+from aepo_rllib.envs.grading.countdown import check_countdown
 from aepo_rllib.envs.grading.rewards import Score
 from aepo_rllib.envs.grading.service import Grade, Grader, GraderBroken
 from aepo_rllib.envs.grading.verifiers import VERIFIERS, check_form, get_verifier

@@ -14,7 +14,7 @@ from typing import Any
 import sympy
 
 from aepo_rllib.envs.grading.expressions import read_expression
-from aepo_rllib.envs.grading.reader import read
+from aepo_rllib.envs.grading.parsing import read
 from aepo_rllib.envs.grading.readings import (
     Chain,
     Choice,

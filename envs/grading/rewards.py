@@ -48,11 +48,11 @@ class Score(NamedTuple):
 RewardFunction = Callable[[SampledText, Problem], Any]
 
 
-PROBE = f"{__name__}:probe_reward"
+KNOWN_REWARD = f"{__name__}:known_reward"
 
 
-def probe_reward(completion: SampledText, problem: Problem) -> Score:
-    """A reward that is known: what a grader is probed with."""
+def known_reward(completion: SampledText, problem: Problem) -> Score:
+    """A reward that is known: what a grader tests itself with."""
     return Score(len(completion) / 8, correct=completion == problem.answer)
 
 

@@ -8,9 +8,10 @@ from types import TracebackType
 from typing import NamedTuple
 
 from aepo_rllib.envs.grading.literals import as_rational
-from aepo_rllib.envs.grading.pool import Outcome, WorkerPool
+from aepo_rllib.envs.grading.pool import WorkerPool
 from aepo_rllib.envs.grading.process import WORKER_COMMAND, Comparison, RewardCall
-from aepo_rllib.envs.grading.rewards import PROBE
+from aepo_rllib.envs.grading.rewards import KNOWN_REWARD
+from aepo_rllib.envs.grading.round import Outcome
 from aepo_rllib.envs.grading.verifiers import SPELLED, Verifier, verifier_of
 from aepo_rllib.envs.problems.problem import Problem
 from aepo_rllib.envs.prompts import DEFAULT_FORM
@@ -65,7 +66,7 @@ class Grader:
 
     def __init__(self, workers: int = 2, deadline_s: float = 3.0, *, command: Sequence[str] = WORKER_COMMAND) -> None:
         self.pool = WorkerPool(workers, deadline_s, command=command)
-        self.reward_pool = WorkerPool(workers, deadline_s, command=command, rules=[PROBE])
+        self.reward_pool = WorkerPool(workers, deadline_s, command=command, rules=[KNOWN_REWARD])
         self._reported: set[str] = set()
 
     def grade(self, problem: Problem, completion: str, *, form: str = DEFAULT_FORM) -> Grade:
@@ -115,15 +116,15 @@ class Grader:
         verdicts = iter(self.pool.grade([Comparison(answer, "", SPELLED) for answer in asked]))
         return [not known and next(verdicts) is Verdict.CORRECT for known in readable]
 
-    def probe(self) -> None:
-        """Grade answers whose verdict is known. Worker processes are probed if any are running.
+    def self_test(self) -> None:
+        """Grade answers whose verdict is known, by worker processes too if any are running.
 
-        Of the user's own reward functions nothing is known; their processes are probed with one of ours.
+        Of the user's own reward functions nothing is known; their processes are tested with one of ours.
 
         Raises:
             GraderBroken: a verdict was not the known one.
         """
-        for problem, answer, expected in _PROBES + (_WORKER_PROBES if self.pool.started else ()):
+        for problem, answer, expected in _KNOWN + (_KNOWN_TO_WORKERS if self.pool.started else ()):
             seen = self.grade(problem, rf"\boxed{{{answer}}}").verdict
             if not seen.usable:  # a machine that stands still for a moment is no broken grader
                 seen = self.grade(problem, rf"\boxed{{{answer}}}").verdict
@@ -133,8 +134,8 @@ class Grader:
                     f"{expected.value}, got {seen.value}; rewards since the last check cannot be trusted"
                 )
 
-        for completion, known in _REWARD_PROBES if self.reward_pool.started else ():
-            call = RewardCall(_SEVEN, completion, PROBE)
+        for completion, known in _KNOWN_REWARDS if self.reward_pool.started else ():
+            call = RewardCall(_SEVEN, completion, KNOWN_REWARD)
             (found,) = self.reward_pool.run([call])
             if not found.verdict.usable:
                 (found,) = self.reward_pool.run([call])
@@ -192,20 +193,20 @@ def at_once(verifier: Verifier, problem: Problem, answer: str | None) -> Verdict
     return Verdict.CORRECT if equal else Verdict.WRONG
 
 
-_SEVEN = Problem(id="probe-integer", text="", answer="7")
-_SURD = Problem(id="probe-algebra", text="", answer=r"\frac{\sqrt{2}}{2}")
+_SEVEN = Problem(id="known-integer", text="", answer="7")
+_SURD = Problem(id="known-algebra", text="", answer=r"\frac{\sqrt{2}}{2}")
 _COUNTDOWN = Problem(
-    id="probe-countdown",
+    id="known-countdown",
     text="",
     answer="2*3+1",
     verifier="countdown",
     extra={"numbers": (1, 2, 3), "target": 7},
 )
-_PROBES = (
+_KNOWN = (
     (_SEVEN, "7", Verdict.CORRECT),
     (_SEVEN, "8", Verdict.WRONG),
     (_COUNTDOWN, "1+3*2", Verdict.CORRECT),
     (_COUNTDOWN, "1+2+3", Verdict.WRONG),
 )
-_REWARD_PROBES = (("7", (Verdict.CORRECT, 0.125)), ("1234", (Verdict.WRONG, 0.5)))
-_WORKER_PROBES = ((_SURD, r"\frac{1}{\sqrt{2}}", Verdict.CORRECT), (_SURD, r"\sqrt{2}", Verdict.WRONG))
+_KNOWN_REWARDS = (("7", (Verdict.CORRECT, 0.125)), ("1234", (Verdict.WRONG, 0.5)))
+_KNOWN_TO_WORKERS = ((_SURD, r"\frac{1}{\sqrt{2}}", Verdict.CORRECT), (_SURD, r"\sqrt{2}", Verdict.WRONG))

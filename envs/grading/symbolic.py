@@ -15,7 +15,7 @@ import sympy
 from aepo_rllib.envs.grading.expressions import proportion, real_number, same_expression
 from aepo_rllib.envs.grading.literals import rounds
 from aepo_rllib.envs.grading.meeting import CHOICES, ROWS, meet
-from aepo_rllib.envs.grading.reader import read
+from aepo_rllib.envs.grading.parsing import read
 from aepo_rllib.envs.grading.readings import (
     Based,
     Chain,

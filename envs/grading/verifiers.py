@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from aepo_rllib.envs.grading.answers import FORMS
-from aepo_rllib.envs.grading.expression import check_countdown
+from aepo_rllib.envs.grading.countdown import check_countdown
 from aepo_rllib.envs.grading.literals import literal_verdict, numeric_verdict, percent_verdict, several_values
 from aepo_rllib.envs.grading.qwen_text import extract_final, judge_spelling
 from aepo_rllib.envs.grading.rewards import GROUP, load_reward

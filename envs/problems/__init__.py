@@ -1,8 +1,8 @@
 """Problem sets: procedural arithmetic, files, saved datasets and those of the Hugging Face hub."""
 
 from aepo_rllib.envs.problems.arithmetic import arithmetic_problems
+from aepo_rllib.envs.problems.bounded_files import DATA_DIR_VARIABLE, find_file
 from aepo_rllib.envs.problems.families import Family
-from aepo_rllib.envs.problems.files import DATA_DIR_VARIABLE, find_file
 from aepo_rllib.envs.problems.problem import Problem, ProblemError, ProblemSet
 from aepo_rllib.envs.problems.sources import is_procedural, load_problems
 

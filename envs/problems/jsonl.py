@@ -11,7 +11,7 @@ from json.decoder import JSONDecoder
 from pathlib import Path
 from typing import Any
 
-from aepo_rllib.envs.problems.files import read_lines, read_whole
+from aepo_rllib.envs.problems.bounded_files import read_lines, read_whole
 from aepo_rllib.envs.problems.problem import ProblemError
 
 ROW_LISTS = ("data", "rows", "examples", "problems", "questions")

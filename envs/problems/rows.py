@@ -8,10 +8,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from aepo_rllib.envs.problems.bounded_files import ending_of
 from aepo_rllib.envs.problems.chats import Turns, is_chat, is_written_chat, read_chat
 from aepo_rllib.envs.problems.columns import MAX_PROBLEM_CHARS, SOLUTIONS, Row, plain, shown
 from aepo_rllib.envs.problems.extras import read_extra
-from aepo_rllib.envs.problems.files import ending_of
 from aepo_rllib.envs.problems.frames import bare
 from aepo_rllib.envs.problems.golds import BOX, MAX_SOLUTION_WORDS, MAX_WORDS, read_gold, words_in
 from aepo_rllib.envs.problems.problem import MAX_ANSWER_CHARS, Problem, ProblemError

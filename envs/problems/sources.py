@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from aepo_rllib.envs.problems.arithmetic import arithmetic_problems
+from aepo_rllib.envs.problems.bounded_files import DATA_DIR_VARIABLE, ENDINGS, PACKED, ending_of, find_file
 from aepo_rllib.envs.problems.columns import check_fields, shown
 from aepo_rllib.envs.problems.families import FAMILIES, GROUP, is_family
-from aepo_rllib.envs.problems.files import DATA_DIR_VARIABLE, ENDINGS, PACKED, ending_of, find_file
 from aepo_rllib.envs.problems.jsonl import read_json, read_jsonl
 from aepo_rllib.envs.problems.problem import ProblemError, ProblemSet
 from aepo_rllib.envs.problems.rows import as_problems

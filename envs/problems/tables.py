@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aepo_rllib.envs.problems.files import MAX_LINES, MAX_UNPACKED_BYTES, read_lines, reason_of
+from aepo_rllib.envs.problems.bounded_files import MAX_LINES, MAX_UNPACKED_BYTES, read_lines, reason_of
 from aepo_rllib.envs.problems.jsonl import decode
 from aepo_rllib.envs.problems.problem import ProblemError
 

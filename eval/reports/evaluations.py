@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from aepo_rllib.eval.checks import MAX_SAMPLES
 from aepo_rllib.eval.json_input import (
     MAX_JSON_BYTES,
     MAX_NAME_CHARS,
@@ -31,8 +30,8 @@ from aepo_rllib.eval.json_input import (
     within,
 )
 from aepo_rllib.eval.passk import pass_at_k_table
-from aepo_rllib.eval.plan import report_folder
-from aepo_rllib.eval.plan_fields import MAX_TEMPERATURE
+from aepo_rllib.eval.plan import MAX_SAMPLES, MAX_TEMPERATURE
+from aepo_rllib.eval.spec import report_folder
 
 PROBLEMS, SUMMARY = "problems.jsonl", "passk.json"
 _K = re.compile(r"[1-9][0-9]{0,8}")

@@ -12,6 +12,7 @@ import numpy as np
 
 from aepo_rllib.envs.verdict import Verdict
 from aepo_rllib.eval.data import docs_digest
+from aepo_rllib.eval.graded import GradedSample
 from aepo_rllib.eval.passk import pass_at_k_table
 
 
@@ -75,14 +76,14 @@ def table_of(outcomes: Sequence[ProblemOutcome], ks: Sequence[int]) -> np.ndarra
 
 
 def _outcome(sample: Mapping[str, Any]) -> ProblemOutcome:
-    (graded,) = sample["filtered_resps"]
-    verdicts, answers, truncated, tokens = zip(*graded, strict=True) if graded else ((), (), (), ())
+    graded = [GradedSample(*entry) for entry in sample["filtered_resps"][0]]
+    cut, tokens = [one.truncated for one in graded], [one.tokens for one in graded]
     return ProblemOutcome(
         id=sample["doc"]["id"],
         digest=docs_digest([sample["doc"]]),
         family=sample["doc"]["family"],
-        verdicts=verdicts,
-        answers=answers,
-        truncated=None if None in truncated else sum(truncated),
-        tokens=None if None in tokens or not tokens else sum(tokens) / len(tokens),
+        verdicts=tuple(one.verdict for one in graded),
+        answers=tuple(one.answer for one in graded),
+        truncated=None if None in cut else sum(map(bool, cut)),
+        tokens=None if None in tokens or not tokens else sum(filter(None, tokens)) / len(tokens),
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from aepo_rllib.cli.terminal import visible
+from aepo_rllib.support.terminal import visible
 
 MAX_COLUMNS = 3
 INK = "#1f2d3a"

@@ -11,7 +11,7 @@ from aepo_rllib.eval.data import turns_of
 from aepo_rllib.eval.passk import FEW_PROBLEMS, FEW_PROBLEMS_NOTE
 from aepo_rllib.eval.reports.browser import ShownProblem, ShownSample, ShownSuite
 from aepo_rllib.eval.reports.outcomes import ProblemOutcome
-from aepo_rllib.eval.sampling.samples import MissingSample, texts_of
+from aepo_rllib.eval.sampling.lazy_texts import MissingSample, texts_of
 
 SHOWN_OF_A_KIND = 4
 """So many correct samples of a problem, and so many others."""

@@ -10,8 +10,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from aepo_rllib.cli.terminal import visible
 from aepo_rllib.eval.passk import FEW_PROBLEMS, FEW_PROBLEMS_NOTE
+from aepo_rllib.support.terminal import visible
 
 RATES = {"no_answer": "no answer", "truncated": "cut off", "timed_out": "timed out", "grader_crashed": "crashed"}
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from aepo_rllib.envs.completion import SampledText
-from aepo_rllib.eval.sampling.samples import StoredSample
+from aepo_rllib.eval.sampling.lazy_texts import StoredSample
 
 FORMAT, FIRST_FORMAT = 2, 1
 MAX_LINE_BYTES = 1 << 28

@@ -24,11 +24,11 @@ from aepo_rllib.envs.completion import SampledText
 from aepo_rllib.envs.prompts import get_template
 from aepo_rllib.eval.data import Turns
 from aepo_rllib.eval.sampling.decoding import Decoding
+from aepo_rllib.eval.sampling.lazy_texts import StoredSample
 from aepo_rllib.eval.sampling.progress import sample_progress
 from aepo_rllib.eval.sampling.repair import repair
-from aepo_rllib.eval.sampling.requests import Asked, collect, waves, without
-from aepo_rllib.eval.sampling.samples import StoredSample
-from aepo_rllib.eval.sampling.store import MemorySamples, Place, SampleFile, Samples
+from aepo_rllib.eval.sampling.requests import Asked, read_requests, waves, without
+from aepo_rllib.eval.sampling.sample_files import MemorySamples, Place, SampleFile, Samples
 from aepo_rllib.models.fingerprint import model_fingerprint
 from aepo_rllib.models.hf import load_tokenizer, resolve_model, stop_ids
 from aepo_rllib.models.prompting import PromptEncoder
@@ -116,9 +116,9 @@ class SamplingLM(LM):
 
         Raises:
             ValueError: greedy decoding with n > 1, an unknown generation argument, or a prompt too long for the model.
-            aepo_rllib.eval.sampling.store.StoreError: the store is damaged.
+            aepo_rllib.eval.sampling.sample_files.StoreError: the store is damaged.
         """
-        asked = collect(requests)
+        asked = read_requests(requests)
         self.check(asked)
         texts: list[str] = []
         with ExitStack() as stack:
@@ -153,7 +153,7 @@ class SamplingLM(LM):
         """Where the samples of a decoding are kept.
 
         Raises:
-            aepo_rllib.eval.sampling.store.StoreError: the store is damaged, and is not to be repaired.
+            aepo_rllib.eval.sampling.sample_files.StoreError: the store is damaged, and is not to be repaired.
             OSError: it cannot be read or written.
         """
         if self.store is None:

@@ -23,7 +23,7 @@ from aepo_rllib.eval.sampling.lines import (
     head_of,
     read_wave,
 )
-from aepo_rllib.eval.sampling.store import SampleFile, store_file
+from aepo_rllib.eval.sampling.sample_files import SampleFile, store_file
 
 _CLOSING = re.compile(rb'\{"wave": (\d{1,9})(?:, "number": (\d{1,7}), .*)?\}\n')
 _BEGINNING = re.compile(rb'(?=\{"(?:prompt|wave)")')  # not in a text, where quotes are escaped

@@ -12,7 +12,7 @@ from lm_eval.api.instance import Instance
 
 from aepo_rllib.eval.data import Turns, turns_of
 from aepo_rllib.eval.sampling.decoding import Decoding
-from aepo_rllib.eval.sampling.store import Place, Samples, prompt_key
+from aepo_rllib.eval.sampling.sample_files import Place, Samples, prompt_key
 
 BLOCK = 16
 """Most samples of one prompt that are drawn together."""
@@ -45,7 +45,7 @@ class Asked:
             )
 
 
-def collect(requests: Sequence[Instance]) -> list[Asked]:
+def read_requests(requests: Sequence[Instance]) -> list[Asked]:
     """The prompts behind requests: neighbours that are one and the same object are samples of one prompt."""
     seen: Counter[tuple[str, str, Turns]] = Counter()
     asked = []

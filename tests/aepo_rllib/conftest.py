@@ -1,27 +1,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from modules import ABSOLUTE_POSITIONS, SLIDING_WINDOW, build_module
-from transformers import AutoModelForCausalLM, GPT2Config, MistralConfig
 
-from aepo_rllib.learning.rl_module import CausalLMModule
+from tests.support.modules import ABSOLUTE_POSITIONS, SLIDING_WINDOW, build_module
+
+if TYPE_CHECKING:
+    from aepo_rllib.learning.rl_module import CausalLMModule
+    from tests.support.small_runs import Reference
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     """Small matrices are slower on many threads, and sums should come in one order."""
     torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True, scope="package")
-def _small_base_entropy() -> Iterator[None]:
-    """Fewer completions for the base entropy of every small run: a second each, dozens of times."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aepo_rllib.training.algorithm.BASE_ENTROPY_COMPLETIONS", 128)
-        yield
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +32,8 @@ def engine_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def _random_models(tmp_path_factory: pytest.TempPathFactory, *, head_dim: int) -> dict[str, str]:
+    from transformers import AutoModelForCausalLM, GPT2Config, MistralConfig
+
     shape = {"vocab_size": 32, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 0}
     configs = {
         ABSOLUTE_POSITIONS: GPT2Config(n_positions=64, n_embd=2 * head_dim, n_layer=2, n_head=2, **shape),
@@ -69,3 +66,13 @@ def _random_models(tmp_path_factory: pytest.TempPathFactory, *, head_dim: int) -
 def module() -> CausalLMModule:
     """The embedded model as the learner sees it."""
     return build_module("embedded")
+
+
+@pytest.fixture(scope="session")
+def reference(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reference]:
+    """One run that many tests look at; they leave it as they find it."""
+    from tests.support.small_runs import reference_run
+
+    run = reference_run(tmp_path_factory.mktemp("reference"))
+    yield run
+    run.algo.stop()

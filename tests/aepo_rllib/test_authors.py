@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from goldens import golden_cases, tensor
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
@@ -25,12 +24,13 @@ from aepo_rllib import AEPOAuthorsConfig, metrics
 from aepo_rllib.columns import Columns
 from aepo_rllib.envs.text_env import ACTION_SPACE, OBSERVATION_SPACE
 from aepo_rllib.envs.verdict import Verdict
-from aepo_rllib.experience.dealing import Row, RowGroups, columns_of, deal
+from aepo_rllib.experience.dealing import Mean, deal
 from aepo_rllib.experience.groups import Groups
+from aepo_rllib.experience.rows import Row, RowGroups, columns_of
 from aepo_rllib.learning.learner import CausalLMLearner
 from aepo_rllib.objectives.entropy import token_statistics
-from aepo_rllib.objectives.losses import Component
-from aepo_rllib.rollout import Stream
+from aepo_rllib.objectives.parts import MAIN, Method, Term, Tokens
+from tests.support.goldens import golden_cases, tensor
 
 # --- fit() --------------------------------------------------------------------------------------------------------
 
@@ -77,22 +77,22 @@ def run_fit(case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[tuple
     algo.base_entropy = 1.0
     seen: list[tuple[float, RowGroups]] = []
 
-    def rollout(stream: Stream, problems: list[int], *, temperature: float = 1.0) -> Groups:
+    def rollout(stream: str, problems: list[int], *, temperature: float = 1.0) -> Groups:
         step = algo.train_steps
-        if stream is Stream.MAIN:
+        if stream == MAIN:
             assert temperature == 1.0
             return scripted_groups(1000 * (step + 1), inputs["main_rewards"][step], args["rollout_n"])
         assert len(problems) == args["n_prompts"] // 4
         seen.append((temperature, []))
         return scripted_groups(1000 * (step + 1) + 500, inputs["tempered_rewards"][step], args["rollout_n"])
 
-    def learn(streams: list[RowGroups]) -> None:
-        seen[-1][1].extend(streams[0])
+    def learn_rows(streams: dict[str, RowGroups]) -> None:
+        seen[-1][1].extend(streams[MAIN])
         assert len(streams) == 1
         algo.update_surprisal = inputs["entropy_after_step"][algo.train_steps]
 
     monkeypatch.setattr(algo, "rollout", rollout)
-    monkeypatch.setattr(algo, "learn", learn)
+    monkeypatch.setattr(algo, "learn_rows", learn_rows)
     try:
         for _ in inputs["main_rewards"]:
             algo.train()
@@ -115,7 +115,8 @@ def test_every_step_is_the_authors(ray_cluster: None, case: dict[str, Any], monk
         assert [len(row.completion_ids) for row in rows] == expected["lengths"]
         assert [row.advantage for row in rows] == pytest.approx(expected["advantages"], abs=1e-4)
         assert [float(row.policy_logp[0]) for row in rows] == pytest.approx(expected["old_log_prob"])
-        assert {row.component for row in rows} == {0}
+        replaced = [response_id % 1000 >= 500 for response_id in expected["response_ids"]]
+        assert [(row.stream, row.tempered) for row in rows] == [(0, tempered) for tempered in replaced]
 
 
 def test_without_a_positive_the_authors_crash_and_we_take_a_plain_grpo_step(
@@ -156,12 +157,17 @@ class SGDLearner(CausalLMLearner):
         )
 
 
-class WithSampledEntropyLoss(AEPOAuthorsConfig):
-    """The authors' `use_entropy_loss`: minus a coefficient times the mean surprisal, as one more component."""
+def log_prob(tokens: Tokens) -> torch.Tensor:
+    """Minus the surprisal."""
+    return tokens.logp
 
-    def loss_components(self) -> dict[str, Component]:
-        bonus = Component(lambda logp_BT, old_logp_BT, advantage_B: logp_BT, coefficient=0.03)
-        return {**super().loss_components(), "tempered": bonus}
+
+class WithSampledEntropyLoss(AEPOAuthorsConfig):
+    """The authors' `use_entropy_loss`: minus a coefficient times the mean surprisal, as one more term."""
+
+    def method(self) -> Method:
+        plain = super().method()
+        return replace(plain, terms={**plain.terms, "surprisal": Term(log_prob, coefficient=0.03)})
 
 
 def golden_rows(case: dict[str, Any]) -> RowGroups:
@@ -176,7 +182,7 @@ def golden_rows(case: dict[str, Any]) -> RowGroups:
     ):
         length = sum(mask) - start
         completion = np.array(ids[start : start + length])
-        rows.append([Row(ids[:start], completion, np.array(old_logp[:length], np.float32), advantage, 0)])
+        rows.append([Row(ids[:start], completion, np.array(old_logp[:length], np.float32), advantage)])
     return rows
 
 
@@ -198,16 +204,13 @@ def test_the_learner_updates_a_table_as_the_authors_actor_does(case: dict[str, A
     )
     learner = SGDLearner(config=config, module_spec=MultiRLModuleSpec(rl_module_specs={DEFAULT_MODULE_ID: module}))
     learner.build()
-    streams = [main]
-    if args["use_entropy_loss"]:
-        streams.append([[replace(row, component=1, advantage=1.0) for row in group] for group in main])
+    mean = Mean(config.aggregation, 4, config.micro_batch_size)
     steps = deal(
-        streams,
+        {MAIN: main},
+        config.method(),
+        mean,
         updates=config.updates_per_batch,
         learners=1,
-        aggregation=config.aggregation,
-        max_length=4,
-        micro_batch_size=config.micro_batch_size,
         skip_flat_rows=config.skip_flat_rows,
     )
     expected = {name: np.array(values) for name, values in case["outputs"]["metrics"].items()}

@@ -1,7 +1,8 @@
 """`aepo doctor` finds the embedded model well, and notices what breaks it."""
 
-import dataclasses
+from dataclasses import replace
 
+import pytest
 import torch
 from click.testing import CliRunner
 from transformers import AutoModelForCausalLM, Lfm2Config, RwkvConfig
@@ -28,9 +29,9 @@ def test_rows_that_get_lost_between_passes_are_noticed(monkeypatch):
 def test_weights_that_forget_the_number_of_learners_are_noticed(monkeypatch):
     deal = doctor.deal
 
-    def forgetful(streams, *, learners, **kwargs):
-        [shares] = deal(streams, learners=learners, **kwargs)
-        return [[[dataclasses.replace(row, weight=row.weight / learners) for row in rows] for rows in shares]]
+    def forgetful(*args, learners, **kwargs):
+        [shares] = deal(*args, learners=learners, **kwargs)
+        return [[[replace(row, weights=[w / learners for w in row.weights]) for row in rows] for rows in shares]]
 
     monkeypatch.setattr(doctor, "deal", forgetful)
     findings = list(doctor.examine("embedded", max_new_tokens=32))
@@ -52,6 +53,7 @@ def test_a_hybrid_model_is_well(tmp_path):
     assert result.output.count(" ok ") == 4
 
 
+@pytest.mark.process  # transformers asks for a compiler
 def test_a_model_that_cannot_be_sampled_is_refused_before_it_starts(tmp_path):
     result = examine_random(RwkvConfig(vocab_size=80, hidden_size=32, num_hidden_layers=2), tmp_path)
     assert result.exit_code == 2

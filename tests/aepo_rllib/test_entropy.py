@@ -1,4 +1,4 @@
-"""Entropy, log-prob and logit variance of a token; Lemma A and Theorem C of docs/method.md."""
+"""Log-prob, entropy with its gradient, and logit variance of a token; Lemma A and Theorem C of docs/method.md."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from goldens import golden_cases, tensor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aepo_rllib.objectives.entropy import distribution_moments, token_statistics
+from aepo_rllib.objectives.entropy import distribution_moments, exact_entropy, token_statistics
+from tests.support.goldens import golden_cases, tensor
 
 F64 = torch.float64
 
@@ -55,39 +55,102 @@ def test_statistics_equal_torch_distributions_and_brute_force(
     torch.testing.assert_close(statistics.logit_variance, variance_BT, atol=1e-9, rtol=1e-7)
 
 
+ALL = ("entropy", "logit_variance", "heated_logp")
+
+
 def test_impossible_tokens_count_nothing() -> None:
     with_impossible = torch.tensor([[[0.3, float("-inf"), -0.7, -1e6]]], dtype=F64)
     without = torch.tensor([[[0.3, -0.7]]], dtype=F64)
     for full, cut in zip(
-        token_statistics(with_impossible, torch.tensor([[2]])),
-        token_statistics(without, torch.tensor([[1]])),
+        token_statistics(with_impossible, torch.tensor([[2]]), ALL),
+        token_statistics(without, torch.tensor([[1]]), ALL),
         strict=True,
     ):
         torch.testing.assert_close(full, cut)
     certain = torch.tensor([[[0.0, float("-inf")]]])
-    assert [figure.item() for figure in token_statistics(certain, torch.tensor([[0]]))] == [0.0, 0.0, 0.0]
+    assert [figure.item() for figure in token_statistics(certain, torch.tensor([[0]]), ALL)] == [0.0] * 4
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_logits_are_measured_in_float32(dtype: torch.dtype) -> None:
     logits_BTV = torch.randn(2, 3, 50, generator=torch.Generator().manual_seed(0)).to(dtype)
     token_ids_BT = torch.zeros(2, 3, dtype=torch.long)
-    expected = token_statistics(logits_BTV.double(), token_ids_BT)
-    for figure, exact in zip(token_statistics(logits_BTV, token_ids_BT), expected, strict=True):
+    expected = token_statistics(logits_BTV.double(), token_ids_BT, ALL)
+    for figure, exact in zip(token_statistics(logits_BTV, token_ids_BT, ALL), expected, strict=True):
         assert figure.dtype == torch.float32
         torch.testing.assert_close(figure.double(), exact, atol=1e-5, rtol=1e-5)
 
 
-def test_only_logp_carries_a_gradient() -> None:
+def test_log_prob_and_entropy_carry_a_gradient_and_measurements_do_not() -> None:
     logits_BTV = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0), dtype=F64, requires_grad=True)
     token_ids_BT = torch.tensor([[0, 1, 2], [3, 4, 0]])
-    statistics = token_statistics(logits_BTV, token_ids_BT)
-    assert statistics.logp.requires_grad
-    assert not statistics.entropy.requires_grad
-    assert not statistics.logit_variance.requires_grad
+    statistics = token_statistics(logits_BTV, token_ids_BT, ALL)
+    carries = {name for name, figure in statistics._asdict().items() if figure.requires_grad}
+    assert carries == {"logp", "entropy"}
     (gradient_BTV,) = torch.autograd.grad(statistics.logp.sum(), logits_BTV)
     one_hot_BTV = torch.nn.functional.one_hot(token_ids_BT, 5)
     torch.testing.assert_close(gradient_BTV, one_hot_BTV - logits_BTV.detach().softmax(-1))
+
+
+@pytest.mark.parametrize("reads", [(), ("entropy",), ("logit_variance", "heated_logp")])
+def test_figures_that_nobody_reads_are_not_there(reads: tuple[str, ...]) -> None:
+    statistics = token_statistics(torch.zeros(1, 2, 3), torch.tensor([[0, 1]]), reads)
+    assert {name for name, figure in statistics._asdict().items() if figure is not None} == {"logp", *reads}
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 30.0])
+def test_the_gradient_of_the_entropy_is_that_of_its_formula(scale: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits_BTV = (scale * torch.randn(2, 3, 6, generator=generator, dtype=F64)).requires_grad_()
+    weight_BT = torch.randn(2, 3, generator=generator, dtype=F64)
+
+    def entropy(logits_BTV: torch.Tensor) -> torch.Tensor:
+        return token_statistics(logits_BTV, torch.zeros(2, 3, dtype=torch.long), ("entropy",)).entropy
+
+    assert torch.autograd.gradcheck(entropy, logits_BTV)
+    p_BTV = logits_BTV.softmax(-1)
+    by_formula_BT = logits_BTV.logsumexp(-1) - (p_BTV * logits_BTV).sum(-1)
+    found, expected = (
+        torch.autograd.grad((weight_BT * figure_BT).sum(), logits_BTV)[0]
+        for figure_BT in (entropy(logits_BTV), by_formula_BT)
+    )
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-9)
+
+
+def test_impossible_tokens_leave_the_gradient_of_the_entropy_finite() -> None:
+    logits_V = torch.tensor([0.3, float("-inf"), -0.7, -1e6], dtype=F64, requires_grad=True)
+    (gradient_V,) = torch.autograd.grad(exact_entropy(logits_V.log_softmax(-1)), logits_V)
+    possible_V = torch.tensor([0.3, -0.7], dtype=F64, requires_grad=True)
+    (expected_V,) = torch.autograd.grad(torch.distributions.Categorical(logits=possible_V).entropy(), possible_V)
+    torch.testing.assert_close(gradient_V[[0, 2]], expected_V)
+    assert gradient_V[[1, 3]].tolist() == [0.0, 0.0]
+
+
+def test_the_entropy_keeps_nothing_of_a_vocabularys_width_beside_the_log_probs() -> None:
+    kept: dict[str, set[int]] = {}
+    for reads in ((), ("entropy",)):
+        logits_BTV = torch.randn(2, 3, 1000, requires_grad=True)
+        kept[",".join(reads)] = wide = set()
+
+        def note(tensor: torch.Tensor, wide: set[int] = wide) -> torch.Tensor:
+            if tensor.numel() == 6000:
+                wide.add(tensor.untyped_storage().data_ptr())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            statistics = token_statistics(logits_BTV, torch.zeros(2, 3, dtype=torch.long), reads)
+        assert statistics.logp.requires_grad
+    assert {reads: len(wide) for reads, wide in kept.items()} == {"": 1, "entropy": 1}
+
+
+@given(temperature=st.floats(0.2, 5.0), scale=st.sampled_from([0.0, 1.0, 10.0]), seed=st.integers(0, 99))
+def test_heated_log_probs_are_those_of_divided_logits(temperature: float, scale: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits_BTV = scale * torch.randn(2, 3, 7, generator=generator, dtype=F64)
+    token_ids_BT = torch.randint(7, (2, 3), generator=generator)
+    heated_BT = token_statistics(logits_BTV, token_ids_BT, ("heated_logp",), temperature=temperature).heated_logp
+    law = torch.distributions.Categorical(logits=logits_BTV / temperature)
+    torch.testing.assert_close(heated_BT, law.log_prob(token_ids_BT))
 
 
 @pytest.mark.parametrize("temperature", ENTROPY_AT)

@@ -42,6 +42,7 @@ def without_locks(request, monkeypatch):
     return WITHOUT_LOCKS if request.param else ""
 
 
+@pytest.mark.process
 def test_a_folder_is_held_by_one_and_free_after_a_kill(tmp_path, without_locks):
     holder = hold(tmp_path, without_locks)
     try:
@@ -86,6 +87,7 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
     assert mine.read_text() == "precious"
 
 
+@pytest.mark.process
 def test_a_file_that_cannot_be_replaced_stands_and_nothing_lies_about(tmp_path):
     """A limit on file sizes, as a full disk: only the first bytes can be written."""
     file = tmp_path / "file"

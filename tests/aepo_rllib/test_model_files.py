@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from modules import build_module
 from safetensors.torch import load_file, save_file
 
 from aepo_rllib.cli.main import cli
@@ -25,6 +24,7 @@ from aepo_rllib.models.hf import (
     stop_ids,
 )
 from aepo_rllib.rollout import make_engine
+from tests.support.modules import build_module
 
 NORM, DOWN = "model.layers.0.input_layernorm.weight", "model.layers.0.mlp.down_proj.weight"
 

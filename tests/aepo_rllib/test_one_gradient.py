@@ -1,24 +1,37 @@
-"""One batch, one gradient: however it is dealt to learners, cut into passes, padded or ordered."""
+"""One batch, one gradient: however it is dealt to learners, cut into passes, padded or ordered.
+
+Of a method that has what is hard: two streams, two terms over the rows of one, a mean of its own for one of them, and
+for the other a choice among the tokens of the whole step.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import ray
 import torch
-from modules import ABSOLUTE_POSITIONS
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from aepo_rllib import AEPOConfig
-from aepo_rllib.experience.dealing import Row, RowGroups, columns_of, deal
+from aepo_rllib.algorithms.aepo import TEMPERED
+from aepo_rllib.experience.dealing import Mean, deal
+from aepo_rllib.experience.rows import Row, RowGroups, columns_of
 from aepo_rllib.learning.learner import CausalLMLearner
+from aepo_rllib.learning.learner_side import LearnerSide
+from aepo_rllib.learning.selecting import selected
+from aepo_rllib.objectives.losses import entropy
+from aepo_rllib.objectives.parts import MAIN, Method, Term
+from aepo_rllib.objectives.selections import most_uncertain
+from tests.support.modules import ABSOLUTE_POSITIONS
 
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # actors cannot import a test file
 
@@ -34,33 +47,50 @@ class RecordingLearner(CausalLMLearner):
         self.gradient = torch.cat([gradient.flatten() for gradient in gradients_dict.values()]).numpy().copy()
 
 
-def streams(*, main: int, tempered: int, flat: bool = False, seed: int = 0) -> list[RowGroups]:
+class HardConfig(AEPOConfig):
+    """AEPO on uncertain tokens, with an entropy bonus over all tokens of its main rows, flat ones too."""
+
+    def method(self) -> Method:
+        both = super().method()
+        main = replace(both.terms[MAIN], select=partial(most_uncertain, share=0.6))
+        bonus = Term(entropy, coefficient=-0.2, aggregation="seq-mean-token-mean")
+        return replace(both, terms={MAIN: main, "bonus": bonus, TEMPERED: both.terms[TEMPERED]})
+
+
+METHOD = HardConfig().method()
+Streams = Mapping[str, RowGroups]
+
+
+def streams(*, main: int, tempered: int, flat: bool = False, seed: int = 0) -> Streams:
     """Groups of random completions, a third of the rows without gradient."""
     generator = np.random.default_rng(seed)
 
-    def row(prompt: list[int], component: int) -> Row:
+    def row(prompt: list[int], stream: int) -> Row:
         length = int(generator.integers(1, 12))
-        if component:
+        if stream:
             advantage = float(generator.random() < 0.5)
         else:
             advantage = float(generator.normal()) * (generator.random() < 0.7)
         logp = generator.normal(-2.0, 0.3, size=length).astype(np.float32)
-        return Row(prompt, generator.integers(VOCABULARY, size=length), logp, 0.0 if flat else advantage, component)
+        return Row(prompt, generator.integers(VOCABULARY, size=length), logp, 0.0 if flat else advantage, stream)
 
-    def group(component: int) -> list[Row]:
+    def group(stream: int) -> list[Row]:
         prompt = generator.integers(VOCABULARY, size=int(generator.integers(2, 9))).tolist()
-        return [row(prompt, component) for _ in range(GROUP_SIZE)]
+        return [row(prompt, stream) for _ in range(GROUP_SIZE)]
 
-    return [[group(component) for _ in range(count)] for component, count in enumerate((main, tempered))]
+    return {
+        name: [group(stream) for _ in range(count)]
+        for stream, (name, count) in enumerate(((MAIN, main), (TEMPERED, tempered)))
+    }
 
 
-def shuffled(given: list[RowGroups]) -> list[RowGroups]:
+def shuffled(given: Streams) -> Streams:
     """The same groups in reverse order, rows reversed within them."""
-    return [[group[::-1] for group in stream[::-1]] for stream in given]
+    return {name: [group[::-1] for group in groups[::-1]] for name, groups in given.items()}
 
 
 def config_of(model: str, dtype: str, *, learners: int = 0, share_prompts: bool = True) -> AEPOConfig:
-    config = AEPOConfig().language_model(model_path=model, dtype=dtype, share_prompts=share_prompts)
+    config = HardConfig().language_model(model_path=model, dtype=dtype, share_prompts=share_prompts)
     config.training(grad_clip=None)
     config.learners(num_learners=learners, learner_class=RecordingLearner, num_cpus_per_learner=1)
     return config.evaluation(evaluation_interval=None)
@@ -71,19 +101,22 @@ def build(config: AEPOConfig) -> Any:
     return config.build_learner_group(rl_module_spec=spec)
 
 
-def gradient(group: Any, given: list[RowGroups], *, learners: int, rows_per_backward: int | None) -> list[np.ndarray]:
+def gradient(
+    group: Any, given: Streams, *, learners: int, rows_per_backward: int | None, **options: Any
+) -> list[np.ndarray]:
     """Every learner's gradient after one update."""
-    [shares] = deal(given, updates=1, learners=max(learners, 1), aggregation="token-mean", max_length=16)
-    batches = [
-        MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns_of(rows))}, env_steps=max(len(rows), 1))
-        for rows in shares
-    ]
 
     def divide(learner: Any) -> None:
         learner.config = learner.config.copy(copy_frozen=False)
         learner.config.rows_per_backward = rows_per_backward
 
     group.foreach_learner(divide)
+    [shares] = deal(given, METHOD, Mean("token-mean", 16), updates=1, learners=max(learners, 1), **options)
+    chosen = selected(shares, METHOD, LearnerSide(group, HardConfig()), torch.Generator())
+    batches = [
+        MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns_of(rows))}, env_steps=max(len(rows), 1))
+        for rows in chosen
+    ]
     group.update(training_data=TrainingData(batches=batches) if learners else TrainingData(batch=batches[0]))
     return [result.get() for result in group.foreach_learner(lambda learner: learner.gradient)]
 
@@ -132,7 +165,7 @@ def test_every_split_gives_the_gradient_of_the_whole(
     given = streams(main=sizes[0], tempered=sizes[1])
     [expected] = gradient(padded, given, learners=0, rows_per_backward=None)
     assert np.abs(expected).max() > 1e-2
-    rows = sum(row.advantage != 0 for stream in given for group_ in stream for row in group_)
+    rows = len(given[MAIN]) * GROUP_SIZE + sum(row.has_advantage for group_ in given[TEMPERED] for row in group_)
     size = 1 if isinstance(passes, str) else -(-rows // (passes * max(learners, 1)))
     for variant in (given, shuffled(given)):
         for seen in gradient(group, variant, learners=learners, rows_per_backward=size):
@@ -140,7 +173,13 @@ def test_every_split_gives_the_gradient_of_the_whole(
             assert error <= TOLERANCE[dtype]
 
 
-def test_a_step_without_any_gradient_is_zero_everywhere(group: Any, learners: int) -> None:
+def test_without_any_advantage_the_bonus_is_left_and_without_it_nothing(
+    group: Any, padded: Any, dtype: str, learners: int
+) -> None:
     given = streams(main=3, tempered=2, flat=True)
+    [expected] = gradient(padded, given, learners=0, rows_per_backward=None)
+    assert np.abs(expected).max() > 1e-3
     for seen in gradient(group, given, learners=learners, rows_per_backward=2):
+        assert np.linalg.norm(seen - expected) / np.linalg.norm(expected) <= TOLERANCE[dtype]
+    for seen in gradient(group, given, learners=learners, rows_per_backward=2, coefficients={"bonus": 0.0}):
         assert not seen.any()

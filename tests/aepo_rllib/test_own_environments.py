@@ -6,11 +6,9 @@ import sys
 from pathlib import Path
 
 import gymnasium
-import own_envs
 import pytest
 import ray
 from ray.tune.registry import register_env
-from small_runs import small
 
 from aepo_rllib import AEPOConfig, GRPOConfig, metrics
 from aepo_rllib.cli.settings import RunSettings, build, resolved
@@ -18,12 +16,15 @@ from aepo_rllib.columns import Columns
 from aepo_rllib.experience.groups import problem_of
 from aepo_rllib.experience.problem_order import EVALUATION_SEEDS, evaluation_problem, problems_of_step
 from aepo_rllib.models.hf import load_model, load_tokenizer
-from aepo_rllib.rollout import RolloutRequest, Stream
+from aepo_rllib.rollout import RolloutRequest
+from aepo_rllib.rollout.request import MAIN_STREAM, purpose_of
 from aepo_rllib.sampling.env_runner import TextEnvRunner
+from tests.support import own_envs
+from tests.support.small_runs import small
 
 ray.cloudpickle.register_pickle_by_value(own_envs)  # actors cannot import it
 EXAMPLES = Path(__file__).parents[2] / "examples"
-REQUEST = RolloutRequest(Stream.MAIN, seed=0, step=0, slots=(0, 1, 2), problems=(6, 7, 8), group_size=2)
+REQUEST = RolloutRequest(MAIN_STREAM, seed=0, step=0, slots=(0, 1, 2), problems=(6, 7, 8), group_size=2)
 
 
 def runner_of(env, **env_config):
@@ -64,8 +65,8 @@ def test_an_environment_of_gymnasiums_registry_is_asked_by_seeds(ray_cluster, ru
     try:
         expected = algo.next_problems()
         result = algo.train()
-        assert [seed for stream, seed in seen if stream is Stream.MAIN] == expected
-        assert [seed for stream, seed in seen if stream is Stream.TEMPERED] == expected
+        assert [seed for stream, seed in seen if stream == MAIN_STREAM] == expected
+        assert [seed for stream, seed in seen if stream == purpose_of("tempered", ("main", "tempered"))] == expected
         assert min(seed for _, seed in seen) >= EVALUATION_SEEDS
         assert not set(algo.next_problems()) & set(expected)
         assert result["evaluation"]["env_runners"]["num_episodes"] == 5
@@ -108,7 +109,7 @@ def test_episodes_of_one_to_three_turns():
     assert told[0] == told[1]
 
 
-def test_later_turns_show_the_observation_alone_and_are_learned_from(ray_cluster):
+def test_later_turns_show_the_observation_alone(ray_cluster):
     algo = small(GRPOConfig()).environment(as_class(own_envs.Countdown)).build_algo()
     groups = []
     algo.on_episodes = lambda stream, sampled: groups.append(sampled)
@@ -155,6 +156,7 @@ class Chatting(own_envs.Sums):
         return "Add 2 2.", 0.0, len(self.turns) > 5, False, {"turns": self.turns}
 
 
+@pytest.mark.process
 def test_turns_come_before_the_observation_as_transformers_writes_them(tmp_path):
     tokenizer = load_tokenizer("embedded")
     tokenizer.chat_template = (

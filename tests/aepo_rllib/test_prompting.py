@@ -48,6 +48,7 @@ def text_of(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
     return tokenizer.decode(ids, skip_special_tokens=False)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("frame", ["none", "chatml", "model"])
 def test_no_text_ever_becomes_a_special_token(frame: str, text: str) -> None:
@@ -71,6 +72,7 @@ def test_the_embedded_tokenizer_reads_eos_in_a_problem_as_text() -> None:
     assert tokenizer.eos_token_id in tokenizer.encode("<eos>"), "encoding a text changed the tokenizer"
 
 
+@pytest.mark.process
 @settings(deadline=None)  # the first chat is rendered by a process that has to start
 @given(text=st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30))
 def test_encoding_is_head_text_tail(text: str) -> None:
@@ -141,6 +143,7 @@ def test_a_bos_that_is_also_the_eos_comes_first() -> None:
     assert encoder.encode("1") == tokenizer.encode("1") == [tokenizer.eos_token_id, *tokenizer.encode("1")[1:]]
 
 
+@pytest.mark.process
 def test_a_chat_template_with_bos_brings_exactly_one() -> None:
     tokenizer = make_tokenizer(adds=("<bos>", "$A"), chat_template="{{ bos_token }}" + CHAT_TEMPLATE)
     ids = PromptEncoder(tokenizer, PromptTemplate("test", frame="model")).encode("1+1?")
@@ -169,6 +172,7 @@ def test_chatml_needs_its_tokens() -> None:
         PromptEncoder(load_tokenizer("embedded"), TEMPLATES["qwen25-math-cot"])
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("chat_template", "complaint"),
     [
@@ -191,6 +195,7 @@ def test_a_chat_template_gives_a_text_back_once_and_as_it_is(chat_template: str,
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.process
 def test_a_chat_template_without_an_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aepo_rllib.models.chat_template.LIMIT_S", 2.0)
     endless = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
@@ -198,12 +203,14 @@ def test_a_chat_template_without_an_end_is_stopped(monkeypatch: pytest.MonkeyPat
         PromptEncoder(make_tokenizer(chat_template=endless), PromptTemplate("test", frame="model"))
 
 
+@pytest.mark.process
 def test_a_chat_template_that_drops_the_system_turn_is_refused() -> None:
     tokenizer = make_tokenizer(chat_template="{{ messages[-1].content }}")
     with pytest.raises(ValueError, match="system turn"):
         PromptEncoder(tokenizer, PromptTemplate("test", frame="model", system="Be brief."))
 
 
+@pytest.mark.process
 def test_a_chat_is_rendered_as_transformers_renders_it() -> None:
     tokenizer = make_tokenizer(chat_template="{{ bos_token }}" + CHAT_TEMPLATE)
     encoder = PromptEncoder(tokenizer, PromptTemplate("test", frame="model", system="Be brief."))

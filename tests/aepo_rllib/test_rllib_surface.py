@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
-import own_envs
 import pytest
 import torch
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
-from small_runs import small, weights
 
 from aepo_rllib import AEPOConfig, GRPOConfig, metrics
 from aepo_rllib.columns import Columns
-from aepo_rllib.rollout import RolloutRequest, Stream
+from aepo_rllib.rollout import RolloutRequest
+from aepo_rllib.rollout.request import BASE_ENTROPY, MAIN_STREAM, purpose_of
 from aepo_rllib.sampling.env_runner import TextEnvRunner
+from tests.support import own_envs
+from tests.support.small_runs import small, weights
 
 
 class Recorder(RLlibCallback):
@@ -80,7 +81,7 @@ def test_callbacks_get_what_rllibs_own_runner_gives_them(calls):
     calls.clear()
     config = small(GRPOConfig()).environment(CountdownOfMapping).callbacks(Recorder)
     runner = runner_of(config.evaluation(evaluation_interval=None))
-    episodes = runner.rollout(RolloutRequest(Stream.MAIN, 0, 0, (0, 1), (7, 8), 2))
+    episodes = runner.rollout(RolloutRequest(MAIN_STREAM, 0, 0, (0, 1), (7, 8), 2))
     try:
         assert {(name, *sorted(kwargs)) for name, kwargs in calls} == {
             (name, *sorted(kwargs)) for name, kwargs in expected
@@ -105,7 +106,7 @@ def test_callbacks_get_what_rllibs_own_runner_gives_them(calls):
 def test_module_of_a_runner_is_its_engines_model_without_a_copy():
     runner = runner_of(small(GRPOConfig()))
     try:
-        assert runner._engine is None  # nothing is loaded before it is needed
+        assert runner.held.asleep is None  # nothing is loaded before it is needed
         theirs = dict(runner.module.model.named_parameters())
         for name, parameter in runner.engine.model.named_parameters():
             assert theirs[name].data_ptr() == parameter.data_ptr()
@@ -128,12 +129,16 @@ def trained(ray_cluster):
 def test_what_callbacks_log_is_in_the_result(trained):
     """Of both streams, and of none that belongs to no training step."""
     _, result, groups = trained
-    sampled = [episode for stream in (Stream.MAIN, Stream.TEMPERED) for episode in groups[stream].episodes]
+    sampled = [
+        episode
+        for stream in (MAIN_STREAM, purpose_of("tempered", ("main", "tempered")))
+        for episode in groups[stream].episodes
+    ]
     assert result["env_runners"]["ends_of_a_class"] == len(sampled) == 2 * 6 * 4
     assert result["env_runners"]["ends_of_a_function"] == len(sampled)
     assert 1 < result["env_runners"]["words"] < 64
     assert all(episode.custom_data["seen"] for episode in sampled)
-    assert not any(episode.custom_data for episode in groups[Stream.BASE_ENTROPY].episodes)
+    assert not any(episode.custom_data for episode in groups[BASE_ENTROPY].episodes)
 
 
 def test_get_module_has_the_learners_weights(trained):
@@ -184,7 +189,7 @@ def test_a_state_in_memory_is_gone_back_to(trained):
 
 def evaluated(calls, **settings):
     """Episodes of an evaluation, and its result, of an algorithm whose tempered stream is always hot."""
-    config = small(AEPOConfig(), controller="constant", temperature=3.0, **settings).callbacks(Recorder)
+    config = small(AEPOConfig(), temperature_low=2.0, temperature_high=3.0, **settings).callbacks(Recorder)
     algo = config.build_algo()
     try:
         algo.train()
@@ -239,7 +244,10 @@ def test_evaluation_config_is_heeded(ray_cluster, calls):
         (lambda c: c.reporting(metrics_num_episodes_for_smoothing=4), "are not smoothed"),
         (lambda c: c.fault_tolerance(restart_failed_sub_environments=True), "ends the run, and is told"),
         (lambda c: c.evaluation(evaluation_config={"explore": False}), "explore=False is not .* top_k=1"),
-        (lambda c: c.evaluation(evaluation_config={"temperature": 0.6}), "changes nothing in an evaluation.* T = 1"),
+        (
+            lambda c: c.evaluation(evaluation_config={"temperature_low": 0.6}),
+            "changes nothing in an evaluation.* T = 1",
+        ),
         (lambda c: c.evaluation(evaluation_config={"lr": 1e-3}), "changes nothing in an evaluation"),
     ],
 )

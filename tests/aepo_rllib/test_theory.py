@@ -1,4 +1,4 @@
-"""The method's theory on one softmax state, with the learner's own loss and the algorithm's own weights.
+"""The method's theory on one softmax state, with the methods' own losses and advantages.
 
 Expectations are exact: every action is a completion of one token that weighs as much as the tempered law draws it.
 The checks are functions of a method, so that broken methods can be shown to fail them. Letters are those of
@@ -8,39 +8,48 @@ docs/method.md.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
 
 from aepo_rllib import AEPOConfig
+from aepo_rllib.algorithms.aepo_corrected import AEPOCorrectedConfig
+from aepo_rllib.algorithms.aepo_signed import AEPOSignedConfig
+from aepo_rllib.algorithms.scope_rl import ScopeRLConfig
+from aepo_rllib.objectives.advantages import Graded
 from aepo_rllib.objectives.entropy import distribution_moments
-from aepo_rllib.objectives.losses import Component, clipped_surrogate, composed_loss
-from aepo_rllib.objectives.tempered_weights import WEIGHT_RULES, WeightRule
+from aepo_rllib.objectives.losses import clipped
+from aepo_rllib.objectives.parts import Method, Tokens, term_values
 
 F64 = torch.float64
 TRIALS = 400
 GOLDEN_LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0], dtype=F64)
+TEMPERED = "tempered"
 
 
-class Method(NamedTuple):
-    """What makes a tempered term.
+class TemperedMethod(NamedTuple):
+    """A method with a tempered term.
 
     Attributes:
-        weights: From rewards to the weights of completions.
-        component: Of the loss.
+        parts: With a tempered stream and term.
         ratio_to_tempered: Whether the loss is shown the tempered law as the old policy.
     """
 
-    weights: WeightRule
-    component: Component
+    parts: Method
     ratio_to_tempered: bool = False
 
+    def with_term(self, **changes: Any) -> TemperedMethod:
+        """The same with another tempered term."""
+        terms = self.parts.terms
+        return self._replace(parts=replace(self.parts, terms={TEMPERED: replace(terms[TEMPERED], **changes)}))
 
-CONFIG = AEPOConfig()
-AEPO_METHOD = Method(WEIGHT_RULES[CONFIG.positive_rule], CONFIG.loss_components()["tempered"])
+
+AEPO_METHOD = TemperedMethod(AEPOConfig().method())
+CORRECTED, SIGNED = TemperedMethod(AEPOCorrectedConfig().method()), TemperedMethod(AEPOSignedConfig().method())
 
 
 def law(logits_V: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -52,24 +61,29 @@ def entropy(logits_V: torch.Tensor) -> float:
     return distribution_moments(logits_V.log_softmax(-1))[0].item()
 
 
-def step_direction(method: Method, logits_V: torch.Tensor, temperature: float, rewards_V: torch.Tensor) -> torch.Tensor:
+def step_direction(
+    method: TemperedMethod, logits_V: torch.Tensor, temperature: float, rewards_V: torch.Tensor
+) -> torch.Tensor:
     """Minus the expected gradient of the tempered term with respect to the logits."""
     tempered_V, policy_V = law(logits_V, temperature), law(logits_V, 1.0)
-    weights_PG = method.weights(rewards_V[None], torch.ones_like(rewards_V[None]).bool(), (policy_V - tempered_V)[None])
+    graded = Graded(rewards_V[None], log_importance_PG=(policy_V - tempered_V)[None])
+    advantages_PG = method.parts.streams[TEMPERED].advantage(graded)
     parameters_V = logits_V.clone().requires_grad_()
-    loss, _ = composed_loss(
-        [method.component],
-        torch.zeros(len(logits_V), dtype=torch.long),
+    tokens = Tokens(
         parameters_V.log_softmax(-1)[:, None],
         (tempered_V if method.ratio_to_tempered else policy_V)[:, None],
-        weights_PG[0],
+        advantages_PG[0][:, None],
         torch.ones(len(logits_V), 1, dtype=torch.bool),
-        tempered_V.exp(),
     )
-    return -torch.autograd.grad(loss, parameters_V)[0]
+    terms = method.parts.terms_of(TEMPERED)
+    weight_VK = torch.stack([term.coefficient * tempered_V.exp() for term in terms.values()], dim=1)
+    [value] = term_values(terms, tokens, weight_VK).values()
+    return -torch.autograd.grad(value, parameters_V)[0]
 
 
-def entropy_response(method: Method, logits_V: torch.Tensor, temperature: float, rewards_V: torch.Tensor) -> float:
+def entropy_response(
+    method: TemperedMethod, logits_V: torch.Tensor, temperature: float, rewards_V: torch.Tensor
+) -> float:
     """dH / d eta of a step, by central differences on the real entropy."""
     direction_V, rate = step_direction(method, logits_V, temperature, rewards_V), 1e-4
     return (entropy(logits_V + rate * direction_V) - entropy(logits_V - rate * direction_V)) / (2 * rate)
@@ -97,7 +111,7 @@ def random_states(seed: int, *, trials: int = TRIALS) -> list[tuple[torch.Tensor
 # --- What a method must satisfy -----------------------------------------------------------------------------------
 
 
-def check_lemma_b(method: Method) -> None:
+def check_lemma_b(method: TemperedMethod) -> None:
     """The entropy moves by eta sum_a pi^T_a R_a phi_a."""
     for logits_V, rewards_V in random_states(0):
         for temperature in (0.8, 1.0, 1.2):
@@ -105,7 +119,7 @@ def check_lemma_b(method: Method) -> None:
             assert entropy_response(method, logits_V, temperature, rewards_V) == pytest.approx(expected, abs=1e-6)
 
 
-def check_theorem_c(method: Method) -> None:
+def check_theorem_c(method: TemperedMethod) -> None:
     """With R = 1 the expected step keeps the entropy at T = 1, and heating raises, cooling lowers it."""
     for logits_V, _ in random_states(1):
         ones_V = torch.ones_like(logits_V)
@@ -118,7 +132,7 @@ def check_theorem_c(method: Method) -> None:
             assert at(temperature=1.2) > 0 > at(temperature=0.8)
 
 
-def check_theorem_d(method: Method) -> None:
+def check_theorem_d(method: TemperedMethod) -> None:
     """For any positives and T >= 1: where the entropy falls, more heat makes it fall less."""
     falling = 0
     for index, (logits_V, rewards_V) in enumerate(random_states(2)):
@@ -130,14 +144,14 @@ def check_theorem_d(method: Method) -> None:
     assert falling > TRIALS // 10
 
 
-def check_golden(method: Method) -> None:
+def check_golden(method: TemperedMethod) -> None:
     """Closed form for z = [2, 1, 0, -1] and R = [1, 0, 1, 0]."""
     rewards_V = torch.tensor([1.0, 0.0, 1.0, 0.0], dtype=F64)
     for temperature, response in ((0.8, -0.0957799), (1.0, -0.0756083), (1.2, -0.0594626)):
         assert entropy_response(method, GOLDEN_LOGITS, temperature, rewards_V) == pytest.approx(response, abs=1e-7)
 
 
-def check_the_temperature_matters(method: Method) -> None:
+def check_the_temperature_matters(method: TemperedMethod) -> None:
     """The opposite of Corollary F: the expected step depends on T."""
     for logits_V, rewards_V in random_states(3, trials=50):
         if rewards_V.sum() == 1 and len(logits_V) == 2:
@@ -149,29 +163,26 @@ def check_the_temperature_matters(method: Method) -> None:
 CHECKS = [check_lemma_b, check_theorem_c, check_theorem_d, check_golden, check_the_temperature_matters]
 
 
+@pytest.mark.parametrize("config", [AEPOConfig, ScopeRLConfig], ids=lambda config: config.__name__)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-def test_aepo(check: Callable[[Method], None]) -> None:
-    check(AEPO_METHOD)
+def test_the_paper_and_its_later_version(check: Callable[[TemperedMethod], None], config: type[AEPOConfig]) -> None:
+    check(TemperedMethod(config().method()))
 
 
 # --- The checks can fail ------------------------------------------------------------------------------------------
 
-WIDE_CLIP = partial(clipped_surrogate, low=0.999, high=1e6)
 BROKEN = {
     "completions weighted by pi / pi^T": (
-        AEPO_METHOD._replace(weights=WEIGHT_RULES["corrected"]),
+        CORRECTED,
         {check_lemma_b, check_theorem_c, check_theorem_d, check_golden, check_the_temperature_matters},
     ),
     "a ratio against the tempered law in the loss": (
-        AEPO_METHOD._replace(component=Component(WIDE_CLIP), ratio_to_tempered=True),
+        AEPO_METHOD.with_term(loss=partial(clipped, low=0.999, high=1e6))._replace(ratio_to_tempered=True),
         {check_lemma_b, check_theorem_c, check_theorem_d, check_golden, check_the_temperature_matters},
     ),
-    "negatives kept": (
-        AEPO_METHOD._replace(weights=WEIGHT_RULES["signed"]),
-        {check_lemma_b, check_theorem_d, check_golden},
-    ),
+    "negatives kept": (SIGNED, {check_lemma_b, check_theorem_d, check_golden}),
     "learned from with the wrong sign": (
-        AEPO_METHOD._replace(component=Component(AEPO_METHOD.component.surrogate, -1.0)),
+        AEPO_METHOD.with_term(coefficient=-1.0),
         {check_lemma_b, check_theorem_c, check_theorem_d, check_golden},
     ),
 }
@@ -193,9 +204,8 @@ def test_a_broken_method_fails(name: str) -> None:
 
 
 def test_corollary_f_the_corrected_step_is_the_same_at_every_temperature() -> None:
-    corrected = AEPO_METHOD._replace(weights=WEIGHT_RULES["corrected"])
     for logits_V, rewards_V in random_states(4, trials=50):
-        cold_V, hot_V = (step_direction(corrected, logits_V, t, rewards_V) for t in (0.8, 1.2))
+        cold_V, hot_V = (step_direction(CORRECTED, logits_V, t, rewards_V) for t in (0.8, 1.2))
         torch.testing.assert_close(cold_V, hot_V, atol=1e-12, rtol=0)
         on_policy_V = step_direction(AEPO_METHOD, logits_V, 1.0, rewards_V)
         torch.testing.assert_close(hot_V, on_policy_V, atol=1e-12, rtol=0)
@@ -204,7 +214,7 @@ def test_corollary_f_the_corrected_step_is_the_same_at_every_temperature() -> No
 def test_corollary_e_negatives_pull_the_other_way() -> None:
     """Weight -1 on a set moves the entropy against weight +1 on it; all signs together are the difference."""
     for logits_V, rewards_V in random_states(5, trials=50):
-        both = entropy_response(AEPO_METHOD._replace(weights=WEIGHT_RULES["signed"]), logits_V, 1.2, rewards_V)
+        both = entropy_response(SIGNED, logits_V, 1.2, rewards_V)
         positives = entropy_response(AEPO_METHOD, logits_V, 1.2, rewards_V)
         negatives = entropy_response(AEPO_METHOD, logits_V, 1.2, 1.0 - rewards_V)
         assert both == pytest.approx(positives - negatives, abs=1e-6)

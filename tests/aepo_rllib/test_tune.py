@@ -12,15 +12,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
-import tune_driver
 from ray import tune
-from small_runs import small
-from tune_driver import LEARNING_RATES, STEPS
-from tune_driver import tune_target_entropy as example
 
-from aepo_rllib import AEPOConfig
+from aepo_rllib import AEPOConfig, metrics
 from aepo_rllib.support.locks import claimed
+from tests.support import tune_driver
+from tests.support.small_runs import small
+from tests.support.tune_driver import LEARNING_RATES, STEPS
+from tests.support.tune_driver import tune_target_entropy as example
 
 ONE_BY_ONE = ("TUNE_MAX_PENDING_TRIALS_PG", "1")
 """Tune creates few trials in advance, as it does when there are more than sixteen."""
@@ -240,3 +241,38 @@ def test_a_search_whose_driver_was_killed_ends_as_one_that_was_left_alone(tmp_pa
     assert after[0] == first  # a finished trial is not run again
     assert after[1][: len(second)] == second  # one that had begun goes on
     assert after[1][len(second)]["training_iteration"] > 1
+
+
+@pytest.mark.slow
+def test_a_killed_trial_ends_as_one_that_was_left_alone(ray_cluster, tmp_path):
+    """Two equal trials, of which the first to get there loses its process in step 2."""
+    mark = tmp_path / "killed"
+
+    def die_once(algorithm, **_):
+        if algorithm.train_steps == 2:
+            try:
+                mark.touch(exist_ok=False)
+            except FileExistsError:
+                return
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    config = small(AEPOConfig()).training(lr=tune.grid_search([6e-4, 6e-4])).callbacks(on_train_result=die_once)
+    results = tune.Tuner(
+        "AEPO",
+        param_space=config,
+        run_config=tune.RunConfig(
+            storage_path=str(tmp_path),
+            stop={"training_iteration": 3},
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1),
+            failure_config=tune.FailureConfig(max_failures=1),
+            verbose=0,
+        ),
+    ).fit()
+    assert mark.exists()
+    assert [result.error for result in results] == [None, None]
+    one, other = (result.metrics_dataframe.set_index("training_iteration") for result in results)
+    one_process, two_processes = sorted((list(one["pid"]), list(other["pid"])), key=lambda pids: len({*pids}))
+    assert len({*one_process}) == 1
+    assert [pid == two_processes[0] for pid in two_processes] == [True, False, False]  # goes on after step 1
+    for name in (column for column in one if column.split("/")[0] in (metrics.MAIN, metrics.TEMPERED, metrics.CONTROL)):
+        np.testing.assert_array_equal(one[name], other[name])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gymnasium
-import own_envs
 import pytest
 from ray.rllib.env.env_context import EnvContext
 from ray.tune.registry import register_env
@@ -11,6 +10,7 @@ from ray.tune.registry import register_env
 from aepo_rllib.sampling import vector_envs
 from aepo_rllib.sampling.env_sources import CreatedEnv, find_env
 from aepo_rllib.sampling.vector_envs import VectorEnvs
+from tests.support import own_envs
 
 
 def envs_of(env, **kwargs):
@@ -29,7 +29,7 @@ def test_a_seed_is_a_problem_whoever_is_asked():
     expected, _ = peer.reset(seed=seeds)
     gymnasium.register("own/Sums-v0", entry_point=own_envs.Sums)
     gymnasium.register("own/SumsVector-v0", vector_entry_point=own_envs.SumsVector)
-    for env in (made(own_envs.Sums), "own/Sums-v0", "own/SumsVector-v0", "own_envs:own/Sums-v0"):
+    for env in (made(own_envs.Sums), "own/Sums-v0", "own/SumsVector-v0", "tests.support.own_envs:own/Sums-v0"):
         envs = envs_of(env)
         observations, infos = vector_envs.reset(envs.of_size(5), seeds)
         assert tuple(observations) == tuple(expected)
@@ -139,7 +139,7 @@ class Empty(own_envs.Listed):
         (SameStep, r"whose last info is lost"),
         ("nowhere", r"env='nowhere' is no environment here: register it"),
         ("no_such_module:Env", r"cannot import 'no_such_module'"),
-        ("own_envs:NoSuchEnv", r"env='own_envs:NoSuchEnv' is no environment here"),
+        ("tests.support.own_envs:NoSuchEnv", r"env='tests.support.own_envs:NoSuchEnv' is no environment here"),
         (None, r"env=None is no environment here"),
         (NoSpace(), r"env=<.*NoSpace.*> is no environment here"),
         (own_envs.Lonely, r"is called with one argument, the mapping env_config .*gymnasium.register"),

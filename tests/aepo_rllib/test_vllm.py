@@ -12,7 +12,6 @@ import time
 import numpy as np
 import pytest
 import torch
-from small_runs import small
 from transformers import AutoModelForCausalLM, Qwen2Config
 
 from aepo_rllib import GRPOConfig, metrics
@@ -21,6 +20,7 @@ from aepo_rllib.learning.probe import ProbeError
 from aepo_rllib.models.hf import ModelError, load_model
 from aepo_rllib.rollout import Prompt, make_engine
 from aepo_rllib.rollout.transformers import TransformersEngine
+from tests.support.small_runs import small
 
 pytest.importorskip("vllm")
 

@@ -44,7 +44,7 @@ def test_bad_values_are_refused_by_name(tmp_path):
     refused(run("train", "--dry-run", "--num-env-runners", "4096"), "num_env_runners=4096", "CPUs")
     refused(run("train", "--dry-run", "--set", "target_entrpy=1"), "target_entrpy", "did you mean target_entropy")
     refused(run("train", "--dry-run", "--set", "lr"), "'lr'", "key=value")
-    refused(run("train", "--dry-run", "--algo", "ppo"), "algo='ppo'", "grpo")
+    refused(run("train", "--dry-run", "--algo", "ppo"), "unknown algo 'ppo'", "grpo")
     refused(run("train", "--dry-run", "--steps", "0"), "steps=0")
     refused(run("train", "--dry-run", "--algo", "grpo", "--target-entropy", "0.5"), "target_entropy")
 
@@ -138,6 +138,7 @@ def test_samples_are_json(tmp_path):
     assert json.loads((tmp_path / "x.jsonl").read_text())["text"] == "é\n"
 
 
+@pytest.mark.process
 def test_python_is_not_asked_for_torch_by_help():
     import subprocess
 

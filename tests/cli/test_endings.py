@@ -14,11 +14,13 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from test_train import SMALL, aepo, alive, children, records
 
 from aepo_rllib.cli.ray_cluster import keep_token_private
 from aepo_rllib.cli.run_folder import RunFolder
 from aepo_rllib.cli.stopping import stop_request
+from tests.support.command import SMALL, aepo, alive, children, records
+
+pytestmark = pytest.mark.process
 
 WAYS = r"the last checkpoint is step_0000\d\d; continue with: aepo train --resume \S+"
 

@@ -12,7 +12,10 @@ import sys
 import time
 
 import pytest
-from test_train import aepo, records, weights_hash, without_times
+
+from tests.support.command import aepo, records, weights_hash, without_times
+
+pytestmark = pytest.mark.process
 
 KILLS, KILLS_EACH_TIME = 20, 2
 STEPS = 12

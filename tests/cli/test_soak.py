@@ -15,7 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from test_train import alive, children, records
+
+from tests.support.command import alive, children, records
+
+pytestmark = pytest.mark.process
 
 QUIET_STEPS, WINDOW = 60, 20
 UNDISTURBED_S = 240.0

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aepo_rllib.cli.errors import InputError
-from aepo_rllib.cli.terminal import visible
+from aepo_rllib.support.terminal import visible
 
 
 @given(st.text(st.characters()))

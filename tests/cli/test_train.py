@@ -1,6 +1,5 @@
 """`aepo train` as a user runs it: a real run, killed, resumed, exported, evaluated."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -14,29 +13,14 @@ import pytest
 import yaml
 from transformers import AutoModelForCausalLM
 
-from aepo_rllib import metrics
+from aepo_rllib import metrics, metrics_page
 from aepo_rllib.support.sealed_folder import MANIFEST, verify
+from tests.support.command import SMALL, aepo, alive, children, records, weights_hash, without_times
+
+pytestmark = pytest.mark.process
 
 STEPS = 9
 SECRETS = {"HF_TOKEN": "hf_CANARYCANARYCANARY", "WANDB_API_KEY": "CANARYwandb"}
-SMALL = ["--batch-size", "6", "--group-size", "4", "--set", "checkpoint_every=2", "--set", "evaluation_interval=3"]
-
-
-def aepo(*arguments, **kwargs):
-    command = [sys.executable, "-m", "aepo_rllib.cli.main", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **kwargs)
-
-
-def records(run, name="metrics.jsonl"):
-    return [json.loads(line) for line in (run / name).read_text().splitlines()]
-
-
-def without_times(record):
-    return {key: value for key, value in record.items() if not key.startswith(("throughput", "time"))}
-
-
-def weights_hash(run):
-    return hashlib.sha256((run / "huggingface" / "model.safetensors").read_bytes()).hexdigest()
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +40,7 @@ def test_a_run_leaves_everything_it_promises(uninterrupted):
     assert (config["algo"], config["batch_size"], config["target_entropy"]) == ("aepo", 6, "0.5x")
     assert [record["step"] for record in records(run)] == list(range(1, STEPS + 1))
     logged = {key for record in records(run) for key in record} - {"step", "time"}
-    documented = {metric.key for metric in metrics.DOCUMENTED}
+    documented = {metric.key for metric in metrics_page.DOCUMENTED}
     # Surprisal comes with skip_flat_rows=False, the probe with an engine that has a model of its own, a capped share
     # with importance_cap.
     elsewhere = (metrics.SURPRISAL, metrics.PROBE_LARGEST_GAP, metrics.PROBE_MEAN_GAP, metrics.CAPPED_SHARE)
@@ -89,20 +73,6 @@ def test_tensorboard_reads_the_run_back(uninterrupted):
     events.Reload()
     shown = [event.value for event in events.Scalars("main/reward_mean")]
     assert shown == pytest.approx([record["main/reward_mean"] for record in records(run)])
-
-
-def children(pid):
-    """Ids of a process's children, theirs included."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, task.read_text().split()):
-            found += [child, *children(child)]
-    return found
-
-
-def alive(pid):
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from aepo_rllib.envs.problems import Problem, ProblemError, files, find_file, load_problems
+from aepo_rllib.envs.problems import Problem, ProblemError, bounded_files, find_file, load_problems
 from aepo_rllib.envs.problems.jsonl import read_json
 
 ROWS = [
@@ -223,9 +223,9 @@ BAD_FILES: list[tuple[str, str | bytes, str]] = [
     ("a.parquet", b"PAR1" + bytes(range(256)) + b"PAR1", r"a.parquet\[0\]: cannot be read as Parquet"),
     ("a.parquet", b"", r"a.parquet\[0\]: cannot be read as Parquet"),
     ("a.jsonl.gz", b'{"problem": "p", "answer": "1"}', "a.jsonl.gz cannot be read .Not a gzipped file"),
-    ("a.csv.gz", gzip.compress(b"problem,answer\np,1\n" * 100)[:-12], "a.csv.gz cannot be read"),
-    ("a.json.gz", gzip.compress(b"[]")[:10] + b"\xff" * 8, "a.json.gz cannot be read"),
-    ("a.jsonl.gz", gzip.compress(b"0" * 20_000_000), "a.jsonl.gz:1: longer than 10000000 bytes"),
+    ("a.csv.gz", gzip.compress(b"problem,answer\np,1\n" * 100, mtime=0)[:-12], "a.csv.gz cannot be read"),
+    ("a.json.gz", gzip.compress(b"[]", mtime=0)[:10] + b"\xff" * 8, "a.json.gz cannot be read"),
+    ("a.jsonl.gz", gzip.compress(b"0" * 20_000_000, mtime=0), "a.jsonl.gz:1: longer than 10000000 bytes"),
 ]
 
 
@@ -238,15 +238,15 @@ def test_damaged_files_are_named_with_the_line(tmp_path: Path, name: str, conten
 
 
 def test_files_that_unpack_without_end_are_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MAX_UNPACKED_BYTES", 10**6)
-    monkeypatch.setattr(files, "MAX_DOCUMENT_BYTES", 10**6)
+    monkeypatch.setattr(bounded_files, "MAX_UNPACKED_BYTES", 10**6)
+    monkeypatch.setattr(bounded_files, "MAX_DOCUMENT_BYTES", 10**6)
     packed(tmp_path / "blank.jsonl.gz", (" " * 99 + "\n") * 20_000)
     packed(tmp_path / "blank.csv.gz", "problem,answer\n" + ("p" * 99 + "\n") * 20_000)
     packed(tmp_path / "blank.json.gz", " " * 2_000_000)
     for ending, reason in (("jsonl", ":10001: more than"), ("csv", "cells under|more than"), ("json", ": larger than")):
         with pytest.raises(ProblemError, match=reason):
             load_problems(str(tmp_path / f"blank.{ending}.gz"))
-    monkeypatch.setattr(files, "MAX_LINES", 1000)
+    monkeypatch.setattr(bounded_files, "MAX_LINES", 1000)
     packed(tmp_path / "empty.jsonl.gz", "\n" * 2000)
     with pytest.raises(ProblemError, match=":1001: more than 1000 lines"):
         load_problems(str(tmp_path / "empty.jsonl.gz"))
@@ -286,7 +286,7 @@ def test_lists_of_json_are_read_as_json_reads_them(tmp_path_factory: Any, rows: 
 def test_endings_are_tried_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AEPO_DATA_DIR", str(tmp_path))
     assert find_file("mine") is None
-    for ending in reversed(files.ENDINGS):
+    for ending in reversed(bounded_files.ENDINGS):
         (tmp_path / f"mine{ending}").write_text("")
         assert find_file("mine") == tmp_path / f"mine{ending}"
 

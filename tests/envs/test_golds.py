@@ -195,6 +195,7 @@ def test_a_field_map_settles_what_cannot_be_told() -> None:
     assert (problem.text, problem.answer) == ("q", "7")
 
 
+@pytest.mark.process
 def test_golds_that_were_read_are_what_the_grader_rewards() -> None:
     written = [
         WORK + "#### 1, 2",

@@ -12,8 +12,12 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+import pytest
+
 from aepo_rllib.envs.grading import Grader
 from aepo_rllib.envs.problems import Problem
+
+pytestmark = pytest.mark.process
 
 CASES = [json.loads(line) for line in (Path(__file__).parents[1] / "cases/answers.jsonl").read_text().splitlines()]
 ARGUABLE = {("Aa", "AA"), ("aB", "Ab")}

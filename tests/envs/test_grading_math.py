@@ -159,6 +159,7 @@ print(json.dumps([seen, equal]))
 """
 
 
+@pytest.mark.process
 def test_code_in_answers_never_runs() -> None:
     codes = [
         "__import__('os').system('touch MARKER')",
@@ -246,6 +247,7 @@ def test_numbers_in_scientific_notation(text: str, value: float | None) -> None:
     assert as_number(text) == value
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("verifier", "gold", "answer", "right"),
     [

@@ -15,6 +15,8 @@ import pytest
 from aepo_rllib.envs.grading.pool import WorkerPool
 from aepo_rllib.envs.verdict import Verdict
 
+pytestmark = pytest.mark.process
+
 HANGER = ("3", r"\dfrac{5^{(5^{(5^{(5^5)})}-4)}-5}{16}")
 RIGHT = [(rf"\frac{{{i}}}{{7}}", f"{i}/7") for i in range(1, 30)]
 WRONG = [(rf"\frac{{{i}}}{{7}}", f"{i}/9") for i in range(1, 30)]

@@ -17,7 +17,7 @@ from sympy.core.random import seed
 from aepo_rllib.envs.grading import Grader
 from aepo_rllib.envs.grading.qwen import qwen_equal
 from aepo_rllib.envs.grading.qwen_text import extract_final, judge_spelling
-from aepo_rllib.envs.grading.rules import RULES
+from aepo_rllib.envs.grading.rules import get_rule
 from aepo_rllib.envs.grading.verifiers import VERIFIERS
 from aepo_rllib.envs.problems import Problem
 from aepo_rllib.envs.problems.problem import MAX_ANSWER_CHARS
@@ -153,7 +153,7 @@ def test_it_is_registered() -> None:
     assert VERIFIERS[NAME].own_extract is extract_final
     assert VERIFIERS[NAME].judge is judge_spelling
     assert VERIFIERS[NAME].compares
-    assert RULES[NAME] is qwen_equal
+    assert get_rule(NAME) is qwen_equal
 
 
 def test_few_verdicts_are_excepted() -> None:
@@ -188,6 +188,7 @@ def test_all_verdicts_by_algebra_agree() -> None:
     assert [pair for pair in ALGEBRA if by_rule(pair) != expected(pair)] == []
 
 
+@pytest.mark.process
 def test_verdicts_of_the_grader_agree() -> None:
     draw = random.Random(1)
     pairs = [*EXCEPTIONS, *draw.sample(list(SPELLED), 25), *draw.sample(ALGEBRA, 30)]
@@ -302,6 +303,7 @@ print(json.dumps([seen, equal]))
 """
 
 
+@pytest.mark.process
 def test_code_in_answers_never_runs() -> None:
     # What stands before the first thing that makes no sense counts, so `5+` and any code would be 5.
     frames = ["{}", "6+{}", r"\frac{{{}}}{{2}}", "({},5)", "y+x={}"]

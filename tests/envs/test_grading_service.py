@@ -14,6 +14,8 @@ from aepo_rllib.envs.grading import Grade, Grader, GraderBroken
 from aepo_rllib.envs.problems import Problem, arithmetic_problems
 from aepo_rllib.envs.verdict import Verdict
 
+pytestmark = pytest.mark.process
+
 DEADLINE_S = 1.0
 # The first one is reported to hang math-verify past its own time-outs.
 HANGERS = [
@@ -61,7 +63,7 @@ def test_cheap_verdicts_start_no_process() -> None:
     with Grader() as grader:
         problems = arithmetic_problems("test")
         grades = grader.grade_batch(problems, [box(problem.answer) for problem in problems])
-        grader.probe()
+        grader.self_test()
         assert {grade.verdict for grade in grades} == {Verdict.CORRECT}
         assert not grader.pool.started
 
@@ -92,7 +94,7 @@ def test_answers_that_never_end_cost_a_deadline_each(grader: Grader) -> None:
     assert time.monotonic() - start < len(HANGERS) * (DEADLINE_S + 2)
     for grade, (_, _, expected) in zip(grades, rows, strict=True):
         assert grade.verdict is expected if expected else grade.verdict is not Verdict.CORRECT
-    grader.probe()
+    grader.self_test()
 
 
 def test_verdicts_do_not_depend_on_what_was_graded_before(grader: Grader) -> None:
@@ -139,7 +141,7 @@ def test_misuse_is_named(grader: Grader) -> None:
         grader.grade(maths("x" * 1001), box("y"))
     with pytest.raises(ValueError, match="workers must be a whole number from 1"):
         Grader(workers=0)
-    grader.probe()
+    grader.self_test()
 
 
 def test_works_from_threads(grader: Grader) -> None:
@@ -185,12 +187,12 @@ for line in sys.stdin:
 
 
 @pytest.mark.parametrize(("always", "complaint"), [("False", "expected correct, got wrong"), ("True", "wrong, got")])
-def test_probe_notices_a_broken_grader(always: str, complaint: str) -> None:
+def test_a_broken_grader_is_noticed_by_its_own_test(always: str, complaint: str) -> None:
     with Grader(workers=1, command=(sys.executable, "-c", LIAR % always)) as grader:
-        grader.probe()
+        grader.self_test()
         grader.grade(maths("x"), box("y"))
         with pytest.raises(GraderBroken, match=complaint):
-            grader.probe()
+            grader.self_test()
 
 
 def test_works_in_a_ray_actor(ray_cluster: None) -> None:

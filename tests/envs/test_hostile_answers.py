@@ -18,15 +18,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from hostile_answers import EQUAL, GOLDS, GROUPS, HANGING, QUICK, SLOW, SLOW_GOLDS
 
 from aepo_rllib.envs.grading import Grade, Grader, extract_answer, get_verifier
-from aepo_rllib.envs.grading.pool import SECOND_TRIES_DEADLINES, _Round
 from aepo_rllib.envs.grading.process import WorkerProcess
+from aepo_rllib.envs.grading.round import SECOND_TRIES_DEADLINES, Round
 from aepo_rllib.envs.grading.service import MAX_DETOUR_CHARS
 from aepo_rllib.envs.problems import Problem
 from aepo_rllib.envs.problems.problem import MAX_ANSWER_CHARS
 from aepo_rllib.envs.verdict import Verdict
+from tests.support.hostile_answers import EQUAL, GOLDS, GROUPS, HANGING, QUICK, SLOW, SLOW_GOLDS
+
+pytestmark = pytest.mark.process
 
 DEADLINE_S = 1.0
 # What a comparison may take beyond its deadline: noticing that takes milliseconds, but two cores may be busy.
@@ -101,13 +103,13 @@ def warm(grader: Grader) -> None:
 def timed_tries(patch: pytest.MonkeyPatch) -> list[float]:
     """Where the seconds are put that each try of a comparison takes from now on, until it has its verdict."""
     tries: list[float] = []
-    close = _Round._close
+    close = Round._close
 
-    def close_and_note(self: _Round, worker: WorkerProcess, request: int, verdict: Verdict) -> None:
+    def close_and_note(self: Round, worker: WorkerProcess, request: int, verdict: Verdict) -> None:
         tries.append(time.monotonic() - worker.sent)
         close(self, worker, request, verdict)
 
-    patch.setattr(_Round, "_close", close_and_note)
+    patch.setattr(Round, "_close", close_and_note)
     return tries
 
 

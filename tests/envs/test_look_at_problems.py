@@ -40,6 +40,7 @@ def harmless(result: Result) -> str:
     return result.output
 
 
+@pytest.mark.process
 def test_problems_shows_rows_as_escapes(hostile: Path) -> None:
     result = CliRunner().invoke(problems_command, [str(hostile), "--workers", "1"])
     shown = harmless(result)
@@ -122,6 +123,7 @@ def test_examples_are_what_the_model_will_see(tmp_path: Path) -> None:
     assert lines[start + 1 : start + 5] == ["[system]", BOXED, "[user]", "0?"]
 
 
+@pytest.mark.process
 def test_golds_that_only_spelling_decides_are_counted_and_named(tmp_path: Path) -> None:
     rows = [{"problem": "p", "answer": "7", "id": "seven"}, {"problem": "q", "answer": "Tuesday", "id": "day"}]
     lines = looked_at(tmp_path, rows)

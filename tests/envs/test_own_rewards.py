@@ -20,6 +20,8 @@ from aepo_rllib.envs.grading import Grader, GraderBroken, SampledText, Score, ge
 from aepo_rllib.envs.grading.rewards import load_reward
 from aepo_rllib.envs.verdict import Verdict
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[2]
 REWARDS = """
 import time
@@ -283,7 +285,7 @@ def test_the_example_is_dapos_penalty() -> None:
     assert example.reward(SampledText(r"\boxed{8}", tokens=60), problem("math")) == Score(-0.75, correct=False)
 
 
-def test_the_processes_of_rewards_are_probed(module: str, tmp_path: Path) -> None:
+def test_the_processes_of_rewards_are_tested(module: str, tmp_path: Path) -> None:
     """A worker that calls everything right is found out, whichever function it was asked for."""
     command = tmp_path / "flatterer.py"
     command.write_text(
@@ -295,12 +297,12 @@ def test_the_processes_of_rewards_are_probed(module: str, tmp_path: Path) -> Non
     )
     with Grader(workers=1) as honest:
         honest.grade(problem(f"{module}:length"), "a")
-        honest.probe()
+        honest.self_test()
     with Grader(workers=1, command=[sys.executable, str(command)]) as flatterer:
-        flatterer.probe()  # no process yet, and nothing to find
+        flatterer.self_test()  # no process yet, and nothing to find
         assert flatterer.grade(problem(f"{module}:length"), "a").reward == 1.0
         with pytest.raises(GraderBroken, match=r"a reward that is 0\.125 came back as 1\.0"):
-            flatterer.probe()
+            flatterer.self_test()
 
 
 def test_threads_share_a_grader_of_own_rewards(grader: Grader, module: str) -> None:

@@ -172,6 +172,7 @@ def test_an_accepted_answer_is_graded_and_matched_by_its_own_text(answer: str) -
             assert not grader.pool.started
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("character", ["x", "汉", "\U0001f600", "\n1"])
 @pytest.mark.parametrize("rule", [name for name, verifier in VERIFIERS.items() if verifier.compares])
 def test_the_longest_answers_are_compared(character: str, rule: str) -> None:

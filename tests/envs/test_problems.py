@@ -6,7 +6,9 @@ import pytest
 
 from aepo_rllib.envs.grading import Grader
 from aepo_rllib.envs.problems import ProblemError, arithmetic_problems, load_problems
-from aepo_rllib.envs.problems.arithmetic import FAMILY_WEIGHTS, draw, solutions, split_of
+from aepo_rllib.envs.problems.arithmetic import FAMILY_WEIGHTS
+from aepo_rllib.envs.problems.families import FAMILIES, draw_of_split, split_of
+from aepo_rllib.envs.problems.families.countdown import solutions
 from aepo_rllib.envs.traces import STYLE_WORDS, draw_trace
 
 
@@ -71,8 +73,9 @@ def test_drawn_problems_belong_to_their_split():
     rng = random.Random(0)
     for split in ("train", "validation", "test"):
         for family in FAMILY_WEIGHTS:
-            numbers, tree = draw(family, split, rng)
-            assert split_of(rng.sample(numbers, len(numbers)), tree.value) == split
+            drawn = draw_of_split(FAMILIES[family], split, rng)
+            shuffled = drawn._replace(numbers=rng.sample(drawn.numbers, len(drawn.numbers)))
+            assert split_of(FAMILIES[family].canonical(shuffled)) == split
 
 
 def test_style_of_a_trace_is_independent_of_its_correctness():

@@ -13,9 +13,12 @@ from typing import NamedTuple
 import pytest
 
 from aepo_rllib.envs.grading import Grader
-from aepo_rllib.envs.grading.pool import SECOND_TRIES_DEADLINES, WorkerPool
+from aepo_rllib.envs.grading.pool import WorkerPool
+from aepo_rllib.envs.grading.round import SECOND_TRIES_DEADLINES
 from aepo_rllib.envs.problems import Problem
 from aepo_rllib.envs.verdict import Verdict
+
+pytestmark = pytest.mark.process
 
 SURD = Problem(id="surd", text="", answer=r"\frac{\sqrt{2}}{2}")
 SPELLINGS = (r"\frac{1}{\sqrt{2}}", r"\sqrt{0.5}", r"\sqrt{\frac{1}{2}}", r"2^{-0.5}")

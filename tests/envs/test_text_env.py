@@ -88,6 +88,7 @@ def test_unknown_template_names_the_known_ones():
         envs.get_template("nope")
 
 
+@pytest.mark.process
 def test_importing_the_environment_loads_neither_torch_nor_ray():
     code = "import sys, aepo_rllib.envs; print([m for m in ('torch', 'ray') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,7 +6,8 @@ import torch
 from aepo_rllib.envs import get_template, load_problems
 from aepo_rllib.models.hf import load_tokenizer, stop_ids
 from aepo_rllib.models.prompting import PromptEncoder
-from aepo_rllib.rollout import Prompt, SamplingFilters, Stream, make_engine
+from aepo_rllib.rollout import Prompt, SamplingFilters, make_engine
+from aepo_rllib.rollout.request import EVALUATION
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +30,7 @@ def direct_samples():
         prompts = [
             Prompt(
                 encoder.encode(texts[i]),
-                [(seed, int(Stream.EVALUATION), _digest(texts[i]), number) for number in range(n)],
+                [(seed, EVALUATION.number, _digest(texts[i]), number) for number in range(n)],
             )
             for i in problems
         ]

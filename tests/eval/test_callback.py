@@ -8,7 +8,7 @@ from ray.rllib.utils import force_list
 from aepo_rllib import AEPO, AEPOConfig
 from aepo_rllib.eval.callback import EvaluateSuites
 from aepo_rllib.eval.run import evaluate_model
-from tests.aepo_rllib.small_runs import small, weights
+from tests.support.small_runs import small, weights
 
 SUITE = "aepo_arithmetic"
 
@@ -38,7 +38,7 @@ def test_scores_stand_in_every_second_result_and_training_is_untouched(tmp_path)
     watched.save_to_path(tmp_path / "checkpoint")
     restored = AEPO.from_checkpoint(str(tmp_path / "checkpoint"))
     (callback,) = force_list(restored.callbacks)
-    assert (callback.every, callback.options["n"]) == (2, 4)
+    assert (callback.every, callback.plan.n) == (2, 4)
     for algo in (watched, alone, restored):
         algo.stop()
 

@@ -71,6 +71,7 @@ def test_bad_input_is_one_line_and_exit_code_2(aepo_eval, arguments, message):
     assert "Traceback" not in result.output
 
 
+@pytest.mark.process
 def test_help_is_fast_and_has_examples():
     code = (
         "import sys; from click.testing import CliRunner; from aepo_rllib.cli.eval import eval_command; "

@@ -8,7 +8,7 @@ from scipy import stats
 
 from aepo_rllib.cli.compare import compare_command
 from aepo_rllib.eval.passk import pass_at_k, without_noise
-from aepo_rllib.eval.reports.compare import compare, crossover
+from aepo_rllib.eval.reports.differences import compare, crossover
 from aepo_rllib.eval.reports.evaluations import read_evaluations, short_names
 
 N, KS = 64, [1, 2, 4, 8, 16, 32, 64]

@@ -7,10 +7,11 @@ import resource
 
 import pytest
 
-from aepo_rllib.eval.run import evaluate_model, regrade
+from aepo_rllib.eval.regrading import regrade
+from aepo_rllib.eval.run import evaluate_model
+from aepo_rllib.eval.sampling.lazy_texts import SampledText
 from aepo_rllib.eval.sampling.repair import repair
-from aepo_rllib.eval.sampling.samples import SampledText
-from aepo_rllib.eval.sampling.store import Place, SampleFile, StoreError
+from aepo_rllib.eval.sampling.sample_files import Place, SampleFile, StoreError
 
 LAW = {"model": "abc", "temperature": 1.0, "stop": [1, 2]}
 WAVES, SIZE = 6, 5

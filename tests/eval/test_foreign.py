@@ -10,8 +10,10 @@ from click.testing import CliRunner
 
 from aepo_rllib.cli.compare import compare_command
 from aepo_rllib.cli.regrade import regrade_command
-from aepo_rllib.eval.plan import Plan
-from aepo_rllib.eval.run import evaluate_model, load_tasks, regrade
+from aepo_rllib.eval.regrading import regrade
+from aepo_rllib.eval.run import evaluate_model
+from aepo_rllib.eval.spec import EvaluationSpec
+from aepo_rllib.eval.suites.loading import load_tasks
 
 SUITE, OTHER = "aepo_arithmetic", "aepo_countdown4"
 OWN_TASK = """
@@ -68,14 +70,14 @@ def test_names_of_suites_in_a_folder_run_no_code(folder, tmp_path, monkeypatch):
     (folder / "evil.py").write_text(f"open({str(tmp_path / 'MARKER')!r}, 'w').close()\ndef pwn(doc): return ''\n")
     before = contents(folder)
     for name in (str(folder / "own.yaml"), "sent/own.yaml", "../../../etc/passwd", "own"):
-        plan = Plan.read(folder)
+        spec = EvaluationSpec.read(folder)
         change(folder / "evaluation.json", "suites", to=[name])
         assert "evaluation.json: suites: unknown suite" in refused(regrade_command, folder)
         (folder / "evaluation.json").write_bytes(before["evaluation.json"])
         # Nor where somebody has got past the reading.
-        object.__setattr__(plan, "suites", (name,))
+        object.__setattr__(spec, "suites", (name,))
         with pytest.raises(ValueError, match="unknown suite"):
-            load_tasks(plan)
+            load_tasks(spec)
     assert not (tmp_path / "MARKER").exists()
     assert contents(folder) == before
 
@@ -152,8 +154,8 @@ BAD_IDENTITIES = [
 def test_every_setting_is_checked_and_named(field, value, folder):
     file = folder / "evaluation.json"
     change(file, field, to=value)
-    with pytest.raises(ValueError, match=rf"^{file}: ({field}: |n must|pass@|temperature 0)") as error:
-        Plan.read(folder)
+    with pytest.raises(ValueError, match=rf"^{file}: ({field}[:=]|pass@|temperature 0)") as error:
+        EvaluationSpec.read(folder)
     assert len(str(error.value)) < 600
     assert "--overwrite" in str(error.value)
     assert str(error.value).isprintable()
@@ -163,7 +165,7 @@ def test_every_setting_is_checked_and_named(field, value, folder):
 def test_every_part_of_the_models_identity_is_checked_and_named(field, value, folder):
     change(folder / "evaluation.json", "identity", field, to=value)
     with pytest.raises(ValueError, match=rf"evaluation.json: identity: {field}: "):
-        Plan.read(folder)
+        EvaluationSpec.read(folder)
 
 
 def test_missing_and_unknown_settings_are_refused(folder):
@@ -171,10 +173,10 @@ def test_missing_and_unknown_settings_are_refused(folder):
     for field in plan:
         file.write_text(json.dumps({name: value for name, value in plan.items() if name != field}))
         with pytest.raises(ValueError, match=f"{file}: {field} is missing"):
-            Plan.read(folder)
+            EvaluationSpec.read(folder)
     file.write_text(json.dumps(plan | {"\x1b[2J": 1}))
     with pytest.raises(ValueError, match=re.escape(r"unknown field '\x1b[2J'")):
-        Plan.read(folder)
+        EvaluationSpec.read(folder)
 
 
 BROKEN = {
@@ -280,7 +282,7 @@ def test_reports_are_replaced_together_or_not_at_all(folder, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("aepo_rllib.eval.reports.files.write_page", full)  # the last one
+        patched.setattr("aepo_rllib.eval.reports.report_files.write_page", full)  # the last one
         with pytest.raises(OSError, match="No space left"):
             regrade(folder, n=1, grader="math-numeric")
     assert contents(folder) == before

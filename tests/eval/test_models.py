@@ -7,8 +7,8 @@ from lm_eval.api.instance import Instance
 
 from aepo_rllib.envs import load_problems
 from aepo_rllib.eval.sampling.decoding import Decoding
+from aepo_rllib.eval.sampling.lazy_texts import SampledText
 from aepo_rllib.eval.sampling.models import SamplingLM, SamplingVLLM
-from aepo_rllib.eval.sampling.samples import SampledText
 from aepo_rllib.models.hf import resolve_model
 from aepo_rllib.rollout import FinishReason, SamplingFilters
 
@@ -122,6 +122,7 @@ def test_sampled_text_survives_pickling():
     assert (text.tokens, text.truncated) == (3, True)
 
 
+@pytest.mark.process
 def test_a_frame_is_put_around_the_tasks_prompt(lm, tmp_path):
     """In a frame the model reads other tokens than the bare text; the same ones as a conversation would give it."""
     model = tmp_path / "chatty"

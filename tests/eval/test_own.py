@@ -16,12 +16,13 @@ from aepo_rllib.cli.compare import compare_command
 from aepo_rllib.cli.eval import eval_command
 from aepo_rllib.cli.regrade import regrade_command
 from aepo_rllib.envs import Problem
-from aepo_rllib.eval.checks import set_name
 from aepo_rllib.eval.data import as_doc, as_problem, docs_digest
-from aepo_rllib.eval.plan import Plan
-from aepo_rllib.eval.run import evaluate_model, regrade
-from aepo_rllib.eval.sampling.store import prompt_key
-from aepo_rllib.eval.suites import TASKS_FOLDER
+from aepo_rllib.eval.regrading import regrade
+from aepo_rllib.eval.run import evaluate_model
+from aepo_rllib.eval.sampling.sample_files import prompt_key
+from aepo_rllib.eval.spec import EvaluationSpec
+from aepo_rllib.eval.suites.catalogue import SHIPPED_FOLDER
+from aepo_rllib.eval.suites.naming import set_name
 from aepo_rllib.models.hf import resolve_model
 
 SAMPLING = ("--n", "2", "--max-new-tokens", "16", "--template", "plain")
@@ -39,7 +40,7 @@ def write_rows(file, rows=ROWS):
 
 def write_task(folder, name="mine", extra="", **kwargs):
     folder.mkdir(exist_ok=True)
-    shutil.copy(TASKS_FOLDER / "_passk_yaml", folder)
+    shutil.copy(SHIPPED_FOLDER / "_passk_yaml", folder)
     data = {"source": "mine.jsonl", "fields": {"problem": "question", "answer": "final"}} | kwargs
     text = f"include: _passk_yaml\ntask: {name}\ndataset_kwargs: {json.dumps(data)}\n"
     (folder / f"{name}.yaml").write_text(f"{text}metadata: {{version: 1.0, template: plain}}\n{extra}")
@@ -137,7 +138,7 @@ def test_changed_problems_are_refused(aepo, tmp_path):
         (["--problems", "mine.jsonl", "--problems", "./mine.jsonl"], "there is a suite 'mine' already"),
         (["--problems", "mine.jsonl", "--fields", "{problem: a, answer: b}", "--verifier", "sympy"], "sympy"),
         (["--problems", "mine.jsonl", "--fields", "[a]"], "--fields: expected a mapping"),
-        (["--verifier", "math"], "--fields and --verifier are about --problems"),
+        (["--verifier", "math"], "fields and verifier are about problems of your own"),
     ],
 )
 def test_what_cannot_be_evaluated_on_is_refused_before_anything_is_loaded(arguments, message, aepo, tmp_path):
@@ -193,6 +194,7 @@ def test_own_tasks_are_suites_and_groups(aepo, tmp_path):
     assert "give folder and name" in aepo(eval_command, "--suite", "tasks/both.yaml", fails=True)
 
 
+@pytest.mark.process
 def test_lm_evals_own_model_runs_an_own_task(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_task(tmp_path / "tasks")
@@ -280,7 +282,7 @@ BAD_LINES = {
 
 @pytest.mark.parametrize("message", BAD_LINES)
 def test_a_damaged_problem_set_is_named_by_line(message, tmp_path):
-    from aepo_rllib.eval.problem_sets import FOLDER, read_problem_set, write_problem_set
+    from aepo_rllib.eval.suites.problem_copies import FOLDER, read_problem_set, write_problem_set
 
     problems = [Problem(id=str(number), text="Add", answer="1", turns=TURNS) for number in range(2)]
     write_problem_set(tmp_path, "mine", problems)
@@ -292,11 +294,11 @@ def test_a_damaged_problem_set_is_named_by_line(message, tmp_path):
         read_problem_set(tmp_path, "mine", None)
 
 
-def test_plans_of_older_versions_are_read_and_those_of_this_one_look_like_them(tmp_path):
+def test_specs_of_older_versions_are_read_and_those_of_this_one_look_like_them(tmp_path):
     evaluate_model(n=1, limit=1, max_new_tokens=4, output=tmp_path)
     held = json.loads((tmp_path / "evaluation.json").read_text())
     assert not {"own_problems", "own_suites"} & set(held)
-    assert Plan.read(tmp_path).own_problems == ()
+    assert EvaluationSpec.read(tmp_path).own_problems == ()
 
 
 def test_turns_are_part_of_a_document_and_leave_others_as_they_were():
@@ -323,6 +325,7 @@ def chatty(tmp_path):
     return model, tmp_path / "mine.jsonl", rendered, tokenizer
 
 
+@pytest.mark.process
 def test_turns_reach_the_model_through_its_chat_template(chatty, tmp_path):
     model, source, rendered, tokenizer = chatty
     options = {"problems": [str(source)], "n": 2, "max_new_tokens": 8, "output": tmp_path / "out"}
@@ -341,6 +344,7 @@ def test_turns_reach_the_model_through_its_chat_template(chatty, tmp_path):
     assert regrade(tmp_path / "out")["suites"]["mine"]["missing"] == 0
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["hf", "aepo-hf"])
 def test_in_lm_eval_turns_need_its_chat_template(name, chatty, tmp_path):
     model, source, rendered, _ = chatty

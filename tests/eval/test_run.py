@@ -7,10 +7,11 @@ from lm_eval.utils import make_table
 from rich.console import Console
 
 from aepo_rllib.envs import load_problems
-from aepo_rllib.eval.reports.compare import compare
+from aepo_rllib.eval.regrading import regrade
+from aepo_rllib.eval.reports.differences import compare
 from aepo_rllib.eval.reports.evaluations import read_evaluations
 from aepo_rllib.eval.reports.table import suite_table
-from aepo_rllib.eval.run import evaluate_model, regrade
+from aepo_rllib.eval.run import evaluate_model
 from aepo_rllib.models.hf import resolve_model
 from aepo_rllib.support.locks import claimed
 
@@ -154,7 +155,7 @@ def test_a_refused_evaluation_changes_nothing(tmp_path):
 
 def test_overwriting_removes_the_reports_of_the_other_evaluation_first(tmp_path, monkeypatch):
     evaluate_model(n=2, limit=2, output=tmp_path)
-    monkeypatch.setattr("aepo_rllib.eval.run.evaluate", lambda **_: (_ for _ in ()).throw(RuntimeError("killed")))
+    monkeypatch.setattr("lm_eval.evaluator.evaluate", lambda **_: (_ for _ in ()).throw(RuntimeError("killed")))
     with pytest.raises(RuntimeError, match="killed"):
         evaluate_model(n=2, limit=2, temperature=0.5, output=tmp_path, overwrite=True)
     assert sorted(file.name for file in tmp_path.iterdir() if file.name[0] != ".") == ["evaluation.json", "samples"]
@@ -207,3 +208,13 @@ def test_names_are_shown_as_they_are(tmp_path):
     console.print(suite_table("suite[/bold]", scores))
     text = console.export_text()
     assert all(name in text for name in ("suite[/bold]", "[/b] algebra", "[red]"))
+
+
+def test_regrading_reads_answers_in_another_form(tmp_path):
+    """The embedded model writes boxes, and none of `####`."""
+    boxes = evaluate_model(n=2, limit=4, output=tmp_path, template="plain")
+    regraded = regrade(tmp_path, answer_form="hash")
+    assert [summary["suites"][SUITE]["no_answer"] for summary in (boxes, regraded)] == [0, 1]
+    assert regrade(tmp_path)["evaluation"]["answer_form"] == "hash"
+    with pytest.raises(ValueError, match="answer_form='boxes': must be one of"):
+        regrade(tmp_path, answer_form="boxes")

@@ -6,16 +6,16 @@ import subprocess
 import sys
 
 import pytest
-from lm_eval.api.instance import Instance
 
+from aepo_rllib.eval.sampling.lazy_texts import MissingSample, SampledText, StoredSample, texts_of
 from aepo_rllib.eval.sampling.models import SamplingLM
-from aepo_rllib.eval.sampling.requests import BLOCK, collect, waves, without
-from aepo_rllib.eval.sampling.samples import MissingSample, SampledText, StoredSample, texts_of
-from aepo_rllib.eval.sampling.store import MemorySamples, Place, SampleFile, StoreError, prompt_key, store_file
-from aepo_rllib.eval.sampling.stored import StoredLM
+from aepo_rllib.eval.sampling.replay import ReplayLM
+from aepo_rllib.eval.sampling.requests import BLOCK, read_requests, waves, without
+from aepo_rllib.eval.sampling.sample_files import MemorySamples, Place, SampleFile, StoreError, prompt_key, store_file
 from aepo_rllib.models.hf import resolve_model
 from aepo_rllib.rollout import make_engine
 from aepo_rllib.support.locks import claimed
+from tests.support.lm_eval_requests import requests
 
 LAW = {"model": "abc", "temperature": 1.0, "stop": [1, 2]}
 HOSTILE = ["", "\n\n", "\u2028\x00\x1f", "\ud800 alone", 'quote " and \\ back', "x" * 50_000, "{}\n{}", "ünïcödé 漢字"]
@@ -23,14 +23,6 @@ HOSTILE = ["", "\n\n", "\u2028\x00\x1f", "\ud800 alone", 'quote " and \\ back', 
 
 def sampled(text, tokens=3, truncated=False):
     return SampledText(text, tokens=tokens, truncated=truncated)
-
-
-def requests(n, prompts=("Add 1 2.", "Add 3 4."), task="t", **kwargs):
-    arguments = {"do_sample": True, "temperature": 1.0, "max_gen_toks": 24, "until": []} | kwargs
-    made = [
-        Instance("generate_until", {}, (text, arguments), 0, metadata=(task, i, n)) for i, text in enumerate(prompts)
-    ]
-    return [request for request in made for _ in range(n)]
 
 
 def test_samples_come_back_as_they_were(tmp_path):
@@ -120,22 +112,22 @@ def test_stored_samples_are_small_and_say_where_they_lie(tmp_path):
 
 
 def test_equal_prompts_of_one_suite_are_told_apart():
-    first, second, other = collect(requests(2, prompts=("same", "same", "other")))
+    first, second, other = read_requests(requests(2, prompts=("same", "same", "other")))
     assert len({*first.places, *second.places, *other.places}) == 6
     # The same question in another suite is the same question.
-    assert collect(requests(2, prompts=("same",), task="u"))[0].places == first.places
+    assert read_requests(requests(2, prompts=("same",), task="u"))[0].places == first.places
 
 
 @pytest.mark.parametrize(("n", "max_rows"), [(1, 1024), (5, 7), (300, 256), (300, 50), (2 * BLOCK, 2 * BLOCK)])
 def test_waves_hold_every_sample_once_within_the_limit(n, max_rows):
-    asked = collect(requests(n, prompts=("a", "b", "c")))
+    asked = read_requests(requests(n, prompts=("a", "b", "c")))
     dealt = [[place for _, places in wave for place in places] for wave in waves(asked, max_rows)]
     assert sorted(place for wave in dealt for place in wave) == sorted(p for question in asked for p in question.places)
     assert all(0 < len(wave) <= max_rows for wave in dealt)
 
 
 def test_all_prompts_get_their_first_block_before_any_gets_its_second():
-    asked = collect(requests(3 * BLOCK, prompts=("a", "b", "c")))
+    asked = read_requests(requests(3 * BLOCK, prompts=("a", "b", "c")))
     numbers = [place.sample // BLOCK for wave in waves(asked, BLOCK) for _, places in wave for place in places]
     assert numbers == sorted(numbers)
     assert set(numbers) == {0, 1, 2}
@@ -150,7 +142,7 @@ def test_what_is_left_after_some_waves_is_dealt_as_before(n, max_rows, extended)
             super().__init__()
             self.add((place, sampled("")) for place in places)
 
-    asked = collect(requests(n, prompts=("a", "b", "c")))
+    asked = read_requests(requests(n, prompts=("a", "b", "c")))
     before = [place for question in asked for place in question.places[:extended]]
     start = list(without(asked, Held(before)))
     dealt = [[place for _, places in wave for place in places] for wave in waves(start, max_rows)]
@@ -216,11 +208,12 @@ def test_two_processes_never_write_into_one_store(tmp_path):
         lm.generate_until(requests(2))
 
 
+@pytest.mark.process
 def test_a_killed_run_is_continued_to_the_same_samples(tmp_path):
     """SIGKILL after the third wave of ten; the file then equals that of a run that nobody killed, byte for byte."""
     code = """
 import os, signal, sys, torch
-from tests.eval.test_store import requests
+from tests.support.lm_eval_requests import requests
 from aepo_rllib.eval.sampling.models import SamplingLM
 torch.set_num_threads(1)
 store, waves_before_death = sys.argv[1], int(sys.argv[2])
@@ -253,7 +246,7 @@ print(len(done))
 def test_a_stored_model_says_what_was_said_and_nothing_else(tmp_path):
     lm = SamplingLM("embedded", seed=3, store=str(tmp_path))
     said = lm.generate_until(requests(4))
-    stored = StoredLM(tmp_path, lm.identity())
+    stored = ReplayLM(tmp_path, lm.identity())
     assert list(texts_of(stored.generate_until(requests(4)))) == list(texts_of(said))
     more = stored.generate_until(requests(6))
     assert [isinstance(sample, MissingSample) for sample in more] == ([False] * 4 + [True] * 2) * 2
@@ -264,7 +257,7 @@ def test_a_stored_model_says_what_was_said_and_nothing_else(tmp_path):
         stored.generate_until([*requests(2), *requests(2, prompts=("Add 5 6.",), task="u")])
     with pytest.raises(StoreError, match=r"is not there: .* holds no sample of u; the same `aepo eval` draws them"):
         stored.generate_until([*requests(2), *requests(2, task="u", max_gen_toks=9)])
-    store_file(tmp_path, lm.identity() | collect(requests(1))[0].decoding.law()).unlink()
+    store_file(tmp_path, lm.identity() | read_requests(requests(1))[0].decoding.law()).unlink()
     with pytest.raises(StoreError, match="holds no sample of t"):
         stored.generate_until(requests(2))
 

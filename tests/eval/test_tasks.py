@@ -18,9 +18,9 @@ from aepo_rllib.eval.passk import pass_at_k
 from aepo_rllib.eval.reports.outcomes import read_outcomes
 from aepo_rllib.eval.reports.summary import summarize
 from aepo_rllib.eval.run import evaluate_model
-from aepo_rllib.eval.sampling.requests import collect
+from aepo_rllib.eval.sampling.requests import read_requests
 from aepo_rllib.eval.scoring import grade_samples, majority, no_answer, not_judged, pass_at_ks
-from aepo_rllib.eval.suites import TASKS_FOLDER, all_suites, expand
+from aepo_rllib.eval.suites.catalogue import SHIPPED_FOLDER, all_suites, expand
 from aepo_rllib.models.hf import resolve_model
 
 SUITE = "aepo_arithmetic"
@@ -31,7 +31,7 @@ MADE_UP = {"problem": "What is 3 + 4?", "answer": "7"}
 
 
 def manager(**metadata):
-    return TaskManager(include_path=str(TASKS_FOLDER), include_defaults=False, metadata=metadata)
+    return TaskManager(include_path=str(SHIPPED_FOLDER), include_defaults=False, metadata=metadata)
 
 
 @pytest.fixture
@@ -79,6 +79,7 @@ def test_the_papers_sevens():
     assert set(later) ^ set(first) == {"aepo_aime25", "aepo_college_math"}
 
 
+@pytest.mark.process
 def test_a_group_is_a_macro_average(data_dir):
     """A suite with two problems weighs as much as one with twenty."""
     rows = [MADE_UP | {"id": str(number), "answer": str(number % 2)} for number in range(20)]
@@ -114,6 +115,7 @@ def test_unusable_metadata_is_refused(data_dir):
         manager(grader="sympy").load(["aepo_aime24"])
 
 
+@pytest.mark.process
 def test_repeated_problems_stay_and_are_sampled_apart(data_dir):
     """College Math was published with 36 repeats."""
     assert len(load_docs(file="college_math")["test"]) == 2
@@ -166,6 +168,7 @@ def test_metrics_of_one_problem():
     assert np.isnan(undefined["pass@8"])
 
 
+@pytest.mark.process
 def test_counts_equal_grading_the_engines_own_samples(direct_samples):
     n, limit, seed = 8, 6, 3
     results = simple_evaluate(
@@ -199,7 +202,7 @@ class _Parrot(LM):
         self.text, self.places = text, []
 
     def generate_until(self, requests, disable_tqdm=False):
-        self.places += [place for question in collect(requests) for place in question.places]
+        self.places += [place for question in read_requests(requests) for place in question.places]
         return [self.text] * len(requests)
 
     def loglikelihood(self, requests):
@@ -209,6 +212,7 @@ class _Parrot(LM):
         raise NotImplementedError
 
 
+@pytest.mark.process
 def test_lm_evals_own_model_runs_the_same_suite():
     results = simple_evaluate(
         model="hf",
@@ -226,6 +230,7 @@ def test_lm_evals_own_model_runs_the_same_suite():
     assert len(set(sample["resps"][0])) > 1
 
 
+@pytest.mark.process
 def test_the_stock_command_line_agrees_with_ours(tmp_path):
     """`lm_eval --model hf` without a network: the same problems are solved about equally often."""
     n, limit = 32, 24
@@ -233,7 +238,7 @@ def test_the_stock_command_line_agrees_with_ours(tmp_path):
         *(["unshare", "-rn"] if _can_unshare() else []),
         *(sys.executable, "-m", "lm_eval", "run", "--model", "hf"),
         *("--model_args", f"pretrained={resolve_model('embedded')}", "--device", "cpu", "--batch_size", "256"),
-        *("--include_path", str(TASKS_FOLDER), "--tasks", SUITE, "--limit", str(limit)),
+        *("--include_path", str(SHIPPED_FOLDER), "--tasks", SUITE, "--limit", str(limit)),
         *("--metadata", json.dumps({"repeats": n}), "--log_samples", "--output_path", str(tmp_path)),
     ]
     environment = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "OMP_NUM_THREADS": "1"}

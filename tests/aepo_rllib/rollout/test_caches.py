@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from modules import build_module
 from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel
 
 from aepo_rllib.columns import Columns
-from aepo_rllib.experience.dealing import Row, columns_of
+from aepo_rllib.experience.rows import Row, columns_of
 from aepo_rllib.models.hf import ModelError, check_model, load_model, load_tokenizer
 from aepo_rllib.rollout import Prompt
 from aepo_rllib.rollout.transformers import TransformersEngine
+from tests.support.modules import build_module
 
 TOLERANCE = 1e-3
 ENDS = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 0}
@@ -141,6 +141,7 @@ def test_sampled_tokens_have_the_learners_log_probs(name: str, tmp_path: Path) -
     assert max(differences(module.model, prompts_of(13, 6, 6, 1), learners)) < TOLERANCE
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", REFUSED)
 def test_models_that_cannot_be_sampled_are_refused_by_name(name: str, tmp_path: Path) -> None:
     settings, complaint = REFUSED[name]

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aepo_rllib.rollout import RolloutRequest, SamplingFilters, Stream
+from aepo_rllib.rollout import RolloutRequest, SamplingFilters
+from aepo_rllib.rollout.request import MAIN_STREAM, purpose_of
 from aepo_rllib.rollout.sampling import draw, sampling_law, uniforms
 
 F64 = torch.float64
@@ -154,7 +155,7 @@ def test_uniforms_depend_on_the_key_alone() -> None:
 
 
 def test_uniforms_of_different_keys_are_uniform_and_independent() -> None:
-    request = RolloutRequest(Stream.MAIN, 0, 0, tuple(range(20)), tuple(range(20)), group_size=20)
+    request = RolloutRequest(MAIN_STREAM, 0, 0, tuple(range(20)), tuple(range(20)), group_size=20)
     rows = uniforms([request.key(slot, sample) for slot in range(20) for sample in range(20)], 50)
     counts = torch.histc(rows.float(), bins=20, min=0, max=1)
     expected = rows.numel() / 20
@@ -165,8 +166,13 @@ def test_uniforms_of_different_keys_are_uniform_and_independent() -> None:
 
 
 def test_every_field_of_a_request_changes_the_key() -> None:
-    base = {"stream": Stream.MAIN, "seed": 1, "step": 1}
-    variants = [base, base | {"stream": Stream.TEMPERED}, base | {"seed": 2}, base | {"step": 2}]
+    base = {"purpose": MAIN_STREAM, "seed": 1, "step": 1}
+    variants = [
+        base,
+        base | {"purpose": purpose_of("tempered", ("main", "tempered"))},
+        base | {"seed": 2},
+        base | {"step": 2},
+    ]
     keys = [
         RolloutRequest(**fields, slots=(0, 1), problems=(5, 5), group_size=2).key(slot, sample, turn)  # type: ignore[arg-type]
         for fields in variants
@@ -181,7 +187,7 @@ def test_every_field_of_a_request_changes_the_key() -> None:
 @given(slots=st.integers(1, 9), parts=st.integers(1, 12))
 def test_a_split_request_covers_every_slot_once_with_its_problem(slots: int, parts: int) -> None:
     request = RolloutRequest(
-        Stream.MAIN, 0, 3, tuple(range(slots)), tuple(100 + s for s in range(slots)), group_size=4, temperature=1.2
+        MAIN_STREAM, 0, 3, tuple(range(slots)), tuple(100 + s for s in range(slots)), group_size=4, temperature=1.2
     )
     shares = request.split(parts)
     assert len(shares) == min(slots, parts)
@@ -190,4 +196,4 @@ def test_a_split_request_covers_every_slot_once_with_its_problem(slots: int, par
     assert sum(len(share.slots) for share in shares) == slots
     sizes = [len(share.slots) for share in shares]
     assert max(sizes) - min(sizes) <= 1
-    assert {(s.stream, s.seed, s.step, s.group_size, s.temperature) for s in shares} == {(Stream.MAIN, 0, 3, 4, 1.2)}
+    assert {(s.purpose, s.seed, s.step, s.group_size, s.temperature) for s in shares} == {(MAIN_STREAM, 0, 3, 4, 1.2)}

@@ -1,0 +1,1 @@
+"""What tests share: small runs, models and environments, stored numbers of peers, the `aepo` command."""
