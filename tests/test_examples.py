@@ -29,5 +29,7 @@ def test_no_example_is_forgotten():
         "own_engine.py",  # trained by tests/test_extending.py, and held to the contract of engines
         "own_problems.py",  # trained by tests/test_extending.py
         "own_environment.py",  # trained by tests/aepo_rllib/test_own_environments.py
+        "own_method.py",  # run by tests/test_own_methods.py
+        "own_dial.py",
         "own_reward.py",  # tested by tests/envs/test_own_rewards.py
     }
