@@ -66,6 +66,8 @@ HEALTHY_ENV_RUNNERS = "healthy_env_runners"
 
 # Names of evaluation results, under evaluation/env_runners.
 PASS_AT_1 = "pass@1"
+NUM_CORRECT = "num_correct"
+RETURN_SUM = "episode_return_sum"
 
 
 def loss_of(term: str) -> str:

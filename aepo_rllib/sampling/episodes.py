@@ -141,6 +141,9 @@ def log_episodes(logger: MetricsLogger, episodes: Sequence[SingleAgentEpisode], 
     if in_evaluation:
         correct = [verdict_of(episode) is Verdict.CORRECT for episode in episodes]
         logger.log_value(metrics.PASS_AT_1, float(np.mean(correct)), window=1)
+        # RLlib averages the means of env runners, whose shares may differ; these add up.
+        logger.log_value(metrics.NUM_CORRECT, sum(correct), reduce="sum")
+        logger.log_value(metrics.RETURN_SUM, sum(returns), reduce="sum")
 
 
 def _model_outputs(prompt_ids: list[int], completion: Completion) -> dict[str, Any]:

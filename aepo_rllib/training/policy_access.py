@@ -10,7 +10,9 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.annotations import override
+from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, EPISODE_RETURN_MEAN, NUM_EPISODES
 
+from aepo_rllib import metrics
 from aepo_rllib.learning.rl_module import CausalLMModule
 from aepo_rllib.training.checkpointed import SavedAlgorithm
 
@@ -38,6 +40,8 @@ class PolicyAccess(SavedAlgorithm):
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """As RLlib's, on env runners that have been built for it: others hold the training problems.
 
+        Means are over all episodes; RLlib's own are over env runners, whose numbers of episodes may differ.
+
         Raises:
             ValueError: there are none, `evaluation_interval` being None.
         """
@@ -46,7 +50,12 @@ class PolicyAccess(SavedAlgorithm):
                 "evaluate() needs env runners with problems of their own: set evaluation(evaluation_interval=...), to "
                 "a number above your last step to evaluate by hand alone"
             )
-        return super().evaluate(*args, **kwargs)
+        results = super().evaluate(*args, **kwargs)
+        figures = results.get(ENV_RUNNER_RESULTS, {})
+        if episodes := figures.get(NUM_EPISODES):
+            for mean, total in ((metrics.PASS_AT_1, metrics.NUM_CORRECT), (EPISODE_RETURN_MEAN, metrics.RETURN_SUM)):
+                figures[mean] = figures[total] / episodes
+        return results
 
     @override(Algorithm)
     def get_weights(self, policies: Collection[str] | None = None) -> dict[str, Any]:

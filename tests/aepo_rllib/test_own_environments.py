@@ -212,7 +212,7 @@ def test_a_list_of_problems_is_gone_through_and_its_use_in_evaluation_is_said(ra
     try:
         algo.train()
         assert sorted(seen[-1]) == ["problem-0", "problem-1", "problem-2"]
-        assert algo.evaluate()["env_runners"]["num_episodes"] == 24
+        assert algo.evaluate()["env_runners"]["num_episodes"] == 25
     finally:
         algo.stop()
     [warning] = [record.getMessage() for record in caplog.records if "is trained on" in record.getMessage()]

@@ -99,6 +99,7 @@ def test_chatml_by_hand() -> None:
     assert text_of(tokenizer, without.encode("1+1?")) == expected.split("\n", 2)[2]
 
 
+@pytest.mark.process
 def test_the_models_frame_is_its_chat_template() -> None:
     tokenizer = make_tokenizer(chat_template=CHAT_TEMPLATE)
     encoder = PromptEncoder(tokenizer, PromptTemplate("test", frame="model"))

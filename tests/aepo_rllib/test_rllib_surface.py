@@ -203,7 +203,7 @@ def evaluated(calls, **settings):
 
 def test_evaluation_samples_at_t_1_whatever_the_tempered_stream_does(ray_cluster, calls):
     samples, result = evaluated(calls)
-    assert len(samples) == result["num_episodes"] == 24
+    assert len(samples) == result["num_episodes"] == 25
     assert samples[0].get_infos(0)["stream"] == "evaluation"
     for episode in samples:
         policy, drawn_from = (

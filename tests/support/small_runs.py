@@ -20,7 +20,7 @@ def small(config: Any, **settings: Any) -> Any:
     return (
         config.debugging(seed=3)
         .training(batch_size=6, group_size=4)
-        .evaluation(evaluation_interval=10, evaluation_duration=24)
+        .evaluation(evaluation_interval=10, evaluation_duration=25)
         .update_from_dict({"tempered_share": 1.0, **settings} if isinstance(config, AEPOConfig) else settings)
     )
 
