@@ -14,6 +14,9 @@ from aepo_rllib.envs.prompts import TEMPLATES, PromptTemplate
 from aepo_rllib.models.hf import load_tokenizer
 from aepo_rllib.models.prompting import PromptEncoder
 
+pytestmark = pytest.mark.process
+"""Chat templates are rendered by a process that starts with the first of them."""
+
 SPECIAL = ["<bos>", "<eos>", "<|im_start|>", "<|im_end|>"]
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -48,7 +51,6 @@ def text_of(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
     return tokenizer.decode(ids, skip_special_tokens=False)
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("frame", ["none", "chatml", "model"])
 def test_no_text_ever_becomes_a_special_token(frame: str, text: str) -> None:
@@ -72,7 +74,6 @@ def test_the_embedded_tokenizer_reads_eos_in_a_problem_as_text() -> None:
     assert tokenizer.eos_token_id in tokenizer.encode("<eos>"), "encoding a text changed the tokenizer"
 
 
-@pytest.mark.process
 @settings(deadline=None)  # the first chat is rendered by a process that has to start
 @given(text=st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30))
 def test_encoding_is_head_text_tail(text: str) -> None:
@@ -99,7 +100,6 @@ def test_chatml_by_hand() -> None:
     assert text_of(tokenizer, without.encode("1+1?")) == expected.split("\n", 2)[2]
 
 
-@pytest.mark.process
 def test_the_models_frame_is_its_chat_template() -> None:
     tokenizer = make_tokenizer(chat_template=CHAT_TEMPLATE)
     encoder = PromptEncoder(tokenizer, PromptTemplate("test", frame="model"))
@@ -119,8 +119,7 @@ def test_the_models_frame_needs_a_chat_template() -> None:
         ((), "none", []),
         (("<bos>", "$A"), "none", ["<bos>"]),
         (("<bos>", "$A"), "chatml", ["<bos>", "<|im_start|>"]),
-        # Its template would bring a BOS of its own; it is rendered by a process.
-        pytest.param(("<bos>", "$A"), "model", ["<|im_start|>"], marks=pytest.mark.process),
+        (("<bos>", "$A"), "model", ["<|im_start|>"]),  # its template would bring a BOS of its own
         (("$A", "<eos>"), "none", []),
         (("<bos>", "$A", "<eos>"), "none", ["<bos>"]),
     ],
@@ -145,7 +144,6 @@ def test_a_bos_that_is_also_the_eos_comes_first() -> None:
     assert encoder.encode("1") == tokenizer.encode("1") == [tokenizer.eos_token_id, *tokenizer.encode("1")[1:]]
 
 
-@pytest.mark.process
 def test_a_chat_template_with_bos_brings_exactly_one() -> None:
     tokenizer = make_tokenizer(adds=("<bos>", "$A"), chat_template="{{ bos_token }}" + CHAT_TEMPLATE)
     ids = PromptEncoder(tokenizer, PromptTemplate("test", frame="model")).encode("1+1?")
@@ -174,7 +172,6 @@ def test_chatml_needs_its_tokens() -> None:
         PromptEncoder(load_tokenizer("embedded"), TEMPLATES["qwen25-math-cot"])
 
 
-@pytest.mark.process
 @pytest.mark.parametrize(
     ("chat_template", "complaint"),
     [
@@ -197,7 +194,6 @@ def test_a_chat_template_gives_a_text_back_once_and_as_it_is(chat_template: str,
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.process
 def test_a_chat_template_without_an_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aepo_rllib.models.chat_template.LIMIT_S", 2.0)
     endless = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
@@ -205,14 +201,12 @@ def test_a_chat_template_without_an_end_is_stopped(monkeypatch: pytest.MonkeyPat
         PromptEncoder(make_tokenizer(chat_template=endless), PromptTemplate("test", frame="model"))
 
 
-@pytest.mark.process
 def test_a_chat_template_that_drops_the_system_turn_is_refused() -> None:
     tokenizer = make_tokenizer(chat_template="{{ messages[-1].content }}")
     with pytest.raises(ValueError, match="system turn"):
         PromptEncoder(tokenizer, PromptTemplate("test", frame="model", system="Be brief."))
 
 
-@pytest.mark.process
 def test_a_chat_is_rendered_as_transformers_renders_it() -> None:
     tokenizer = make_tokenizer(chat_template="{{ bos_token }}" + CHAT_TEMPLATE)
     encoder = PromptEncoder(tokenizer, PromptTemplate("test", frame="model", system="Be brief."))
