@@ -16,6 +16,11 @@ THROUGHPUT = "throughput"
 LEARNER = "learner"
 EVALUATION = "evaluation"
 
+SECTIONS = frozenset(
+    {CONTROL, UPDATE, THROUGHPUT, LEARNER, EVALUATION, "learners", "env_runners", "timers", "config", "fault_tolerance"}
+)
+"""Sections of a result that are no stream's."""
+
 # Names inside a stream of completions ("main" or "tempered").
 REWARD_MEAN = "reward_mean"
 EXACT_ENTROPY = "exact_entropy"

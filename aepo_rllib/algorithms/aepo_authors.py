@@ -48,7 +48,7 @@ class AEPOAuthorsConfig(AEPOConfig):
     batch_size, group_size, updates_per_batch = 512, 5, 4
     aggregation, micro_batch_size, skip_flat_rows = "micro-batch-token-mean", 4, False
     clip_low, clip_high, dual_clip = 0.2, 0.2, 3.0
-    weight_decay = 0.01
+    lr, weight_decay, grad_clip = 1e-6, 0.01, 1.0
     # Sampling.
     max_new_tokens, top_p, ignore_filters_in_ratio = 2048, 0.99, True
     # Dial and tempered rows.
@@ -70,10 +70,6 @@ class AEPOAuthorsConfig(AEPOConfig):
     IDLE = (Idle(("alpha",), "replaced rows are main rows, leave it out"),)
     replace_rows: int = option(60, "Most main rows replaced per batch.", least=1)
     halve_when_cold: bool = option(True, "Replace half as many rows when T is below 1.")
-
-    def __init__(self, algo_class: type | None = None) -> None:
-        super().__init__(algo_class)
-        self.lr, self.grad_clip = 1e-6, 1.0
 
     @override(AEPOConfig)
     @setter

@@ -60,6 +60,9 @@ class DialLoop:
     def turn(self, measured: float | None, target: float) -> Turned:
         """Turn the dial once.
 
+        Raises:
+            ValueError: it turned to something that is no number within its bounds.
+
         Args:
             measured: This batch's entropy in nats per token; None where it has none.
             target: What it is to be.
@@ -68,9 +71,16 @@ class DialLoop:
             self.entropies = [*self.entropies, measured][-self.window - self.lag :]
         shown = self.entropies[: len(self.entropies) - self.lag][-self.window :]
         entropy = sum(shown) / len(shown) if shown else self.initial
-        setting = self.neutral if entropy is None else self.dial.turn(entropy, target)
+        setting = self.neutral if entropy is None else self._checked(self.dial.turn(entropy, target))
         self.last = Turned(entropy, target, setting)
         return self.last
+
+    def _checked(self, setting: Any) -> float:
+        low, high = self.dial.bounds
+        if isinstance(setting, bool) or not isinstance(setting, int | float) or not low <= setting <= high:
+            name = type(self.dial).__name__
+            raise ValueError(f"dial {name} turned to {setting!r}, no number within its bounds, {low:g} to {high:g}")
+        return setting
 
     def watch(self, positives: int | None) -> list[str]:
         """Have the monitor look at the last turn.

@@ -7,6 +7,7 @@ same gradient.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -35,6 +36,24 @@ class Mean(NamedTuple):
     def weights(self, rows: Sequence[Row], aggregation: str | None) -> list[float]:
         """One weight per row, by this mean or another."""
         return row_weights([len(row.completion_ids) for row in rows], **self._asdict() | _named(aggregation))
+
+
+def check_names(method: Method, streams: Mapping[str, RowGroups], coefficients: Mapping[str, float]) -> None:
+    """Refuse rows and coefficients that the method does not know, and streams that it reads and that are missing.
+
+    Raises:
+        ValueError: names them.
+    """
+    read = {term.stream for term in method.terms.values()}
+    if unknown := sorted({*streams} - {*method.streams}):
+        raise ValueError(f"rows of stream {', '.join(unknown)}: the method has {', '.join(method.streams)}")
+    if missing := sorted(read - {*streams}):
+        raise ValueError(f"no rows of stream {', '.join(missing)} were given, which terms of the method read")
+    for name, value in coefficients.items():
+        if name not in method.terms:
+            raise ValueError(f"coefficient of term {name!r}: the method has {', '.join(method.terms)}")
+        if not math.isfinite(value):
+            raise ValueError(f"coefficient of term {name!r} is {value}")
 
 
 def deal(

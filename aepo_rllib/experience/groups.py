@@ -29,12 +29,27 @@ class Groups:
 
     def __init__(self, episodes_PG: Sequence[Sequence[SingleAgentEpisode]]) -> None:
         self.episodes_PG = episodes_PG
-        self.rewards_PG = torch.tensor([[float(e.get_return()) for e in group] for group in episodes_PG])
-        self.usable_PG = torch.tensor([[verdict_of(e).usable for e in group] for group in episodes_PG])
+        shape = (len(episodes_PG), -1) if episodes_PG else (0, 0)
+        rewards = [float(episode.get_return()) for episode in self.episodes]
+        self.rewards_PG = torch.tensor(rewards).reshape(shape)
+        usable = [verdict_of(episode).usable for episode in self.episodes]
+        self.usable_PG = torch.tensor(usable, dtype=torch.bool).reshape(shape)
 
     def __len__(self) -> int:
         """Number of prompts."""
         return len(self.episodes_PG)
+
+    def __add__(self, other: Groups) -> Groups:
+        """These groups, then the others."""
+        return Groups([*self.episodes_PG, *other.episodes_PG])
+
+    def __getitem__(self, places: slice) -> Groups:
+        """Some of the groups, such as the first ones."""
+        return Groups(self.episodes_PG[places])
+
+    def where(self, mask_P: torch.Tensor) -> Groups:
+        """The groups where the mask is True, in their order."""
+        return Groups([group for group, kept in zip(self.episodes_PG, mask_P.tolist(), strict=True) if kept])
 
     @property
     def episodes(self) -> Iterator[SingleAgentEpisode]:

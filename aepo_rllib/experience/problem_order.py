@@ -9,7 +9,9 @@ EVALUATION_SEEDS, ALL_SEEDS = 2**20, 2**31
 from there to below the second (`random.seed` and numpy's old generators take no larger ones)."""
 
 
-def problems_of_step(step: int, *, batch_size: int, problem_count: int | None, seed: int) -> list[int]:
+def problems_of_step(
+    step: int, *, batch_size: int, problem_count: int | None, seed: int, attempt: int = 0
+) -> list[int]:
     """Problems of a training step.
 
     Epochs are seeded permutations laid end to end, so every problem comes once per epoch, a step may cross the
@@ -20,17 +22,19 @@ def problems_of_step(step: int, *, batch_size: int, problem_count: int | None, s
         batch_size: Problems of each step.
         problem_count: How many there are; None where the environment draws them by seeds, without end.
         seed: Of the run.
+        attempt: Further ones of the same step have an order of their own.
 
     Returns:
         Problem indices, or seeds.
     """
+    own = [attempt] if attempt else []
     if problem_count is None:
-        generator = np.random.default_rng([seed, step])
+        generator = np.random.default_rng([seed, step, *own])
         seeds: list[int] = generator.integers(EVALUATION_SEEDS, ALL_SEEDS, size=batch_size).tolist()
         return seeds
     positions = np.arange(step * batch_size, (step + 1) * batch_size)
     orders = {
-        epoch: np.random.default_rng([seed, epoch]).permutation(problem_count)
+        epoch: np.random.default_rng([seed, epoch, *own]).permutation(problem_count)
         for epoch in np.unique(positions // problem_count).tolist()
     }
     return [int(orders[p // problem_count][p % problem_count]) for p in positions.tolist()]

@@ -184,7 +184,7 @@ def _tokens(
 
     return Tokens(
         real(forward[Columns.POLICY_LOGP]),
-        real(batch[Columns.OLD_LOGP]),
+        real(batch[Columns.OLD_LOGP]) if "old_logp" in reads else None,
         real(batch[Columns.ADVANTAGE]),
         mask_BT,
         **{name: real(forward[column]) for name, column in LIVE_COLUMNS.items() if name in reads},

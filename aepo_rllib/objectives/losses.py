@@ -7,6 +7,12 @@ import torch
 from aepo_rllib.objectives.parts import Tokens, reads, zero_without_advantage
 
 
+def log_ratio(t: Tokens) -> torch.Tensor:
+    """log pi - log pi_old; whoever takes it reads "old_logp"."""
+    assert t.old_logp is not None, 'a ratio needs @reads("old_logp")'
+    return t.logp - t.old_logp
+
+
 @zero_without_advantage
 @reads("old_logp")
 def clipped(t: Tokens, *, low: float = 0.2, high: float = 0.2, dual: float | None = None) -> torch.Tensor:
@@ -15,7 +21,7 @@ def clipped(t: Tokens, *, low: float = 0.2, high: float = 0.2, dual: float | Non
     With `dual` = c the loss of a negative advantage is at most -c A (Ye et al., arXiv 1912.09729; c = 3 in the authors'
     code of AEPO).
     """
-    return _clipped((t.logp - t.old_logp).exp(), t.advantage, low, high, dual)
+    return _clipped(log_ratio(t).exp(), t.advantage, low, high, dual)
 
 
 @zero_without_advantage
@@ -26,7 +32,7 @@ def sequence_clipped(t: Tokens, *, low: float = 3e-4, high: float = 4e-4) -> tor
     Its value is that of the sequence, its gradient goes through every token.
     """
     length_B1 = t.mask.sum(1, keepdim=True).clamp_min(1)
-    mean_B1 = ((t.logp - t.old_logp) * t.mask).sum(1, keepdim=True) / length_B1
+    mean_B1 = (log_ratio(t) * t.mask).sum(1, keepdim=True) / length_B1
     return _clipped((mean_B1.detach() + t.logp - t.logp.detach()).exp(), t.advantage, low, high, None)
 
 

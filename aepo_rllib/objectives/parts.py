@@ -9,10 +9,10 @@ per row and term, made where the batch is dealt; so a coefficient may change eve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 
@@ -23,8 +23,8 @@ MAIN = "main"
 
 
 class Tokens(NamedTuple):
-    """What a loss or a selection may read of a stream's rows: each (B, T), 0 on padding; the last three None where no
-    part of the method reads them.
+    """What a loss or a selection may read of a stream's rows: each (B, T), 0 on padding; `OPTIONAL` ones are None to a
+    part that is not marked by `reads`.
 
     Attributes:
         logp: log pi of the policy that learns; with gradient in a loss, without in a selection.
@@ -37,7 +37,7 @@ class Tokens(NamedTuple):
     """
 
     logp: torch.Tensor
-    old_logp: torch.Tensor
+    old_logp: torch.Tensor | None
     advantage: torch.Tensor
     mask: torch.Tensor
     entropy: torch.Tensor | None = None
@@ -45,20 +45,23 @@ class Tokens(NamedTuple):
     heated_logp: torch.Tensor | None = None
 
 
+OPTIONAL = frozenset({"old_logp", "entropy", "ref_logp", "heated_logp"})
+"""Fields of `Tokens` that are there for those who read them."""
 TokenLoss = Callable[[Tokens], torch.Tensor]
 """Losses (B, T) of all tokens. It knows neither denominators nor coefficients, and looks at each row alone: which rows
 come together depends on how the batch is cut into passes."""
 Selection = Callable[[Tokens, torch.Generator], torch.Tensor]
 """Factors (B, T) of every token's loss, without gradient, made once per optimizer step over the rows of *all* learners,
 under the weights before the step. Whatever is drawn is drawn on the CPU from the generator, which seed and step key."""
+ZERO = "zero_without_advantage"
 Part = TypeVar("Part", bound=Callable[..., Any])
 
 
 def reads(*names: str) -> Callable[[Part], Part]:
-    """Marks a loss or selection with the fields of `Tokens` that have to be provided for it; no others are computed.
+    """Marks a loss or selection with the fields of `Tokens` that are provided for it; no others are computed.
 
-    "entropy", "ref_logp" and "heated_logp" are None to all others. "old_logp" marks a loss with an importance ratio:
-    with `importance_cap` its denominator is the learner's, not the engine's.
+    "old_logp" marks an importance ratio: with `importance_cap` its denominator is the learner's, not the engine's.
+    Marks add up. A part that bears one already, or a partial, is left as it is, and a marked copy returned.
 
     Raises:
         ValueError: a name that is no field of `Tokens`.
@@ -67,15 +70,16 @@ def reads(*names: str) -> Callable[[Part], Part]:
         raise ValueError(f"{', '.join(sorted(unknown))}: no field of Tokens; there are {', '.join(Tokens._fields)}")
 
     def mark(part: Part) -> Part:
-        part.reads = frozenset(names)  # type: ignore[attr-defined]
-        return part
+        marked: Any = partial(part) if isinstance(part, partial) or hasattr(part, "reads") else part
+        marked.reads = reads_of(part) | frozenset(names)
+        return cast("Part", marked)
 
     return mark
 
 
 def zero_without_advantage(loss: Part) -> Part:
     """Marks a loss that has no gradient where the advantage is 0: such rows need not go through the model."""
-    loss.zero_without_advantage = True  # type: ignore[attr-defined]
+    setattr(loss, ZERO, True)
     return loss
 
 
@@ -116,12 +120,17 @@ class Term:
     @property
     def needs_all_rows(self) -> bool:
         """Whether rows without advantage matter to it, for their own gradient or for a choice among all tokens."""
-        return self.select is not None or not _mark(self.loss, "zero_without_advantage", False)
+        return self.select is not None or not any(hasattr(layer, ZERO) for layer in _layers(self.loss))
 
     @property
     def reads(self) -> frozenset[str]:
         """Fields of `Tokens` that its loss needs."""
         return reads_of(self.loss)
+
+    @property
+    def scored_reads(self) -> frozenset[str]:
+        """Fields that its loss or its selection needs."""
+        return self.reads | (reads_of(self.select) if self.select else frozenset())
 
     @property
     def has_ratio(self) -> bool:
@@ -197,11 +206,12 @@ def term_values(
 
 def reads_of(part: Callable[..., Any]) -> frozenset[str]:
     """The fields of `Tokens` that a loss or selection was marked with."""
-    marked: frozenset[str] = _mark(part, "reads", frozenset())
-    return marked
+    return frozenset().union(*(getattr(layer, "reads", frozenset()) for layer in _layers(part)))
 
 
-def _mark(part: Callable[..., Any], name: str, default: Any) -> Any:
+def _layers(part: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """A part, and what it is a partial of."""
+    yield part
     while isinstance(part, partial):
         part = part.func
-    return getattr(part, name, default)
+        yield part

@@ -30,8 +30,14 @@ RESERVED = 2
 
 
 def purpose_of(stream: str, streams: Sequence[str]) -> Purpose:
-    """The purpose of a method's stream, numbered by its place among them; a name is never the number of another."""
-    place = list(streams).index(stream)
+    """The purpose of a method's stream: 0 for "main", the others by their place; no two have one number.
+
+    Raises:
+        ValueError: it is none of the streams.
+    """
+    if stream not in streams:
+        raise ValueError(f"no stream {stream!r} in this method; it has {', '.join(streams)}")
+    place = [MAIN_STREAM.name, *(name for name in streams if name != MAIN_STREAM.name)].index(stream)
     return Purpose(stream, place if place < RESERVED else place + RESERVED, learned=True)
 
 

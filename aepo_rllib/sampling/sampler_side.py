@@ -76,7 +76,7 @@ class SamplerSide:
         """Sample and grade the request's groups.
 
         Args:
-            request: What to sample; its slots count from 0.
+            request: What to sample.
             show: Called with the groups before they are refused for their verdicts or rewards, so that these can be
                 looked at.
 
@@ -96,7 +96,7 @@ class SamplerSide:
             renew=self._count_and_renew,
             patience_s=self.config.env_runner_restore_timeout_s,
         )
-        groups = _in_order(episodes, len(request.slots))
+        groups = _in_order(episodes, request.slots)
         if show is not None:
             show(groups)
         check_judged(groups, self.config.max_unjudged_share)
@@ -151,9 +151,9 @@ class SamplerSide:
         self._renew(runners)
 
 
-def _in_order(episodes: Sequence[SingleAgentEpisode], slots: int) -> Groups:
+def _in_order(episodes: Sequence[SingleAgentEpisode], slots: Sequence[int]) -> Groups:
     """Episodes by slot, then by sample."""
-    groups: list[list[SingleAgentEpisode]] = [[] for _ in range(slots)]
+    groups: dict[int, list[SingleAgentEpisode]] = {slot: [] for slot in slots}
     for episode in sorted(episodes, key=lambda episode: episode.get_infos(0)[SAMPLE]):
         groups[episode.get_infos(0)[SLOT]].append(episode)
-    return Groups(groups)
+    return Groups(list(groups.values()))

@@ -9,37 +9,33 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.utils.annotations import override
-from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
+from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS
 
 from aepo_rllib import metrics
 from aepo_rllib.control.targets import target_at
 from aepo_rllib.experience.groups import Groups
 from aepo_rllib.experience.problem_order import problems_of_step
-from aepo_rllib.experience.rows import RowGroups, rows_of
-from aepo_rllib.learning.importance import capped_share
-from aepo_rllib.learning.optimizer_step import NonFiniteError, OptimizerStep, naming_lost_learners
-from aepo_rllib.learning.probe import Gap, check_first_step, choose_probe
-from aepo_rllib.objectives.parts import MAIN
+from aepo_rllib.learning.optimizer_step import naming_lost_learners
 from aepo_rllib.rollout import Purpose, RolloutRequest
 from aepo_rllib.rollout.request import BASE_ENTROPY, purpose_of
 from aepo_rllib.sampling.env_sources import publish_env
 from aepo_rllib.training.algorithm_of import AlgorithmOf
+from aepo_rllib.training.batch_learning import BatchLearning
 from aepo_rllib.training.checkpointed import SavedAlgorithm
 from aepo_rllib.training.config import TextRLConfig
-from aepo_rllib.training.weight_sync import WeightSync
 
 logger = logging.getLogger(__name__)
 
 BASE_ENTROPY_COMPLETIONS = 512
 
 
-class TextRL(WeightSync):
+class TextRL(BatchLearning):
     """Base of the algorithms; subclasses write `training_step`."""
 
     Config: ClassVar[type[TextRLConfig]]
@@ -66,12 +62,11 @@ class TextRL(WeightSync):
         self.make_sides()
         self.dial_loop = config.dial_loop()
         self.train_steps = 0
+        self._sampled: dict[str, Groups] | None = None
+        """What this training step has sampled so far, by stream; None outside of `step_frame`."""
         self.base_entropy: float | None = None
-        self.update_surprisal: float | None = None
-        """Surprisal per token of the last batch's main rows during its update, aggregated as their loss is; None
-        before the first update and where flat rows are skipped: the rest would be no mean over all rows."""
+        self.update_surprisal = None
         self.updating = False
-        """True from a batch's first optimizer step until its training step is counted: the weights are of no step."""
         self.on_episodes: Callable[[Purpose, Groups], None] | None = None
         """Called with every step's groups; the command line writes samples with it."""
         if config.evaluates_training_problems() and self.samplers.problem_count is not None:
@@ -83,9 +78,13 @@ class TextRL(WeightSync):
 
     # --- Sampling ---
 
-    def next_problems(self) -> list[int]:
-        """Problem indices (or seeds) of this training step, one per slot of the batch."""
-        return self._problems(self.train_steps, self.config.batch_size)
+    def next_problems(self, attempt: int = 0) -> list[int]:
+        """Problem indices (or seeds) of this training step, one per slot of the batch.
+
+        Args:
+            attempt: Gives others, for a box that samples until it has enough.
+        """
+        return self._problems(self.train_steps, self.config.batch_size, attempt)
 
     def share_of(self, problems: Sequence[int], stream: str) -> Sequence[int]:
         """The first of a batch's problems, as many as a stream covers."""
@@ -94,10 +93,26 @@ class TextRL(WeightSync):
     def rollout(self, stream: str, problems: Sequence[int], *, temperature: float = 1.0) -> Groups:
         """Sample a group of graded completions for every problem, for a stream of the method.
 
+        A stream may be asked for more in one training step; nothing is drawn twice.
+
         Raises:
+            RuntimeError: outside of `step_frame`.
+            ValueError: an unknown stream, or another temperature than 1 of one that is not `tempered`.
             Exception: see `SamplerSide.sample`.
         """
-        return self._sample(purpose_of(stream, list(self.config.method().streams)), problems, temperature)
+        if self._sampled is None:
+            raise RuntimeError("rollout() outside of step_frame(): write `with self.step_frame():` around the step")
+        streams = self.config.method().streams
+        purpose = purpose_of(stream, list(streams))
+        if temperature != 1.0 and not streams[stream].tempered:
+            raise ValueError(
+                f"stream {stream!r} was asked for at T = {temperature}; declare it with Stream(tempered=True)"
+            )
+        before = self._sampled.get(stream)
+        groups = self._sample(purpose, problems, temperature, first_slot=len(before) if before else 0)
+        self._sampled[stream] = before + groups if before else groups
+        self.log(stream, self._sampled[stream].figures())
+        return groups
 
     def measure_base_entropy(self) -> float:
         """Entropy per token of the starting weights on training problems; measured once, then kept.
@@ -109,17 +124,20 @@ class TextRL(WeightSync):
             self.base_entropy = self._sample(BASE_ENTROPY, problems).entropy(self.config.engine_entropy())
         return self.base_entropy
 
-    def _problems(self, step: int, count: int) -> list[int]:
+    def _problems(self, step: int, count: int, attempt: int = 0) -> list[int]:
+        there = self.samplers.problem_count
         return problems_of_step(
-            step, batch_size=count, problem_count=self.samplers.problem_count, seed=self.config.seed or 0
+            step, batch_size=count, problem_count=there, seed=self.config.seed or 0, attempt=attempt
         )
 
-    def _sample(self, purpose: Purpose, problems: Sequence[int], temperature: float = 1.0) -> Groups:
+    def _sample(
+        self, purpose: Purpose, problems: Sequence[int], temperature: float = 1.0, first_slot: int = 0
+    ) -> Groups:
         request = RolloutRequest(
             purpose=purpose,
             seed=self.config.seed or 0,
             step=self.train_steps,
-            slots=tuple(range(len(problems))),
+            slots=tuple(range(first_slot, first_slot + len(problems))),
             problems=tuple(problems),
             group_size=self.config.group_size,
             temperature=temperature,
@@ -128,7 +146,6 @@ class TextRL(WeightSync):
         sampled = self.samplers.sample(request, show=show and (lambda groups: show(purpose, groups)))
         self.metrics.aggregate(sampled.metrics, key=ENV_RUNNER_RESULTS)
         if purpose.learned:
-            self.completions_this_step += len(problems) * self.config.group_size
             for name, value in sampled.seconds.items():
                 self.metrics.log_value((metrics.THROUGHPUT, name), value, reduce="sum")
         return sampled.groups
@@ -147,90 +164,6 @@ class TextRL(WeightSync):
         figures = {metrics.TARGET_ENTROPY: target, self.dial_loop.setting: turned.setting}
         self.log(metrics.CONTROL, figures | ({} if turned.entropy is None else {metrics.ENTROPY: turned.entropy}))
         return turned.setting
-
-    # --- Learning ---
-
-    def rows(self, groups: Mapping[str, Groups]) -> dict[str, RowGroups]:
-        """Rows to learn from, by stream: completions with the advantages that the method gives them."""
-        result = {}
-        for place, (name, stream) in enumerate(self.config.method().streams.items()):
-            if name in groups:
-                advantages_PG = stream.advantage(groups[name].graded())
-                figures = groups[name].figures() | groups[name].advantage_figures(advantages_PG)
-                self.positives[name] = int(figures[metrics.POSITIVES])
-                self.log(name, figures)
-                result[name] = rows_of(groups[name], advantages_PG, place, tempered=stream.tempered)
-        return result
-
-    def learn(self, groups: Mapping[str, Groups], **options: Any) -> None:
-        """Take this batch's optimizer steps, see `learn_rows`."""
-        self.learn_rows(self.rows(groups), **options)
-
-    def learn_rows(
-        self,
-        streams: Mapping[str, RowGroups],
-        *,
-        coefficients: Mapping[str, float] | None = None,
-        temperature: float = 1.0,
-    ) -> None:
-        """Take the optimizer steps of rows that are not dealt yet.
-
-        Args:
-            streams: Rows by stream.
-            coefficients: Of this step's terms by name, where they are not the method's.
-            temperature: Of `Tokens.heated_logp`.
-
-        Raises:
-            RatioError: the first step's ratio is not 1.
-            NonFiniteError: a gradient is NaN or infinite; names the problems.
-        """
-        config = self.config
-        if config.sleep_while_learning:
-            for side in self.sides:
-                side.sleep()
-        if not self.probe and config.probe_count():
-            self.probe = choose_probe([row for group in streams[MAIN] for row in group], config.probe_count())
-        env_steps = self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0)
-        taken: list[OptimizerStep] = []
-        with self._timed(metrics.LEARNING_SECONDS):
-            scored = self.learners.scored(streams, temperature=temperature)
-            dealt = self.learners.deal(scored, coefficients or {})
-            for step in self._updating(self.learners.steps(dealt, env_steps=env_steps, step=self.train_steps + 1)):
-                self.metrics.aggregate(step.results, key=LEARNER_RESULTS)
-                if not taken:
-                    self._check_first_step(step.figures)
-                taken.append(step)
-        if config.importance_cap is not None:
-            rows = [row for groups in scored.values() for group in groups for row in group]
-            self.log(metrics.UPDATE, {metrics.CAPPED_SHARE: capped_share(rows, config.importance_cap)})
-        self.log(metrics.UPDATE, {metrics.TRAINED_ROWS: sum(step.rows for step in taken)})
-        if not config.skip_flat_rows:
-            self.update_surprisal = sum(step.figures[metrics.SURPRISAL] for step in taken) / len(taken)
-            self.log(metrics.UPDATE, {metrics.SURPRISAL: self.update_surprisal})
-
-    def _updating(self, steps: Iterator[OptimizerStep]) -> Iterator[OptimizerStep]:
-        """The same steps; from the first on, until the training step is counted, the weights are of no step."""
-        before, self.updating = self.updating, True
-        try:
-            for step in steps:
-                before = True
-                yield step
-        except NonFiniteError:
-            self.updating = before  # before the first one has succeeded, no weight has moved
-            raise
-
-    def _check_first_step(self, figures: Mapping[str, float]) -> None:
-        gap = Gap(mean=figures[metrics.LOGP_GAP], largest=figures[metrics.LARGEST_LOGP_GAP])
-        self.log(
-            metrics.UPDATE,
-            {
-                metrics.FIRST_RATIO_MAX_DEVIATION: figures[metrics.RATIO_MAX_DEVIATION],
-                metrics.MISMATCH_LARGEST_GAP: gap.largest,
-                metrics.MISMATCH_GAP: gap.mean,
-                metrics.MISMATCH_KL: figures[metrics.KL_OLD_TO_NEW],
-            },
-        )
-        check_first_step(gap, allowed=self.config.tolerance(), step=self.train_steps + 1)
 
     # --- One training step ---
 
@@ -252,14 +185,17 @@ class TextRL(WeightSync):
         A step that fails has not turned the dial: a checkpoint of the steps before it may follow.
         """
         self.log(metrics.CONTROL, {metrics.BASE_ENTROPY: self.measure_base_entropy()})
-        self.completions_this_step, self.positives = 0, dict[str, int]()
+        self._sampled, self.positives, self._unsent = {}, dict[str, int](), False
         started, before = time.perf_counter(), self.own_state()
         try:
             yield
+            if self._unsent:
+                raise RuntimeError("the training step has learned, and nobody called sync_weights()")
         except BaseException:
             self.set_own_state(before)
             raise
-        rate = self.completions_this_step / (time.perf_counter() - started)
+        completions, self._sampled = sum(g.rewards_PG.numel() for g in self._sampled.values()), None
+        rate = completions / (time.perf_counter() - started)
         self.log(metrics.THROUGHPUT, {metrics.COMPLETIONS_PER_SECOND: rate})
         self._watch_dial()
         self._watch_runners()

@@ -17,5 +17,15 @@ class AlgorithmOf:
 
     @staticmethod
     def link(config: Any, algorithm: type) -> None:
-        """Make an algorithm that of a config class."""
+        """Make an algorithm that of a config class.
+
+        Raises:
+            TypeError: the config class has one of its own that somebody wrote.
+        """
+        there = vars(config).get("_algorithm", (None,))[0]
+        if there is not None and not there.__qualname__.endswith(".Algo"):
+            raise TypeError(
+                f"{algorithm.__name__}.Config = {config.__name__} is the config of {there.__name__}: write one of its "
+                f"own, class {algorithm.__name__}Config({config.__name__})"
+            )
         config._algorithm = (algorithm,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,12 +12,14 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.annotations import override
 from typing_extensions import Self
 
+from aepo_rllib import metrics
 from aepo_rllib.control.dial_loop import DialLoop
 from aepo_rllib.envs.problems import ProblemSet, load_problems
 from aepo_rllib.envs.text_env import ACTION_SPACE, ENV_ID, OBSERVATION_SPACE, MathTextEnv, absolute_arguments
 from aepo_rllib.learning.learner import CausalLMLearner
 from aepo_rllib.learning.rl_module import CausalLMModule
 from aepo_rllib.objectives.parts import Method
+from aepo_rllib.objectives.trial import check_method
 from aepo_rllib.rllib_seam import send_no_connector_states
 from aepo_rllib.rollout import check_engine_options
 from aepo_rllib.sampling.env_runner import TextEnvRunner
@@ -31,7 +34,7 @@ from aepo_rllib.training.checks import (
     check_objective,
     check_problems,
 )
-from aepo_rllib.training.declared import setter
+from aepo_rllib.training.declared import check_body, setter
 from aepo_rllib.training.known_keys import check_known_key, is_search
 from aepo_rllib.training.resources import check_resources
 from aepo_rllib.training.rllib_options import RLLIB, check_evaluation_config, check_ignored
@@ -51,6 +54,7 @@ class TextRLConfig(TextOptions, AlgorithmConfig):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        check_body(cls, RLLIB)
         if cls.Algo is not None:
             # RLlib and Tune go from an algorithm to its config, too, and must not end at the base's.
             name = {"__module__": cls.__module__, "__qualname__": f"{cls.__qualname__}.Algo", "__doc__": cls.__doc__}
@@ -79,6 +83,10 @@ class TextRLConfig(TextOptions, AlgorithmConfig):
         self.max_num_env_runner_restarts = -1
         self.env_runner_restore_timeout_s = 120
         self.env_runner_health_probe_timeout_s = 5.0
+        for base in reversed(type(self).__mro__):  # a method's own defaults, `lr = 1e-6` in its body
+            if issubclass(base, TextRLConfig):
+                for name in RLLIB.keys() & vars(base).keys():
+                    setattr(self, name, copy.deepcopy(vars(base)[name]))
 
     @setter
     def language_model(
@@ -265,6 +273,8 @@ class TextRLConfig(TextOptions, AlgorithmConfig):
         self._make_paths_absolute()
         check_batches(self)
         check_objective(self)
+        check_method(self.method, metrics.SECTIONS)
+        self.dial_loop()
         check_engine_options("engine_options key", self.engine, self.engine_options)
         if self.env == ENV_ID:
             check_problems(self)

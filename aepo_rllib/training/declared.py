@@ -6,12 +6,13 @@ import copy
 import functools
 import inspect
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from ray.rllib.algorithms.algorithm_config import NotProvided
 
+from aepo_rllib.support.arguments import did_you_mean
 from aepo_rllib.support.options import Option
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -43,10 +44,42 @@ class Declared:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        for name, value in [*vars(cls).items()]:
+            if isinstance(value, Option) and value.kind is int and "float" in str(cls.__annotations__.get(name)):
+                setattr(cls, name, replace(value, kind=float))  # `option(1, ...)` of a float
         declared = cls.declared()
         for function in vars(cls).values():
             if getattr(function, "is_setter", False):
                 function.__doc__ = _documented(function, declared)
+
+
+def check_body(cls: type[Declared], rllib: Collection[str]) -> None:
+    """Refuse what stands in the body of a config class and would do nothing there, or hide something.
+
+    Args:
+        cls: The class.
+        rllib: RLlib's options that a body may give another default.
+
+    Raises:
+        TypeError: names the class, the attribute and the cure.
+    """
+    declared = cls.declared()
+    base: Any = cls.__mro__[1]
+    inherited = {name for each in base.__mro__ for name in vars(each)} - {*base.declared()}
+    for name, value in vars(cls).items():
+        here = f"{cls.__name__}.{name}"
+        if isinstance(value, Option):
+            if name in rllib or name in inherited:
+                raise TypeError(f"{here}: RLlib or a base has that name; write {name} = VALUE, or choose another")
+        elif name == "training_step":
+            raise TypeError(f"{here}: a training step belongs to the algorithm, a class with Config = {cls.__name__}")
+        elif not (name in declared or name in rllib or name[0] == "_" or not name.islower() or _is_code(value)):
+            known = did_you_mean(name, [*declared, *rllib])
+            raise TypeError(f"{here} = {value!r:.60} is no option{known}; declare one by option(default, words)")
+
+
+def _is_code(value: Any) -> bool:
+    return callable(value) or isinstance(value, property | classmethod | staticmethod | functools.cached_property)
 
 
 def setter(method: Method) -> Method:

@@ -30,6 +30,7 @@ class WeightSync(PolicyAccess):
 
     samplers: SamplerSide
     learners: LearnerSide
+    _unsent = False
     sides: tuple[SamplerSide, ...] = ()  # RLlib restores runners while it sets up
 
     def make_sides(self) -> None:
@@ -50,6 +51,7 @@ class WeightSync(PolicyAccess):
             if self.config.sleep_while_learning:
                 self.learners.release_memory()
             self._send_weights(self.env_runner_group)
+            self._unsent = False
             if self.probe:
                 self._ask_probe()
 

@@ -26,7 +26,7 @@ from aepo_rllib.learning.learner import CausalLMLearner
 from aepo_rllib.objectives.advantages import group_normalised
 from aepo_rllib.objectives.entropy import token_statistics
 from aepo_rllib.objectives.losses import clipped, entropy, kl_to_reference, reinforce
-from aepo_rllib.objectives.parts import MAIN, Method, Stream, Term, Tokens, reads
+from aepo_rllib.objectives.parts import MAIN, OPTIONAL, Method, Stream, Term, Tokens, reads
 from aepo_rllib.training.config import TextRLConfig
 
 NAN = float("nan")
@@ -161,6 +161,7 @@ def test_a_terms_metric_has_its_coefficient_in_it() -> None:
     ("fields", "asked", "there"),
     [
         ((), set(), set()),
+        (("old_logp",), set(), {"old_logp"}),
         (("entropy",), {Columns.ENTROPY}, {"entropy"}),
         (("ref_logp",), set(), {"ref_logp"}),
         (("ref_logp", "entropy"), {Columns.ENTROPY}, {"ref_logp", "entropy"}),
@@ -182,9 +183,10 @@ def test_a_loss_is_shown_what_it_reads_and_nothing_else(
     update(learner, dealt)
     [t] = shown
     assert learner.module[DEFAULT_MODULE_ID].asked == [asked]
-    assert {name for name in ("entropy", "ref_logp", "heated_logp") if getattr(t, name) is not None} == there
+    assert {name for name in OPTIONAL if getattr(t, name) is not None} == there
     assert t.logp.requires_grad
-    assert [values.requires_grad for values in (t.old_logp, t.advantage)] == [False, False]
+    assert not t.advantage.requires_grad
+    assert t.old_logp is None or not t.old_logp.requires_grad
 
 
 def test_an_advantage_for_every_token_reaches_the_loss_as_it_is() -> None:

@@ -149,7 +149,15 @@ def test_both_marks_fit_on_one_loss_in_any_order() -> None:
 
     for marked in (zero_without_advantage(reads("entropy")(loss)), reads("ref_logp")(zero_without_advantage(loss))):
         assert not Term(marked).needs_all_rows
-    assert reads_of(loss) == {"ref_logp"}
+        assert not Term(partial(marked)).needs_all_rows
+
+
+def test_marks_add_up_and_leave_a_marked_part_as_it_is() -> None:
+    both = reads("entropy")(clipped)
+    assert reads_of(both) == {"entropy", "old_logp"}
+    assert reads_of(clipped) == {"old_logp"}
+    assert reads_of(partial(reads("ref_logp")(partial(both, low=0.1)), high=0.3)) == {"entropy", "old_logp", "ref_logp"}
+    assert not Term(both).needs_all_rows
 
 
 # --- Methods ------------------------------------------------------------------------------------------------------
