@@ -77,7 +77,7 @@ def deal(
         coefficients: Of terms by name, where they are not the method's.
         skip_flat_rows: Leave out rows that no term needs. They count in the denominators either way.
     """
-    steps = []
+    steps, needs = [], [term.needs_all_rows for term in method.terms.values()]
     for update in range(updates):
         shares: Shares = [[] for _ in range(learners)]
         for name, groups in streams.items():
@@ -85,7 +85,7 @@ def deal(
             weighted = iter(_weighted(part, name, method, mean, learners, coefficients or {}))
             for position, group in enumerate(part):
                 rows = [next(weighted) for _ in group]
-                shares[position % learners] += [row for row in rows if not skip_flat_rows or _weighs(row, method)]
+                shares[position % learners] += [row for row in rows if not skip_flat_rows or _weighs(row, needs)]
         steps.append(shares)
     return steps
 
@@ -95,10 +95,10 @@ def matters(row: Row, terms: Collection[Term]) -> bool:
     return bool(terms) and (row.has_advantage or any(term.needs_all_rows for term in terms))
 
 
-def _weighs(row: Row, method: Method) -> bool:
-    """Whether some term gives a dealt row a gradient, or needs it."""
-    terms = zip(row.weights, method.terms.values(), strict=True)
-    return any(weight and matters(row, [term]) for weight, term in terms)
+def _weighs(row: Row, needs_all_rows: Sequence[bool]) -> bool:
+    """Whether some term, by its place, gives a dealt row a gradient, or needs it."""
+    there = row.has_advantage
+    return any(weight and (there or needs) for weight, needs in zip(row.weights, needs_all_rows, strict=True))
 
 
 def replace_first_rows(main: RowGroups, replacements: Sequence[Row]) -> RowGroups:

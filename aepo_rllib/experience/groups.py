@@ -83,9 +83,7 @@ class Groups:
 
     def graded(self) -> Graded:
         """What an advantage may read."""
-        lengths = [sum(map(len, e.get_extra_model_outputs(Columns.COMPLETION_IDS))) for e in self.episodes]
-        lengths_PG = torch.tensor(lengths).reshape(self.rewards_PG.shape)
-        return Graded(self.rewards_PG, self.usable_PG, lengths_PG, self.log_importance_PG)
+        return Graded(self.rewards_PG, self.usable_PG, self._lengths, lambda: self.log_importance_PG)
 
     def advantage_figures(self, advantages_PG: torch.Tensor) -> dict[str, float]:
         """What is logged of a stream's advantages (P, G)."""
@@ -113,6 +111,10 @@ class Groups:
         for verdict in Verdict:
             figures[metrics.verdict_share(verdict)] = verdicts.count(verdict) / len(verdicts)
         return figures
+
+    def _lengths(self) -> torch.Tensor:
+        lengths = [sum(map(len, e.get_extra_model_outputs(Columns.COMPLETION_IDS))) for e in self.episodes]
+        return torch.tensor(lengths).reshape(self.rewards_PG.shape)
 
     def _outputs(self, name: str) -> Iterator[Any]:
         """An extra model output of every step of every episode."""

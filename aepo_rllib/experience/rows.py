@@ -51,7 +51,7 @@ class Row:
     @property
     def has_advantage(self) -> bool:
         """Whether the advantage of some token is not 0."""
-        return bool(np.any(self.advantage))
+        return bool(self.advantage.any() if isinstance(self.advantage, np.ndarray) else self.advantage)
 
 
 RowGroups = list[list[Row]]
@@ -90,15 +90,18 @@ def rows_of(groups: Groups, advantages_PG: Any, stream: int, *, tempered: bool =
 def columns_of(rows: Sequence[Row]) -> dict[str, np.ndarray]:
     """A rectangular batch of rows. Columns that no row has (factors, log-probs nobody reads) are left out."""
     rows = rows or [EMPTY]
+    longest = max(len(row.completion_ids) for row in rows)
     batch = {
         **token_columns(rows),
         Columns.POLICY_LOGP: padded([row.policy_logp for row in rows]),
         Columns.OLD_LOGP: padded([row.policy_logp if row.old_logp is None else row.old_logp for row in rows]),
-        Columns.ADVANTAGE: padded([np.broadcast_to(row.advantage, len(row.completion_ids)) for row in rows]),
+        Columns.ADVANTAGE: np.zeros((len(rows), longest), dtype=np.float32),
         Columns.STREAM: np.array([row.stream for row in rows]),
         Columns.WEIGHT: _weights(rows),
         Columns.MEAN_WEIGHT: np.array([row.mean_weight for row in rows], dtype=np.float32),
     }
+    for line_T, row in zip(batch[Columns.ADVANTAGE], rows, strict=True):
+        line_T[: len(row.completion_ids)] = row.advantage
     for name, values in ((Columns.REF_LOGP, "ref_logp"), (Columns.HEATED_LOGP, "heated_logp")):
         given = [getattr(row, values) for row in rows]
         if any(value is not None for value in given):
@@ -119,7 +122,7 @@ def token_columns(rows: Sequence[Row]) -> dict[str, np.ndarray]:
     """The columns that a model is shown: prompts padded on the left, completions on the right."""
     prompts = {tuple(row.prompt_ids): None for row in rows}
     index_of = {prompt: index for index, prompt in enumerate(prompts)}
-    width = max(len(row.prompt_ids) for row in rows)
+    width, lengths_N = max(len(row.prompt_ids) for row in rows), np.array([len(row.completion_ids) for row in rows])
     prompt_ids_NL = np.zeros((len(rows), width), dtype=np.int64)
     prompt_mask_NL = np.zeros((len(rows), width), dtype=bool)
     for row, ids_L, mask_L in zip(rows, prompt_ids_NL, prompt_mask_NL, strict=True):
@@ -130,7 +133,7 @@ def token_columns(rows: Sequence[Row]) -> dict[str, np.ndarray]:
         Columns.PROMPT_MASK: prompt_mask_NL,
         Columns.PROMPT_INDEX: np.array([index_of[tuple(row.prompt_ids)] for row in rows]),
         Columns.COMPLETION_IDS: padded([row.completion_ids for row in rows], np.int64),
-        Columns.COMPLETION_MASK: padded([np.ones(len(row.completion_ids)) for row in rows], bool),
+        Columns.COMPLETION_MASK: np.arange(lengths_N.max()) < lengths_N[:, None],
     }
 
 

@@ -66,9 +66,11 @@ def scored(
     reads = frozenset().union(*(term.scored_reads for term in terms))
     places = [(g, r) for g, group in enumerate(groups) for r, row in enumerate(group) if matters(row, terms)]
     rows = [groups[g][r] for g, r in places]
-    sequences = [(list(row.prompt_ids), row.completion_ids.tolist()) for row in rows]
     heated, untempered = "heated_logp" in reads, any(not row.tempered for row in rows)
     ratio = cap is not None and (untempered or any(term.has_ratio for term in terms))
+    if not (ratio or reads & {"heated_logp", "ref_logp"}):
+        return groups
+    sequences = [(list(row.prompt_ids), row.completion_ids.tolist()) for row in rows]
     if ratio or heated:
         figures = learners.score(sequences, [Columns.HEATED_LOGP] * heated, temperature=temperature)
         rows = [replace(row, heated_logp=f.get(Columns.HEATED_LOGP)) for row, f in zip(rows, figures, strict=True)]

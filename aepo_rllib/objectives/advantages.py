@@ -7,7 +7,6 @@ AEPO's tempered stream are advantages like any other: the paper's rule is `posit
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 
@@ -17,31 +16,43 @@ POSITIVE_ADVANTAGE = 0.05
 """The authors' threshold for a positive sample."""
 
 
-@dataclass(frozen=True)
 class Graded:
     """What an advantage may read of a stream's groups, each (P, G).
 
-    Attributes:
+    Args:
         rewards_PG: Of the completions.
         usable_PG: Whether they were judged; None: all were.
-        lengths_PG: Tokens of the completions.
-        log_importance_PG: log pi(o) - log of the law that the completion was drawn from, summed over its tokens; None
-            where an engine does not tell it.
+        lengths_PG: Tokens of the completions, or a function that counts them.
+        log_importance_PG: log pi(o) - log of the law that the completion was drawn from, summed over its tokens, or a
+            function that finds it; None where an engine does not tell it.
     """
 
-    rewards_PG: torch.Tensor
-    usable_PG: torch.Tensor | None = None
-    lengths_PG: torch.Tensor | None = None
-    log_importance_PG: torch.Tensor | None = None
-
-    def __post_init__(self) -> None:
-        if self.rewards_PG.ndim != 2:
-            raise ValueError(f"rewards must be (prompts, group), got shape {tuple(self.rewards_PG.shape)}")
+    def __init__(
+        self,
+        rewards_PG: torch.Tensor,
+        usable_PG: torch.Tensor | None = None,
+        lengths_PG: torch.Tensor | Callable[[], torch.Tensor] | None = None,
+        log_importance_PG: torch.Tensor | Callable[[], torch.Tensor | None] | None = None,
+    ) -> None:
+        if rewards_PG.ndim != 2:
+            raise ValueError(f"rewards must be (prompts, group), got shape {tuple(rewards_PG.shape)}")
+        self.rewards_PG, self.usable_PG = rewards_PG, usable_PG
+        self._lengths, self._log_importance = lengths_PG, log_importance_PG
 
     @property
     def judged_PG(self) -> torch.Tensor:
         """`usable_PG`, or all True."""
         return torch.ones_like(self.rewards_PG, dtype=torch.bool) if self.usable_PG is None else self.usable_PG
+
+    @property
+    def lengths_PG(self) -> torch.Tensor | None:
+        """Tokens of the completions; counted when asked."""
+        return self._lengths() if callable(self._lengths) else self._lengths
+
+    @property
+    def log_importance_PG(self) -> torch.Tensor | None:
+        """log pi(o) - log of the law it was drawn from; found when asked."""
+        return self._log_importance() if callable(self._log_importance) else self._log_importance
 
 
 Advantage = Callable[[Graded], torch.Tensor]
@@ -93,6 +104,7 @@ def importance_corrected(groups: Graded) -> torch.Tensor:
     Raises:
         ValueError: the engine does not tell the log-probs of the law it sampled from.
     """
-    if groups.log_importance_PG is None:
+    log_importance_PG = groups.log_importance_PG
+    if log_importance_PG is None:
         raise ValueError("the correction needs log-probs under the tempered law, which this engine hides")
-    return groups.rewards_PG.clamp_min(0.0) * groups.log_importance_PG.exp().to(groups.rewards_PG.dtype)
+    return groups.rewards_PG.clamp_min(0.0) * log_importance_PG.exp().to(groups.rewards_PG.dtype)
