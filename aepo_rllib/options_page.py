@@ -48,6 +48,7 @@ def as_markdown() -> str:
     from aepo_rllib.training.config import TextRLConfig
     from aepo_rllib.training.rllib_options import RLLIB
 
+    defaults = vars(TextRLConfig())
     lines = [
         "# Configuration",
         "",
@@ -59,17 +60,21 @@ def as_markdown() -> str:
         "",
         *_table(TextRLConfig.declared()),
         "",
-        "RLlib's own options that are in use, with what they may be; others are refused where they would do nothing:",
+        "RLlib's own options that are in use, with defaults and what they may be; others are refused where they do",
+        "nothing:",
         "",
-        *(f"* `{name}`: {option.values()}" for name, option in RLLIB.items()),
+        *(f"* `{name}` ({defaults[name]!r}): {option.values()}" for name, option in RLLIB.items()),
     ]
     for name, config in ALGORITHMS.items():
         page = page_of(config)
         lines += ["", f"## {name}", "", f"`{config.__name__}`, file `algorithms/{name}.py`. {page.title}"]
         if page.own:
             lines += ["", *_table(page.own)]
-        if page.changed:
-            changed = ", ".join(f"`{name}={option.default!r}`" for name, option in page.changed.items())
+        ours, base = vars(config()), vars(config.__mro__[1]())
+        rllib = {name: ours[name] for name in RLLIB if ours[name] != base[name]}
+        if page.changed or rllib:
+            values = {name: option.default for name, option in page.changed.items()} | rllib
+            changed = ", ".join(f"`{name}={value!r}`" for name, value in values.items())
             lines += ["", f"Other defaults than `{config.__mro__[1].__name__}`: {changed}."]
     return "\n".join(lines) + "\n"
 
