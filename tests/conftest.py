@@ -15,13 +15,15 @@ kept.watch_processes()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever asks for Ray is marked so; `make check` leaves it out.
+    """Whatever asks for Ray is marked so, and vLLM, which starts processes, likewise; `make check` leaves them out.
 
     Files that take long come first, so that several test processes end together.
     """
     for item in items:
         if "ray_cluster" in getattr(item, "fixturenames", ()):
             item.add_marker("ray")
+        if "vllm" in item.nodeid:
+            item.add_marker("process")
     long = {item.path for item in items if {mark.name for mark in item.iter_markers()} & {"ray", "process"}}
     items.sort(key=lambda item: item.path not in long)
 
