@@ -27,9 +27,9 @@ from aepo_rllib.algorithms.grpo import GRPO, GRPOConfig
 from aepo_rllib.control.dial_loop import DialLoop
 from aepo_rllib.control.dials import DIALS_GROUP, TEMPERATURE_DIALS, Dial
 from aepo_rllib.control.targets import Target, schedule_points
-from aepo_rllib.objectives.advantages import positive_reward
+from aepo_rllib.objectives.advantages import Advantage, positive_reward
 from aepo_rllib.objectives.losses import reinforce
-from aepo_rllib.objectives.parts import MAIN, Method, Stream, Term
+from aepo_rllib.objectives.parts import MAIN, Method, Stream, Term, TokenLoss
 from aepo_rllib.rollout import engine_class
 from aepo_rllib.support.arguments import check_arguments
 from aepo_rllib.support.options import option
@@ -96,12 +96,20 @@ class AEPOConfig(GRPOConfig):
         """Sets what is sampled at the controller's temperature, and how much it weighs."""
         return self
 
+    def tempered_advantage(self) -> Advantage:
+        """What a tempered completion weighs; variants that differ in it alone override this."""
+        return positive_reward
+
+    def tempered_loss(self) -> TokenLoss:
+        """The loss of its tokens; likewise."""
+        return reinforce
+
     @override(GRPOConfig)
     def method(self) -> Method:
         """GRPO's stream and term, and the tempered ones."""
         plain = super().method()
-        tempered = Stream(positive_reward, share=self.tempered_share, tempered=True)
-        term = Term(reinforce, stream=TEMPERED, coefficient=self.alpha)
+        tempered = Stream(self.tempered_advantage(), share=self.tempered_share, tempered=True)
+        term = Term(self.tempered_loss(), stream=TEMPERED, coefficient=self.alpha)
         return replace(plain, streams={**plain.streams, TEMPERED: tempered}, terms={**plain.terms, TEMPERED: term})
 
     def dial(self) -> Dial:

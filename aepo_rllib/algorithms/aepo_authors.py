@@ -29,7 +29,7 @@ from aepo_rllib.algorithms.aepo import AEPO, TEMPERED, AEPOConfig
 from aepo_rllib.control.dial_loop import DialLoop
 from aepo_rllib.experience.dealing import replace_first_rows
 from aepo_rllib.experience.rows import RowGroups
-from aepo_rllib.objectives.advantages import positive_advantage
+from aepo_rllib.objectives.advantages import Advantage, positive_advantage
 from aepo_rllib.objectives.parts import MAIN, Method
 from aepo_rllib.support.options import Idle, option
 from aepo_rllib.training.declared import setter
@@ -91,8 +91,12 @@ class AEPOAuthorsConfig(AEPOConfig):
     def method(self) -> Method:
         """Two streams, and one term that reads the first."""
         both = super().method()
-        tempered = replace(both.streams[TEMPERED], advantage=positive_advantage)
-        return replace(both, streams={**both.streams, TEMPERED: tempered}, terms={MAIN: both.terms[MAIN]})
+        return replace(both, terms={MAIN: both.terms[MAIN]})
+
+    @override(AEPOConfig)
+    def tempered_advantage(self) -> Advantage:
+        """1 for a positive."""
+        return positive_advantage
 
     @override(AEPOConfig)
     def dial_loop(self) -> DialLoop:

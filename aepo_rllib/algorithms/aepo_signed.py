@@ -5,21 +5,16 @@ Hot negatives undo what hot positives do (Corollary E in docs/method.md).
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ray.rllib.utils.annotations import override
 
-from aepo_rllib.algorithms.aepo import TEMPERED, AEPOConfig
-from aepo_rllib.objectives.advantages import signed
-from aepo_rllib.objectives.parts import Method
+from aepo_rllib.algorithms.aepo import AEPOConfig
+from aepo_rllib.objectives.advantages import Advantage, signed
 
 
 class AEPOSignedConfig(AEPOConfig):
     """`aepo train --algo aepo_signed`."""
 
     @override(AEPOConfig)
-    def method(self) -> Method:
-        """AEPO with another weight of tempered completions."""
-        both = super().method()
-        tempered = replace(both.streams[TEMPERED], advantage=signed)
-        return replace(both, streams={**both.streams, TEMPERED: tempered})
+    def tempered_advantage(self) -> Advantage:
+        """+1 and -1."""
+        return signed

@@ -7,13 +7,10 @@ Departure: the paper has no KL term either; its divisor is the generation budget
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ray.rllib.utils.annotations import override
 
 from aepo_rllib.algorithms.grpo import GRPOConfig
-from aepo_rllib.objectives.advantages import centred
-from aepo_rllib.objectives.parts import MAIN, Method, Stream
+from aepo_rllib.objectives.advantages import Advantage, centred
 
 
 class DrGRPOConfig(GRPOConfig):
@@ -22,6 +19,6 @@ class DrGRPOConfig(GRPOConfig):
     aggregation = "seq-mean-token-sum-norm"
 
     @override(GRPOConfig)
-    def method(self) -> Method:
-        """GRPO with centred rewards."""
-        return replace(super().method(), streams={MAIN: Stream(centred)})
+    def advantage(self) -> Advantage:
+        """Centred rewards."""
+        return centred

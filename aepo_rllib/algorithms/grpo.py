@@ -17,7 +17,7 @@ from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.utils.annotations import override
 from typing_extensions import Self
 
-from aepo_rllib.objectives.advantages import group_normalised
+from aepo_rllib.objectives.advantages import Advantage, group_normalised
 from aepo_rllib.objectives.losses import clipped
 from aepo_rllib.objectives.parts import MAIN, Method, Stream, Term, TokenLoss
 from aepo_rllib.support.options import option
@@ -58,10 +58,14 @@ class GRPOConfig(TextRLConfig):
         """The loss of the main rows' tokens; variants that differ in it alone override this."""
         return partial(clipped, low=self.clip_low, high=self.clip_high, dual=self.dual_clip)
 
+    def advantage(self) -> Advantage:
+        """The advantages of the main rows; likewise."""
+        return group_normalised
+
     @override(TextRLConfig)
     def method(self) -> Method:
         """One stream, one term."""
-        return Method({MAIN: Stream(group_normalised)}, {MAIN: Term(self.surrogate())})
+        return Method({MAIN: Stream(self.advantage())}, {MAIN: Term(self.surrogate())})
 
 
 class GRPO(TextRL):

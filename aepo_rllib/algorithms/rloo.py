@@ -8,13 +8,10 @@ ratio is clipped per token (TRL: per sequence). With one step it is the paper's 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ray.rllib.utils.annotations import override
 
 from aepo_rllib.algorithms.grpo import GRPOConfig
-from aepo_rllib.objectives.advantages import leave_one_out
-from aepo_rllib.objectives.parts import MAIN, Method, Stream
+from aepo_rllib.objectives.advantages import Advantage, leave_one_out
 
 
 class RLOOConfig(GRPOConfig):
@@ -23,6 +20,6 @@ class RLOOConfig(GRPOConfig):
     aggregation = "seq-mean-token-sum-norm"
 
     @override(GRPOConfig)
-    def method(self) -> Method:
-        """GRPO with leave-one-out advantages."""
-        return replace(super().method(), streams={MAIN: Stream(leave_one_out)})
+    def advantage(self) -> Advantage:
+        """Leave-one-out."""
+        return leave_one_out

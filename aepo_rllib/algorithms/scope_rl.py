@@ -6,14 +6,13 @@ J = J_GRPO + alpha E_{o ~ pi_old^T}[ min(r R, clip(r, 1 - low, 1 + high) R) ],  
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 from ray.rllib.utils.annotations import override
 
-from aepo_rllib.algorithms.aepo import TEMPERED, AEPOConfig
+from aepo_rllib.algorithms.aepo import AEPOConfig
 from aepo_rllib.objectives.losses import clipped
-from aepo_rllib.objectives.parts import Method
+from aepo_rllib.objectives.parts import TokenLoss
 
 
 class ScopeRLConfig(AEPOConfig):
@@ -22,8 +21,6 @@ class ScopeRLConfig(AEPOConfig):
     controller = "proportional"
 
     @override(AEPOConfig)
-    def method(self) -> Method:
-        """AEPO with a ratio on tempered rows, against the policy that sampled, not against its tempered law."""
-        both = super().method()
-        term = replace(both.terms[TEMPERED], loss=partial(clipped, low=self.clip_low, high=self.clip_high))
-        return replace(both, terms={**both.terms, TEMPERED: term})
+    def tempered_loss(self) -> TokenLoss:
+        """With a ratio, against the policy that sampled, not against its tempered law."""
+        return partial(clipped, low=self.clip_low, high=self.clip_high)

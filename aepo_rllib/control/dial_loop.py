@@ -60,12 +60,12 @@ class DialLoop:
     def turn(self, measured: float | None, target: float) -> Turned:
         """Turn the dial once.
 
-        Raises:
-            ValueError: it turned to something that is no number within its bounds.
-
         Args:
             measured: This batch's entropy in nats per token; None where it has none.
             target: What it is to be.
+
+        Raises:
+            ValueError: it turned to something that is no number within its bounds.
         """
         if measured is not None:
             self.entropies = [*self.entropies, measured][-self.window - self.lag :]

@@ -13,7 +13,6 @@ from aepo_rllib.models.prompting import PromptEncoder
 from aepo_rllib.objectives.aggregation import AGGREGATIONS
 from aepo_rllib.rollout import engine_class
 from aepo_rllib.sampling.env_sources import find_env
-from aepo_rllib.training.resources import check_resources as check_resources
 
 
 def check_batches(config: AlgorithmConfig) -> None:

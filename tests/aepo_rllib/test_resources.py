@@ -3,7 +3,7 @@
 import pytest
 
 from aepo_rllib import AEPOConfig
-from aepo_rllib.training.checks import check_resources
+from aepo_rllib.training.resources import check_resources
 
 LAYOUT = {"num_env_runners": 0, "evaluation_num_env_runners": 0, "num_learners": 0}
 ONE_GPU = {"num_gpus_per_env_runner": 1, "num_gpus_per_learner": 1}
