@@ -45,5 +45,8 @@ class Columns:
     (N, K)."""
     FACTOR = "loss_factor"
     """What the token's loss is multiplied by in each term, (N, K, T); absent where it is 1 everywhere."""
+    PASS = "pass"
+    """Number of the forward and backward pass that the row goes through the model in, (N,); absent where there is
+    but one."""
     MEAN_WEIGHT = "mean_weight"
     """What turns a row's token sum into the mean over the main stream, times the learners, (N,)."""

@@ -15,15 +15,16 @@ import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
-from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from aepo_rllib import metrics
 from aepo_rllib.algorithms.aepo import AEPOConfig
 from aepo_rllib.envs.problems import load_problems
 from aepo_rllib.envs.prompts import get_template
 from aepo_rllib.experience.dealing import Mean, deal
-from aepo_rllib.experience.rows import Row, RowGroups, columns_of
+from aepo_rllib.experience.passes import PassLimit, passes_of
+from aepo_rllib.experience.rows import Row, RowGroups
 from aepo_rllib.learning.learner import CausalLMLearner
+from aepo_rllib.learning.optimizer_step import train_batch
 from aepo_rllib.learning.selecting import selected
 from aepo_rllib.models.hf import load_tokenizer, stop_ids
 from aepo_rllib.models.prompting import PromptEncoder
@@ -167,9 +168,8 @@ def _gradient(
     shares = selected(shares, learner.config.method(), learner, torch.Generator().manual_seed(0))
     gradients, deviations = [], []
     for rows in shares:
-        learner.config.rows_per_backward = max(-(-len(rows) // passes), 1)
-        batch = MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns_of(rows))}, env_steps=max(len(rows), 1))
-        results = learner.update(training_data=TrainingData(batch=batch))
+        [parts] = passes_of([rows], PassLimit(rows=max(-(-len(rows) // passes), 1)))
+        results = learner.update(training_data=TrainingData(batch=train_batch(parts)))
         gradients.append(learner.gradient)
         deviations.append(float(results[DEFAULT_MODULE_ID][metrics.RATIO_MAX_DEVIATION].peek()))
     return torch.stack(gradients).mean(0), max(deviations)

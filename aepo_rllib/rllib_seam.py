@@ -19,14 +19,16 @@ from ray._common import deprecation
 from ray._private import worker
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core import COMPONENT_LEARNER, DEFAULT_MODULE_ID
 from ray.rllib.core.learner.learner import Learner
 from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.actor_manager import FaultTolerantActorManager
 from ray.rllib.utils.annotations import override
+from ray.rllib.utils.numpy import convert_to_numpy
 from ray.tune import registry
 
 HIDDEN_OPTIONS = {
@@ -57,6 +59,67 @@ class SteppingLearner(TorchLearner):
     def _uncompiled_update(self, batch: Mapping[str, Any], **kwargs: Any) -> tuple[Any, dict[str, torch.Tensor], Any]:
         return {}, {DEFAULT_MODULE_ID: self.optimizer_step(batch[DEFAULT_MODULE_ID])}, {}
 
+    def place(self, module: MultiRLModule) -> None:
+        """Bring a module that has just been built to this learner's device."""
+        super()._map_module_to_device(module)
+
+    def replicate(self) -> None:
+        """Prepare the module for learning beside others, each with all weights; nothing for one learner alone."""
+        super()._make_modules_ddp_if_necessary()
+
+    @override(TorchLearner)
+    def _map_module_to_device(self, module: MultiRLModule) -> None:
+        self.place(module)
+
+    @override(TorchLearner)
+    def _make_modules_ddp_if_necessary(self) -> None:
+        self.replicate()
+
+    @override(TorchLearner)
+    def _make_module(self) -> MultiRLModule:
+        for spec in getattr(self._module_spec, "rl_module_specs", {}).values():
+            if isinstance(spec.model_config, dict):
+                spec.model_config = {**spec.model_config, "device": self.model_device()}
+        return super()._make_module()
+
+    def whole(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A tensor of which this learner may have but a part."""
+        return tensor
+
+    def own_part(self, tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        """Undo `whole`, for one of which this learner has as much as of another."""
+        return tensor
+
+    @override(TorchLearner)
+    def _get_optimizer_state(self) -> dict[str, Any]:
+        def told(name: str, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+            state = optimizer.state_dict()
+            state["state"] = {place: _each(moments, self.whole) for place, moments in state["state"].items()}
+            return {"module_id": self._optimizer_name_to_module[name], "state": convert_to_numpy(state)}
+
+        return {name: told(name, optimizer) for name, optimizer in self._named_optimizers.items()}
+
+    @override(TorchLearner)
+    def _set_optimizer_state(self, state: dict[str, Any]) -> None:
+        super()._set_optimizer_state(state)
+        for optimizer in self.optimizers:
+            for parameter, moments in optimizer.state.items():
+                optimizer.state[parameter] = _each(moments, lambda tensor, like=parameter: self.own_part(tensor, like))
+
+    def model_device(self) -> str:
+        """Where the weights of this learner's module are read to."""
+        return str(self.device)
+
+    @property
+    def weights_version(self) -> int:
+        """How often the weights have changed."""
+        return self._weights_seq_no
+
+    @property
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """All there are."""
+        return list(self._named_optimizers.values())
+
     @override(Learner)
     def compute_loss_for_module(self, **kwargs: Any) -> torch.Tensor:
         """RLlib's place for a loss, which nobody asks here."""
@@ -81,12 +144,24 @@ class SteppingLearner(TorchLearner):
             parameter.grad = None
 
 
+def _each(moments: Mapping[str, Any], change: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, Any]:
+    return {name: change(value) if isinstance(value, torch.Tensor) else value for name, value in moments.items()}
+
+
 def healthy_learners(group: LearnerGroup) -> int:
     """How many of the group's learner processes are alive: all, `len(group)`, unless some have died.
 
     (A learner in the algorithm's own process is no process of the group: its length is 0.)
     """
     return len(group) if group.is_local else group._worker_manager.num_healthy_actors()
+
+
+def asked_of_learners(group: LearnerGroup, components: Any, not_components: Any) -> tuple[Any, Any] | None:
+    """Which components of its learners' states `get_state` of a group asks for, and which not; None: of no learner."""
+    if not group._check_component(COMPONENT_LEARNER, components, not_components):
+        return None
+    wanted, unwanted = (group._get_subcomponents(COMPONENT_LEARNER, each) for each in (components, not_components))
+    return wanted, unwanted
 
 
 def ask_no_more(group: EnvRunnerGroup, runner: int) -> None:
@@ -164,9 +239,20 @@ class ReliedOn(NamedTuple):
 
 RELIED_ON = (
     ReliedOn(TorchLearner, "_uncompiled_update", ("self", "batch"), hook=True),
+    ReliedOn(TorchLearner, "_map_module_to_device", ("self", "module"), hook=True),
+    ReliedOn(TorchLearner, "_make_modules_ddp_if_necessary", ("self",), hook=True),
+    ReliedOn(TorchLearner, "_make_module", ("self",), hook=True),
+    ReliedOn(TorchLearner, "_get_optimizer_state", ("self",), hook=True),
+    ReliedOn(TorchLearner, "_set_optimizer_state", ("self", "state"), hook=True),
+    ReliedOn(Learner, "_optimizer_name_to_module"),
+    ReliedOn(Learner, "_module_spec"),
+    ReliedOn(Learner, "_named_optimizers"),
+    ReliedOn(Learner, "_weights_seq_no"),
     ReliedOn(Learner, "_learner_index"),
     ReliedOn(RLModule, "_forward", ("self", "batch"), hook=True),
     ReliedOn(LearnerGroup, "_worker_manager"),
+    ReliedOn(LearnerGroup, "_check_component", ("self", "name", "components", "not_components")),
+    ReliedOn(LearnerGroup, "_get_subcomponents", ("self", "name", "components")),
     ReliedOn(EnvRunnerGroup, "_worker_manager"),
     ReliedOn(FaultTolerantActorManager, "num_healthy_actors", ("self",)),
     ReliedOn(FaultTolerantActorManager, "set_actor_state", ("self", "runner", "healthy=")),

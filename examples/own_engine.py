@@ -8,14 +8,15 @@ It keeps every promise of docs/extending/engine.md, and is slow.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from aepo_rllib.models.hf import as_tensors, load_model
+from aepo_rllib.models.hf import load_model
+from aepo_rllib.models.named_weights import copy_weights
 from aepo_rllib.objectives.entropy import distribution_moments
 from aepo_rllib.rollout import Completion, FinishReason, Prompt, RolloutEngine, SamplingFilters
 from aepo_rllib.rollout.engine import NO_FILTERS
@@ -83,9 +84,9 @@ class PlainEngine(RolloutEngine):
         figures_B4N = torch.stack(figures, dim=-1).transpose(0, 1).cpu().numpy()
         return [_completion(*row, stop_ids) for row in zip(tokens, figures_B4N, strict=True)]
 
-    def update_weights(self, weights: Iterable[tuple[str, torch.Tensor]], *, version: int) -> None:
+    def update_weights(self, weights: Mapping[str, torch.Tensor], *, version: int) -> None:
         self._check_awake()
-        self.model.load_state_dict(as_tensors(dict(weights)), strict=True)
+        copy_weights(self.model, weights)
         self.weights_version = version
 
     @torch.inference_mode()

@@ -19,7 +19,18 @@ from tests.support.sources import MODULES, ROOT, module_of
 
 VOCABULARY = {"_version", "columns", "metrics", "metrics_page"}
 """Single files that only name things."""
-BELOW_TRAINING = {"control", "envs", "experience", "learning", "models", "objectives", "rollout", "sampling", "support"}
+BELOW_TRAINING = {
+    "control",
+    "envs",
+    "experience",
+    "learning",
+    "models",
+    "objectives",
+    "rollout",
+    "sampling",
+    "support",
+    "transfer",
+}
 MAY_IMPORT: dict[str, set[str]] = {
     "support": set(),
     "objectives": {"support"},
@@ -27,9 +38,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "envs": {"support"},
     "models": {"objectives", "envs", "support", *VOCABULARY},
     "rollout": {"models", "objectives", "support"},
+    "transfer": set(),
     "experience": {"objectives", "envs", "support", *VOCABULARY},
     "sampling": {"experience", "rollout", "models", "envs", "support", "rllib_seam", *VOCABULARY},
-    "learning": {"experience", "rollout", "models", "objectives", "envs", "support", "rllib_seam", *VOCABULARY},
+    "learning": {
+        "experience",
+        "rollout",
+        "models",
+        "objectives",
+        "transfer",
+        "envs",
+        "support",
+        "rllib_seam",
+        *VOCABULARY,
+    },
     "training": {*BELOW_TRAINING, "rllib_seam", *VOCABULARY},
     "algorithms": {"training", *BELOW_TRAINING, *VOCABULARY},
     "doctor": {"algorithms", "training", *BELOW_TRAINING, "rllib_seam", *VOCABULARY},
@@ -52,6 +74,7 @@ MAY_LOAD: dict[str, set[str]] = {
     "rollout": {"torch", "transformers", "vllm"},
     "experience": {"torch"},
     "sampling": {"torch", "ray"},
+    "transfer": {"torch", "ray"},
     "learning": {"torch", "ray", "transformers"},
     "training": {"torch", "ray", "transformers"},
     "algorithms": {"torch", "ray"},

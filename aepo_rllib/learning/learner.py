@@ -3,42 +3,39 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
-from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.utils.annotations import override
 
 from aepo_rllib import metrics
 from aepo_rllib.columns import Columns
-from aepo_rllib.experience.rows import Row, token_columns
+from aepo_rllib.experience.passes import Passes
+from aepo_rllib.experience.rows import token_columns
+from aepo_rllib.learning.batches import LIVE_COLUMNS, passes_in, stream_tokens
 from aepo_rllib.learning.movement import movement
-from aepo_rllib.objectives.parts import Method, Tokens, term_values
+from aepo_rllib.learning.scoring import Figures, scored_in_passes
+from aepo_rllib.learning.sharding import whole
+from aepo_rllib.learning.weight_keeper import WeightKeeper
+from aepo_rllib.objectives.parts import Method, term_values
 from aepo_rllib.rllib_seam import SteppingLearner
 from aepo_rllib.rollout.engine import Sequences
 
-LIVE_COLUMNS = {"entropy": Columns.ENTROPY}
-"""Fields of `Tokens` that the forward pass gives; it gives the log-prob anyway."""
-SCORED_COLUMNS = {"ref_logp": Columns.REF_LOGP, "heated_logp": Columns.HEATED_LOGP}
-"""Those that come with the batch."""
 
-
-class CausalLMLearner(SteppingLearner):
+class CausalLMLearner(WeightKeeper):
     """Minimises the terms of its config's method (`config.method()`).
 
-    Batches arrive finished: whole groups, advantages and weights are computed before the learner group
+    Batches arrive finished: whole groups, advantages, weights and passes are computed before the learner group
     (`aepo_rllib.experience.dealing`), because RLlib shards before a learner connector could see a whole group.
     """
 
     @override(TorchLearner)
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         """AdamW, as everywhere in this field."""
-        parameters = self.get_parameters(self.module[module_id])
+        parameters = self.parameters()
         self.register_optimizer(
             module_id=module_id,
             optimizer=torch.optim.AdamW(parameters, weight_decay=config.weight_decay, betas=config.adam_betas),
@@ -48,14 +45,14 @@ class CausalLMLearner(SteppingLearner):
 
     @override(SteppingLearner)
     def optimizer_step(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """One step, whose gradient is summed over passes of at most `rows_per_backward` rows.
+        """One step, whose gradient is summed over the batch's passes.
 
         Row weights hold the denominators of the whole step, over all passes and learners, so that the passes add up to
-        the gradient of the undivided batch. Learners may take different numbers of passes: they meet in the last one.
+        the gradient of the undivided batch. All learners take equally many.
         """
         method: Method = self.config.method()
         self.forget_gradients()
-        parts = _split(batch, self.config.rows_per_backward)
+        parts = passes_in(batch)
         figures, losses = [], []
         for place, part in enumerate(parts):
             with self._alone(place + 1 < len(parts)):
@@ -77,7 +74,7 @@ class CausalLMLearner(SteppingLearner):
             own = [index for index, name in enumerate(method.terms) if name in terms]
             rows_N = batch[Columns.STREAM] == place
             factor_NKT = batch[Columns.FACTOR][rows_N][:, own] if Columns.FACTOR in batch else None
-            tokens = _tokens(forward, batch, rows_N, method.reads)
+            tokens = stream_tokens(forward, batch, rows_N, method.reads)
             values |= term_values(terms, tokens, batch[Columns.WEIGHT][rows_N][:, own], factor_NKT)
         logp_NT, mask_NT = forward[Columns.POLICY_LOGP].detach(), batch[Columns.COMPLETION_MASK]
         counted_NT = mask_NT & batch[Columns.WEIGHT].any(1, keepdim=True)
@@ -89,41 +86,44 @@ class CausalLMLearner(SteppingLearner):
         }
         return torch.stack(list(values.values())).sum(), figures
 
+    def score(self, sequences: Sequences, reads: Collection[str] = (), **options: Any) -> list[Figures]:
+        """Figures of given completions by this learner alone, see `score_passes`."""
+        limit = self.config.scoring_limit(len(sequences))
+        return scored_in_passes(
+            sequences, limit, lambda passes: [self.score_passes(own, reads, **options) for own in passes]
+        )
+
     @torch.no_grad()
-    def score(
+    def score_passes(
         self,
-        sequences: Sequences,
+        passes: Passes,
         reads: Collection[str] = (),
         *,
         temperature: float = 1.0,
         by_reference: bool = False,
-    ) -> list[dict[str, np.ndarray]]:
-        """Figures of given completions under the present weights, by column name: (completion tokens,) each.
+    ) -> list[Figures]:
+        """Figures of rows under the present weights, by column name: (completion tokens,) each.
 
         Args:
-            sequences: Prompts and completions.
+            passes: Rows that go through the model together; learners that share weights are asked together, for
+                equally many passes.
             reads: Columns besides `POLICY_LOGP`: `ENTROPY`, `HEATED_LOGP`.
             temperature: Of `HEATED_LOGP`.
             by_reference: Under the weights that the run started from, instead.
         """
-        module = self._reference if by_reference else self.module[DEFAULT_MODULE_ID].unwrapped()
-        rows = [Row(prompt, np.array(ids), np.zeros(len(ids), np.float32), 0.0) for prompt, ids in sequences]
-        size = self.config.rows_per_backward or -(-len(rows) // self.config.updates_per_batch) or 1
+        module = self.reference if by_reference else self.module[DEFAULT_MODULE_ID].unwrapped()
         result = []
-        for part in (rows[start : start + size] for start in range(0, len(rows), size)):
-            batch = {name: torch.from_numpy(column).to(self.device) for name, column in token_columns(part).items()}
+        for rows in passes:
+            batch = {name: torch.from_numpy(column).to(self.device) for name, column in token_columns(rows).items()}
             scored = module.forward_train(batch, reads=reads, temperature=temperature)
             figures = {name: scored[name].float().cpu().numpy() for name in (Columns.POLICY_LOGP, *reads)}
             result += [
                 {name: values_NT[place, : len(row.completion_ids)] for name, values_NT in figures.items()}
-                for place, row in enumerate(part)
+                for place, row in enumerate(rows)
             ]
+        if self.config.sharded:
+            module.scorer.reshard()  # what was gathered is not kept for a step that changes it
         return result
-
-    @functools.cached_property
-    def _reference(self) -> RLModule:
-        """A second model with the run's starting weights; there is none until it is asked."""
-        return self.config.get_default_rl_module_spec().build().to(self.device)
 
     def release_memory(self) -> None:
         """Give back what this process holds of the device without need: gradients, and what torch has cached."""
@@ -135,7 +135,7 @@ class CausalLMLearner(SteppingLearner):
     def _alone(self, alone: bool) -> Iterator[None]:
         """A block whose backward pass does not meet those of other learners."""
         with contextlib.ExitStack() as stack:
-            if alone and self.config.num_learners > 1:
+            if alone and self.config.num_learners > 1 and not self.config.sharded:
                 for module in self.module.values():
                     stack.enter_context(module.no_sync())
             yield
@@ -155,45 +155,31 @@ class CausalLMLearner(SteppingLearner):
         self.metrics.log_dict(sums, key=DEFAULT_MODULE_ID, window=1)
 
     @override(TorchLearner)
-    def apply_gradients(self, gradients_dict: dict[str, torch.Tensor]) -> None:
+    def postprocess_gradients(self, gradients_dict: dict[Any, torch.Tensor]) -> dict[Any, torch.Tensor]:
+        """As RLlib's, whose clipping would log a part of a norm that learners share."""
+        if not self.config.sharded:
+            return super().postprocess_gradients(gradients_dict)
+        if clip := self.config.grad_clip:
+            norm = _norm(gradients_dict)
+            key = (DEFAULT_MODULE_ID, "gradients_default_optimizer_global_norm")
+            self.metrics.log_value(key, norm, window=1)
+            torch.nn.utils.clip_grads_with_norm_(self.parameters(), clip, norm)
+        return gradients_dict
+
+    @override(TorchLearner)
+    def apply_gradients(self, gradients_dict: dict[Any, torch.Tensor]) -> None:
         """As RLlib's, but a gradient that is not finite is left out: it would reach every weight.
 
         Gradients have been averaged over the learners, so that all of them leave it out together. The algorithm reads
         `metrics.GRADIENT_FINITE` and stops the run; raising here would take a remote learner out of service, and the
         weights with it.
         """
-        finite = bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients_dict.values())))
+        finite = bool(torch.isfinite(_norm(gradients_dict)))
         self.metrics.log_value((DEFAULT_MODULE_ID, metrics.GRADIENT_FINITE), float(finite), reduce="min", window=1)
         if finite:
             super().apply_gradients(gradients_dict)
 
 
-def _tokens(
-    forward: Mapping[str, torch.Tensor],
-    batch: Mapping[str, torch.Tensor],
-    rows_N: torch.Tensor,
-    reads: Collection[str],
-) -> Tokens:
-    """What the losses of a stream read; padding, which may hold anything, NaN included, becomes 0."""
-    mask_BT = batch[Columns.COMPLETION_MASK][rows_N]
-
-    def real(values_NT: torch.Tensor) -> torch.Tensor:
-        # Before the loss, not after: its own backward pass would make 0 * NaN of it.
-        values_BT = values_NT[rows_N]
-        return torch.where(mask_BT, values_BT, torch.zeros_like(values_BT))
-
-    return Tokens(
-        real(forward[Columns.POLICY_LOGP]),
-        real(batch[Columns.OLD_LOGP]) if "old_logp" in reads else None,
-        real(batch[Columns.ADVANTAGE]),
-        mask_BT,
-        **{name: real(forward[column]) for name, column in LIVE_COLUMNS.items() if name in reads},
-        **{name: real(batch[column]) for name, column in SCORED_COLUMNS.items() if name in reads and column in batch},
-    )
-
-
-def _split(batch: Mapping[str, torch.Tensor], size: int | None) -> list[dict[str, torch.Tensor]]:
-    """Neighbouring rows of a batch, at most `size` together; groups are neighbours, and share their prompt's pass."""
-    rows = len(batch[Columns.WEIGHT])
-    size = size or rows
-    return [{name: batch[name][start : start + size] for name in batch} for start in range(0, rows, size)]
+def _norm(gradients: Mapping[Any, torch.Tensor]) -> torch.Tensor:
+    """Of all gradients together, whoever has them."""
+    return whole(torch.nn.utils.get_total_norm(gradients.values()))

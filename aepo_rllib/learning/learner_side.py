@@ -6,14 +6,17 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import ray
 import torch
 from ray.rllib.core.learner.learner_group import LearnerGroup
 
 from aepo_rllib.columns import Columns
 from aepo_rllib.experience.dealing import Mean, Shares, deal
+from aepo_rllib.experience.passes import Passes, passes_of
 from aepo_rllib.experience.rows import RowGroups
 from aepo_rllib.learning.importance import scored
 from aepo_rllib.learning.optimizer_step import OptimizerStep, ask_all, take_step
+from aepo_rllib.learning.scoring import Figures, scored_in_passes
 from aepo_rllib.learning.selecting import selected
 from aepo_rllib.rollout.engine import Sequences
 
@@ -70,26 +73,23 @@ class LearnerSide:
         for update, shares in enumerate(dealt * (self.config.num_epochs or 1)):
             seed = np.random.SeedSequence([self.config.seed or 0, step, update]).generate_state(1, np.uint64)
             generator = torch.Generator().manual_seed(int(seed[0] >> 1))
-            chosen = selected(shares, method, self, generator)
+            chosen = passes_of(selected(shares, method, self, generator), self.config.pass_limit())
             yield take_step(self.group, chosen, env_steps=env_steps, step=step)
 
-    def score(self, sequences: Sequences, reads: Collection[str] = (), **options: Any) -> list[dict[str, np.ndarray]]:
+    def score(self, sequences: Sequences, reads: Collection[str] = (), **options: Any) -> list[Figures]:
         """Figures of given completions under the present weights, see `CausalLMLearner.score`.
 
-        Learners share the work, though each is sent all sequences: token ids are small. Neighbours, which may share
-        their prompt, stay together.
+        Learners share the work.
         """
-        shares = np.array_split(np.arange(len(sequences)), max(len(self.group), 1))
 
-        def ask(learner: Any) -> dict[int, dict[str, np.ndarray]]:
-            share = shares[learner.index]
-            figures = learner.score([sequences[place] for place in share], reads, **options)
-            return dict(zip(share.tolist(), figures, strict=True))
+        def ask(passes: list[Passes]) -> list[list[Figures]]:
+            shared = passes if self.group.is_local else ray.put(passes)
+            return ask_all(
+                self.group, lambda learner: learner.score_passes(_here(shared)[learner.index], reads, **options)
+            )
 
-        found: dict[int, dict[str, np.ndarray]] = {}
-        for answer in ask_all(self.group, ask):
-            found |= answer
-        return [found[place] for place in range(len(sequences))]
+        limit = self.config.scoring_limit(len(sequences))
+        return scored_in_passes(sequences, limit, ask, learners=max(len(self.group), 1))
 
     def log_probs(self, sequences: Sequences) -> list[np.ndarray]:
         """log pi of given completions under the present weights: an array (completion tokens,) for each."""
@@ -98,3 +98,7 @@ class LearnerSide:
     def release_memory(self) -> None:
         """Have learners give back the memory of the device that they hold without need."""
         ask_all(self.group, lambda learner: learner.release_memory())
+
+
+def _here(shared: Any) -> Any:
+    return ray.get(shared) if isinstance(shared, ray.ObjectRef) else shared

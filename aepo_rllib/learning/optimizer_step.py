@@ -14,7 +14,9 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from aepo_rllib import metrics
-from aepo_rllib.experience.rows import Row, columns_of
+from aepo_rllib.columns import Columns
+from aepo_rllib.experience.passes import Passes
+from aepo_rllib.experience.rows import EMPTY, columns_of
 from aepo_rllib.rllib_seam import healthy_learners
 
 IDS_SHOWN = 8
@@ -63,19 +65,20 @@ class OptimizerStep(NamedTuple):
     rows: int
 
 
-def take_step(group: LearnerGroup, shares: Sequence[Sequence[Row]], *, env_steps: int, step: int) -> OptimizerStep:
+def take_step(group: LearnerGroup, passes: Sequence[Passes], *, env_steps: int, step: int) -> OptimizerStep:
     """One optimizer step on the rows of every learner.
 
     Args:
         group: The learners.
-        shares: One list of rows per learner.
+        passes: The passes of each.
         env_steps: Environment steps sampled so far; what RLlib's schedules read.
         step: Number of the training step, for the message.
 
     Raises:
         NonFiniteError: a gradient is NaN or infinite; names the problems.
     """
-    batches = [_train_batch(rows) for rows in shares]
+    batches = [train_batch(parts) for parts in passes]
+    rows = [row for parts in passes for part in parts for row in part if row is not EMPTY]
     data = TrainingData(batch=batches[0]) if group.is_local else TrainingData(batches=batches)
     results = group.update(training_data=data, timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: env_steps})
     columns = {
@@ -83,14 +86,14 @@ def take_step(group: LearnerGroup, shares: Sequence[Sequence[Row]], *, env_steps
         for name in (*_FIGURES, metrics.TRAINED_TOKENS)
     }
     if not columns[metrics.GRADIENT_FINITE].all():
-        ids = sorted({row.problem_id for rows in shares for row in rows})
+        ids = sorted({row.problem_id for row in rows})
         raise NonFiniteError(
             f"an update of training step {step} was refused before the optimizer, because its gradient is not finite; "
             f"its problems: {', '.join(ids[:IDS_SHOWN])}{' ...' * (len(ids) > IDS_SHOWN)}"
         )
     tokens = columns.pop(metrics.TRAINED_TOKENS)
     figures = {name: float(join(columns[name], tokens)) for name, join in _FIGURES.items()}
-    return OptimizerStep(figures, results, rows=sum(map(len, shares)))
+    return OptimizerStep(figures, results, rows=len(rows))
 
 
 def token_mean(values: np.ndarray, tokens: np.ndarray) -> float:
@@ -122,5 +125,10 @@ def ask_all(group: LearnerGroup, ask: Callable[[Any], Any]) -> list[Any]:
     return [result.get() for result in results]
 
 
-def _train_batch(rows: Sequence[Row]) -> MultiAgentBatch:
-    return MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns_of(rows))}, env_steps=max(len(rows), 1))
+def train_batch(passes: Passes) -> MultiAgentBatch:
+    """What one learner is sent for a step."""
+    rows = [row for part in passes for row in part]
+    numbers = np.repeat(np.arange(len(passes)), [len(part) for part in passes])
+    return MultiAgentBatch(
+        {DEFAULT_MODULE_ID: SampleBatch(columns_of(rows) | {Columns.PASS: numbers})}, env_steps=len(rows)
+    )

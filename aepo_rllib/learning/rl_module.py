@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
@@ -12,7 +13,8 @@ from ray.rllib.utils.annotations import override
 from transformers import PreTrainedModel
 
 from aepo_rllib.columns import Columns
-from aepo_rllib.models.hf import DTYPES, load_model
+from aepo_rllib.learning.sharding import own_part, whole
+from aepo_rllib.models.hf import DTYPES, empty_model, load_model
 from aepo_rllib.models.token_scorer import TokenScorer
 
 
@@ -24,16 +26,51 @@ class CausalLMModule(TorchRLModule):
         dtype: "float32" (default) or "bfloat16". In 16 bits forward passes run under autocast, and the weights stay
             float32: an optimizer step of 1e-6 would be rounded away.
         share_prompts: Run each distinct prompt once, where the model's cache can do it; see `TokenScorer`.
+        checkpoint_activations: Keep only the inputs of decoder layers for the backward pass.
+        attn_implementation: Of transformers' ("sdpa", "eager", "flash_attention_2"); None: its choice.
+        device: Where the weights are read to. "meta": nowhere, see `aepo_rllib.learning.sharding`.
     """
 
     @override(RLModule)
     def setup(self) -> None:
         """Load the model."""
-        name = self.model_config.get("dtype", "float32")
+        config = self.model_config
+        name = config.get("dtype", "float32")
         half = DTYPES[name] if DTYPES[name].itemsize == 2 else None
-        self.model: PreTrainedModel = load_model(self.model_config["model"], dtype="float32" if half else name)
-        share_prompts = self.model_config.get("share_prompts", True)
-        self.scorer = TokenScorer(self.model, half=half, share_prompts=share_prompts)
+        attention, device = config.get("attn_implementation"), config.get("device", "cpu")
+        if device == "meta":
+            model = empty_model(config["model"], dtype="float32" if half else name, attention=attention)
+        else:
+            model = load_model(
+                config["model"], dtype="float32" if half else name, device=device, attn_implementation=attention
+            )
+        self.scorer = TokenScorer(
+            model,
+            half=half,
+            share_prompts=config.get("share_prompts", True),
+            checkpoint=config.get("checkpoint_activations") or False,
+        )
+
+    @override(TorchRLModule)
+    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """As RLlib's, copied; a collective where learners share the weights."""
+        return {name: np.array(whole(tensor.detach()).cpu()) for name, tensor in self.state_dict().items()}
+
+    @override(TorchRLModule)
+    @torch.no_grad()
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """As RLlib's; a learner that shares the weights keeps its part."""
+        own = self.state_dict()
+        parts = {
+            name: own_part(torch.as_tensor(np.array(value)).to(own[name].device), own[name])
+            for name, value in state.items()
+        }
+        self.load_state_dict(parts)
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The Hugging Face model."""
+        return self.scorer.model
 
     @override(torch.nn.Module)
     def train(self, mode: bool = True) -> CausalLMModule:
@@ -51,5 +88,5 @@ class CausalLMModule(TorchRLModule):
         temperature: float = 1.0,
         **kwargs: Any,
     ) -> dict[str, torch.Tensor]:
-        """Figures of given completions per token; arguments and result as in `TokenScorer.score`."""
-        return self.scorer.score(batch, reads, temperature=temperature)
+        """Figures of given completions per token; arguments and result as in `TokenScorer`."""
+        return self.scorer(batch, reads, temperature=temperature)

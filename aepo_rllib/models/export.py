@@ -7,31 +7,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aepo_rllib.models.hf import as_tensors, load_model, load_tokenizer
+import torch
+
+from aepo_rllib.models.hf import empty_model, load_tokenizer, no_progress_bar
+from aepo_rllib.models.named_weights import with_second_names
 
 HF_FOLDER = "huggingface"
 INFO_FILE = "aepo.json"
 
 
 def write_huggingface(
-    model: str,
-    state: Mapping[str, Any],
-    folder: Path,
-    *,
-    dtype: str = "float32",
-    info: Mapping[str, Any] | None = None,
+    model: str, weights: Mapping[str, torch.Tensor], folder: Path, *, info: Mapping[str, Any] | None = None
 ) -> None:
     """Write weights as a model directory that `AutoModelForCausalLM.from_pretrained` loads.
 
     Args:
         model: The model training started from: its configuration, generation config and tokenizer are kept.
-        state: Weights, named as in the Hugging Face model.
+        weights: As they are to be stored, on the CPU, named as in the Hugging Face model; tied ones once.
         folder: Where to.
-        dtype: Of the stored weights.
         info: What else to keep, as `aepo.json`.
     """
-    hf_model = load_model(model, dtype=dtype)
-    hf_model.load_state_dict(as_tensors(state))
-    hf_model.save_pretrained(folder)
+    dtypes = {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()}
+    shape = empty_model(model, dtype=str(max(dtypes, key=str)).removeprefix("torch."))
+    with no_progress_bar():
+        shape.save_pretrained(folder, state_dict=dict(with_second_names(weights, shape)))
     load_tokenizer(model).save_pretrained(folder)
     (folder / INFO_FILE).write_text(json.dumps(dict(info or {}), indent=2) + "\n", encoding="utf-8")

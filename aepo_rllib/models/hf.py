@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from accelerate import init_empty_weights
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -70,22 +70,25 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_model(model: str, *, dtype: str = "float32", **kwargs: Any) -> PreTrainedModel:
+def load_model(model: str, *, dtype: str = "float32", device: str = "cpu", **kwargs: Any) -> PreTrainedModel:
     """The causal LM of a model folder or hub id, from safetensors alone, every tensor from its files.
 
     Args:
         model: Hugging Face folder or id, or "embedded".
-        dtype: Of the loaded weights.
-        kwargs: transformers' own; `device_map="meta"` does everything but read the weights.
+        dtype: Of the loaded weights; "auto" is that of the files.
+        device: Where they go, tensor by tensor: no copy of the model passes through the host's memory on its way to a
+            GPU. "meta" does everything but read them.
+        kwargs: transformers' own.
 
     Raises:
         ModelError: it cannot be read, or its files and its configuration do not belong together.
     """
     _config(model)
-    with _reading("model", model), _no_progress_bar():
+    with _reading("model", model), no_progress_bar():
         loaded, info = AutoModelForCausalLM.from_pretrained(
             resolve_model(model),
-            dtype=DTYPES[dtype],
+            dtype=DTYPES.get(dtype, dtype),
+            device_map=None if device == "cpu" else device,
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
@@ -100,6 +103,23 @@ def load_model(model: str, *, dtype: str = "float32", **kwargs: Any) -> PreTrain
     return loaded
 
 
+def empty_model(model: str, *, dtype: str = "float32", attention: str | None = None) -> PreTrainedModel:
+    """The causal LM of a model folder or hub id with weights on the meta device, and what is computed from the
+    configuration alone (tables of positions) in place.
+
+    Raises:
+        ModelError: its configuration cannot be read.
+    """
+    config = _config(model)
+    with _reading("model", model):
+        with init_empty_weights(include_buffers=False):
+            empty = AutoModelForCausalLM.from_config(
+                config, dtype=DTYPES[dtype], attn_implementation=attention, trust_remote_code=False
+            )
+        empty.tie_weights()  # accelerate has made every weight anew
+    return empty
+
+
 def check_model(model: str) -> int | None:
     """Read configuration and tokenizer, and the headers of the weights where these are on this machine.
 
@@ -111,7 +131,7 @@ def check_model(model: str) -> int | None:
     """
     stop_ids(model, load_tokenizer(model))
     if Path(resolve_model(model)).is_dir():
-        loaded = load_model(model, device_map="meta")
+        loaded = load_model(model, device="meta")
         try:
             cache_argument(loaded)
         except ValueError as error:
@@ -138,15 +158,6 @@ def vocabulary_size(model: str) -> int:
         return int(_config(model).get_text_config().vocab_size)
 
 
-def state_names(model: str) -> set[str]:
-    """Names of all weights in a model's state dict; the weights themselves are not read.
-
-    Raises:
-        ModelError: as `load_model`.
-    """
-    return set(load_model(model, device_map="meta").state_dict())
-
-
 def local_folder(model: str) -> Path | None:
     """Where a model's files lie on this machine; None for a hub model that has not been downloaded."""
     folder = Path(resolve_model(model))
@@ -157,16 +168,6 @@ def local_folder(model: str) -> Path | None:
     except (OSError, ValueError):
         return None
     return Path(file).parent if file else None
-
-
-def as_tensors(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """A state dict of tensors, from tensors or arrays; read-only arrays (Ray's object store) are copied."""
-    return {
-        name: torch.tensor(value)
-        if isinstance(value, np.ndarray) and not value.flags.writeable
-        else torch.as_tensor(value)
-        for name, value in state.items()
-    }
 
 
 def stop_ids(model: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -253,7 +254,7 @@ def _first(names: list[str], shown: int = 3) -> str:
 
 
 @contextmanager
-def _no_progress_bar() -> Iterator[None]:
+def no_progress_bar() -> Iterator[None]:
     """Small models load at once, and the bars of large ones would meet those of training."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()

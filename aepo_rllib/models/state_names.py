@@ -1,12 +1,12 @@
-"""How a module that holds a Hugging Face model as its `model` names the weights, and how the model itself does."""
+"""How a module that holds a Hugging Face model in a `TokenScorer` names the weights, and how the model itself does."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TypeVar
 
-PREFIX = "model."
-"""What torch puts before the names of a module's attribute `model`."""
+PREFIX = "scorer.model."
+"""What torch puts before the names of the model in a module's `scorer`."""
 
 Value = TypeVar("Value")
 

@@ -13,13 +13,14 @@ import hashlib
 import os
 import secrets
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from aepo_rllib.models.hf import ModelError, as_tensors, context_length, reason_of, resolve_model, state_names
+from aepo_rllib.models.hf import ModelError, context_length, load_model, reason_of, resolve_model
+from aepo_rllib.models.named_weights import check_names, with_second_names
 from aepo_rllib.rollout.engine import NO_FILTERS, Completion, FinishReason, Prompt, RolloutEngine, SamplingFilters
 from aepo_rllib.support.options import Option, count
 
@@ -83,7 +84,8 @@ class VLLMEngine(RolloutEngine):
             raise ValueError(f"vLLM computes in {', '.join(DTYPES)}, not in {dtype}")
         self.context_length = min(filter(None, (context_length(model), max_model_len)), default=None)
         self.seeded = self.reproducible = seeded
-        self._names = state_names(model)
+        self._shape = load_model(model, device="meta")
+        self._in_process = tensor_parallel_size == 1
         vllm = _import_vllm()
         if VLLMEngine._open:
             raise RuntimeError("this process has a VLLMEngine already; close it first, two would wait for each other")
@@ -162,7 +164,7 @@ class VLLMEngine(RolloutEngine):
             for prompt in prompts
         ]
 
-    def update_weights(self, weights: Iterable[tuple[str, torch.Tensor]], *, version: int) -> None:
+    def update_weights(self, weights: Mapping[str, torch.Tensor], *, version: int) -> None:
         """See `RolloutEngine.update_weights`; cached prefixes of the old weights are dropped.
 
         Raises:
@@ -170,11 +172,10 @@ class VLLMEngine(RolloutEngine):
             RuntimeError: vLLM would not drop its cache.
         """
         self._check_awake()
-        state = as_tensors(dict(weights))
-        if state.keys() != self._names:
-            missing, unknown = sorted(self._names - state.keys()), sorted(state.keys() - self._names)
-            raise ValueError(f"an update needs all weights of the model: missing {missing}, unknown {unknown}")
-        self._llm.collective_rpc("replace_weights", args=(list(state.items()),))
+        check_names(weights, self._shape)
+        named = with_second_names(weights, self._shape)
+        # To processes of its own vLLM sends a copy.
+        self._llm.collective_rpc("replace_weights", args=(named if self._in_process else list(named),))
         if not self._llm.reset_prefix_cache():
             raise RuntimeError("vLLM did not drop the cached prefixes of the old weights")
         self.weights_version = version

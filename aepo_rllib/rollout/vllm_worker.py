@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ class WeightUpdates:
 
     model_runner: Any
 
-    def replace_weights(self, weights: Sequence[tuple[str, torch.Tensor]]) -> None:
+    def replace_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Take over all weights, named as in the Hugging Face model.
 
         vLLM's own loading splits and fuses them as it did at the start. `lm_head.weight` has to be among them even

@@ -39,8 +39,12 @@ class EngineModule(TorchRLModule):
     @override(RLModule)
     def setup(self) -> None:
         """Take the model as it is."""
-        self.model: PreTrainedModel = self.model_config["model"]
-        self.scorer = TokenScorer(self.model, share_prompts=False)
+        self.scorer = TokenScorer(self.model_config["model"], share_prompts=False)
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The engine's model."""
+        return self.scorer.model
 
     @override(torch.nn.Module)
     def train(self, mode: bool = True) -> EngineModule:
@@ -49,5 +53,5 @@ class EngineModule(TorchRLModule):
 
     @override(RLModule)
     def _forward(self, batch: Mapping[str, torch.Tensor], **kwargs: Any) -> dict[str, torch.Tensor]:
-        """Figures of given completions per token, `READS`; see `TokenScorer.score`."""
-        return self.scorer.score(batch, READS)
+        """Figures of given completions per token, `READS`; see `TokenScorer`."""
+        return self.scorer(batch, READS)

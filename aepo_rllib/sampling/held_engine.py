@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,13 +19,15 @@ class HeldEngine:
 
     Args:
         config: Of the env runner.
+        idle: Others sample, and no weights are kept for an engine that never comes.
     """
 
-    def __init__(self, config: TextRLConfig) -> None:
-        self._config = config
+    def __init__(self, config: TextRLConfig, *, idle: bool = False) -> None:
+        self._config, self._idle = config, idle
+        self._version = 0
         self._engine: RolloutEngine | None = None
         self._module: EngineModule | None = None
-        self._waiting: tuple[dict[str, Any], int] | None = None
+        self._waiting: tuple[Mapping[str, torch.Tensor], int] | None = None
 
     def awake(self) -> RolloutEngine:
         """The engine, awake, with the newest weights.
@@ -37,7 +40,7 @@ class HeldEngine:
         self._engine.wake()
         if self._waiting is not None:
             weights, version = self._waiting
-            self._engine.update_weights(weights.items(), version=version)
+            self._engine.update_weights(weights, version=version)
             self._waiting = None
         return self._engine
 
@@ -52,7 +55,7 @@ class HeldEngine:
             **config.engine_options,
         )
 
-    def take_weights(self, weights: dict[str, Any], version: int | None = None) -> None:
+    def take_weights(self, weights: Mapping[str, torch.Tensor], version: int | None = None) -> None:
         """Sample from other weights from now on; an engine that is still to come gets them when it is built.
 
         Args:
@@ -62,16 +65,18 @@ class HeldEngine:
         Raises:
             Exception: the engine could not load them; they wait for another try.
         """
-        self._waiting = weights, self.weights_version + 1 if version is None else version
+        self._version = self._version + 1 if version is None else version
+        if self._idle and self._engine is None:
+            return
+        self._waiting = weights, self._version
         if self._engine is not None:
             self.awake()
 
     @property
     def weights_version(self) -> int:
         """Version of the weights that the next sample is drawn from; 0 are those of the model's files."""
-        if self._waiting is not None:
-            return self._waiting[1]
-        return 0 if self._engine is None else self._engine.weights_version
+        shared = 0 if self._engine is None else self._engine.weights_version
+        return self._version if self._waiting is not None or self._idle else shared
 
     @property
     def asleep(self) -> bool | None:

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 MANIFEST, TEMPORARY, REPLACED = "manifest.json", ".tmp_", ".old_"
-FORMAT = 2
-"""Number of what a checkpoint's pickled parts need: the modules that they name. 1 named others."""
+FORMAT = 3
+"""Number of what reads a checkpoint: 1 named other modules, 2 held one learner's state as a pickle."""
 _BLOCK_BYTES = 1 << 20
 
 

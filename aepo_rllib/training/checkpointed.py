@@ -6,13 +6,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pyarrow.fs
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+from ray.rllib.core import COMPONENT_LEARNER_GROUP
 from ray.rllib.utils.annotations import override
 
-from aepo_rllib.learning.optimizer_step import naming_lost_learners
-from aepo_rllib.models.export import HF_FOLDER, write_huggingface
-from aepo_rllib.models.state_names import hf_names
+from aepo_rllib.learning.learner_group import TextLearnerGroup
+from aepo_rllib.learning.optimizer_step import ask_all, naming_lost_learners
+from aepo_rllib.models.export import HF_FOLDER
 from aepo_rllib.support.sealed_folder import appearing_folder, read_manifest, verify
 from aepo_rllib.training.config import TextRLConfig
 
@@ -23,6 +24,7 @@ class SavedAlgorithm(Algorithm):
     """RLlib's checkpoints in an envelope of ours, see `aepo_rllib.support.sealed_folder`."""
 
     config: TextRLConfig
+    learner_group: TextLearnerGroup
     STATE: tuple[str, ...] = ()
     """Attributes that a resumed run needs."""
     run_id: str = ""
@@ -92,30 +94,39 @@ class SavedAlgorithm(Algorithm):
         """
         path = path or tempfile.mkdtemp(prefix="aepo-checkpoint-")
         if not _is_local(path):
-            return super().save_to_path(path, **kwargs)
+            return self._save_afar(str(path), **kwargs)
         with naming_lost_learners(self.learner_group), appearing_folder(Path(path)) as folder:
-            super().save_to_path(folder, **kwargs)
-            self.export_huggingface(folder / HF_FOLDER)
+            self._save_parts(folder, **kwargs)
         return str(path)
 
+    def _save_parts(self, folder: Path, **kwargs: Any) -> None:
+        """RLlib's, with the learners' own in place of one state of all."""
+        state = self.get_state(not_components=COMPONENT_LEARNER_GROUP)
+        super().save_to_path(folder, state=state, **kwargs)
+        self.learner_group.save_to_path(folder / COMPONENT_LEARNER_GROUP)
+        if self.config.export_checkpoints:
+            self.export_huggingface(folder / HF_FOLDER)
+
+    def _save_afar(self, uri: str, **kwargs: Any) -> str:
+        """By way of this machine's disk: learners write files."""
+        filesystem, path = pyarrow.fs.FileSystem.from_uri(uri)
+        with tempfile.TemporaryDirectory(prefix="aepo-checkpoint-") as folder:
+            self._save_parts(Path(folder), **kwargs)
+            pyarrow.fs.copy_files(folder, path, destination_filesystem=filesystem)
+        return uri
+
     def export_huggingface(self, folder: str | Path) -> None:
-        """Write the current weights and the tokenizer as a Hugging Face model directory."""
-        state = self.learner_group.get_state(components=f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}")
-        module_state = state[COMPONENT_LEARNER][COMPONENT_RL_MODULE][DEFAULT_MODULE_ID]
-        write_huggingface(
-            self.config.model_path,
-            hf_names(module_state),
-            Path(folder),
-            dtype=self.config.dtype,
-            info={
-                "algorithm": type(self).__name__,
-                "step": self.train_steps,
-                **({"run": self.run_id} if self.run_id else {}),
-                "base_entropy": self.base_entropy,
-                "template": self.config.env_config.get("template", "plain"),
-                "answer_form": self.config.env_config.get("answer_form"),
-            },
-        )
+        """Write the current weights and the tokenizer as a Hugging Face model directory, which all learners see."""
+        info = {
+            "algorithm": type(self).__name__,
+            "step": self.train_steps,
+            **({"run": self.run_id} if self.run_id else {}),
+            "base_entropy": self.base_entropy,
+            "template": self.config.env_config.get("template", "plain"),
+            "answer_form": self.config.env_config.get("answer_form"),
+        }
+        path = Path(folder).absolute()
+        ask_all(self.learner_group, lambda learner: learner.export(path, info))
 
 
 def _is_local(path: str | Path) -> bool:

@@ -14,9 +14,9 @@ from typing_extensions import Self
 
 from aepo_rllib import metrics
 from aepo_rllib.control.dial_loop import DialLoop
-from aepo_rllib.envs.problems import ProblemSet, load_problems
 from aepo_rllib.envs.text_env import ACTION_SPACE, ENV_ID, OBSERVATION_SPACE, MathTextEnv, absolute_arguments
 from aepo_rllib.learning.learner import CausalLMLearner
+from aepo_rllib.learning.learner_group import TextLearnerGroup
 from aepo_rllib.learning.rl_module import CausalLMModule
 from aepo_rllib.objectives.parts import Method
 from aepo_rllib.objectives.trial import check_method
@@ -36,14 +36,13 @@ from aepo_rllib.training.checks import (
 )
 from aepo_rllib.training.declared import check_body, setter
 from aepo_rllib.training.known_keys import check_known_key, is_search
+from aepo_rllib.training.problem_source import DEFAULT_PROBLEMS, ProblemSource
 from aepo_rllib.training.resources import check_resources
 from aepo_rllib.training.rllib_options import RLLIB, check_evaluation_config, check_ignored
 from aepo_rllib.training.text_options import TextOptions
 
-DEFAULT_PROBLEMS = {"problems": "arithmetic"}
 
-
-class TextRLConfig(TextOptions, AlgorithmConfig):
+class TextRLConfig(ProblemSource, TextOptions, AlgorithmConfig):
     """Base configuration."""
 
     IDLE: ClassVar[tuple[Idle, ...]] = ()
@@ -63,7 +62,6 @@ class TextRLConfig(TextOptions, AlgorithmConfig):
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or self.Algo)
         self.set_defaults()
-        # RLlib's own, where its defaults do not fit.
         self.lr = 6e-4
         self.grad_clip = 1.0
         self.grad_clip_by = "global_norm"
@@ -76,9 +74,13 @@ class TextRLConfig(TextOptions, AlgorithmConfig):
         self.evaluation_duration = 128
         self.evaluation_duration_unit = "episodes"
         send_no_connector_states(self)
+        # Without buckets of their own, gradients are there once.
+        self.torch_ddp_kwargs = {"gradient_as_bucket_view": True}
+        # They are refused before (`CausalLMLearner.apply_gradients`).
+        self.torch_skip_nan_gradients = True
         # RLlib drops what takes a runner longer than 60 s.
         self.sample_timeout_s = 1800.0
-        # RLlib waits 60 s before a restart, and counts restarts over the life of a run.
+        # RLlib waits 60 s before a restart, and counts them over the life of a run.
         self.delay_between_env_runner_restarts_s = 1.0
         self.max_num_env_runner_restarts = -1
         self.env_runner_restore_timeout_s = 120
@@ -90,7 +92,12 @@ class TextRLConfig(TextOptions, AlgorithmConfig):
 
     @setter
     def language_model(
-        self, *, model_path: str = NotProvided, dtype: str = NotProvided, share_prompts: bool = NotProvided
+        self,
+        *,
+        model_path: str = NotProvided,
+        dtype: str = NotProvided,
+        share_prompts: bool = NotProvided,
+        attn_implementation: str | None = NotProvided,
     ) -> Self:
         """Sets the language model."""
         return self
@@ -154,6 +161,8 @@ class TextRLConfig(TextOptions, AlgorithmConfig):
         micro_batch_size: int | None = NotProvided,
         skip_flat_rows: bool = NotProvided,
         rows_per_backward: int | None = NotProvided,
+        tokens_per_backward: int | None = NotProvided,
+        checkpoint_activations: bool | None = NotProvided,
         weight_decay: float = NotProvided,
         adam_betas: tuple[float, float] = NotProvided,
         ratio_tolerance: float | None = NotProvided,
@@ -165,6 +174,18 @@ class TextRLConfig(TextOptions, AlgorithmConfig):
         `grad_clip`, and `num_epochs` (passes over a batch).
         """
         return super().training(**kwargs)
+
+    @override(AlgorithmConfig)
+    @setter
+    def learners(self, *, learner_sharding: str = NotProvided, **kwargs: Any) -> Self:
+        """Sets the learner configuration: this, and RLlib's own, such as `num_learners`."""
+        return super().learners(**kwargs)
+
+    @override(AlgorithmConfig)
+    @setter
+    def checkpointing(self, *, export_checkpoints: bool = NotProvided, **kwargs: Any) -> Self:
+        """Sets the checkpointing configuration: this, and RLlib's own."""
+        return super().checkpointing(**kwargs)
 
     @override(AlgorithmConfig)
     @setter
@@ -188,40 +209,6 @@ class TextRLConfig(TextOptions, AlgorithmConfig):
         """The dial of the method with what it reads; None for one that turns nothing."""
         return None
 
-    def text_env_kwargs(self) -> dict[str, Any]:
-        """Arguments of the environment; an evaluation runner gets validation problems.
-
-        An environment of the user's gets what `env_config` says, but for `template`: it names the frame around prompts.
-        """
-        if self.env != ENV_ID:
-            return {name: value for name, value in self.env_config.items() if name != "template"}
-        kwargs = DEFAULT_PROBLEMS | self.env_config
-        if self.in_evaluation:
-            kwargs["problems"] = self.validation_problems or kwargs["problems"]
-            kwargs["split"] = "validation"
-        return kwargs
-
-    def evaluates_training_problems(self) -> bool:
-        """Whether an environment of the user's is the same in evaluation, as far as the config tells."""
-        own = {"env", "env_config"} & set(self.evaluation_config or {})
-        return bool(self.evaluation_interval) and self.env != ENV_ID and not own
-
-    def load_problems(self, **instead: Any) -> ProblemSet:
-        """The problems that an env runner of this config gets; `instead` replaces arguments of the environment.
-
-        Raises:
-            ProblemError: they cannot be used; names the source, and file and line of a malformed row.
-        """
-        kwargs = self.text_env_kwargs() | instead
-        return load_problems(
-            kwargs["problems"],
-            split=kwargs.get("split", "train"),
-            fields=kwargs.get("fields"),
-            seed=kwargs.get("problem_seed", 0),
-            verifier=kwargs.get("verifier"),
-            drop_conflicts=kwargs.get("drop_conflicts", False),
-        )
-
     @override(AlgorithmConfig)
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         """A `CausalLMModule` with the configured weights."""
@@ -229,13 +216,32 @@ class TextRLConfig(TextOptions, AlgorithmConfig):
             module_class=CausalLMModule,
             observation_space=OBSERVATION_SPACE,
             action_space=ACTION_SPACE,
-            model_config={"model": self.model_path, "dtype": self.dtype, "share_prompts": self.share_prompts},
+            model_config={
+                "model": self.model_path,
+                "dtype": self.dtype,
+                "share_prompts": self.share_prompts,
+                "checkpoint_activations": self.checkpoint_activations,
+                "attn_implementation": self.attn_implementation,
+            },
         )
 
     @override(AlgorithmConfig)
     def get_default_learner_class(self) -> type[CausalLMLearner]:
         """`CausalLMLearner`."""
         return CausalLMLearner
+
+    @override(AlgorithmConfig)
+    def build_learner_group(
+        self,
+        *,
+        env: Any = None,
+        spaces: dict[str, Any] | None = None,
+        rl_module_spec: Any = None,
+        placement_group: Any = None,
+    ) -> TextLearnerGroup:
+        """As RLlib's, of a group whose learners may share their weights."""
+        spec = rl_module_spec or self.get_multi_rl_module_spec(env=env, spaces=spaces)
+        return TextLearnerGroup(config=self.copy(), module_spec=spec, placement_group=placement_group)
 
     @override(AlgorithmConfig)
     def update_from_dict(self, config_dict: Mapping[str, Any]) -> Self:

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from aepo_rllib import metrics
+from aepo_rllib.experience.passes import PassLimit
 from aepo_rllib.learning.probe import PROBE_ROWS, Tolerance
 from aepo_rllib.models.hf import DTYPES, EMBEDDED
 from aepo_rllib.objectives.aggregation import AGGREGATIONS
@@ -17,6 +18,9 @@ from aepo_rllib.training.declared import Declared
 
 class TextOptions(Declared):
     """Declared once; `TextRLConfig` sets and checks them."""
+
+    num_learners: int
+    """RLlib's."""
 
     # Model.
     model_path: str = option(
@@ -30,6 +34,11 @@ class TextOptions(Declared):
         choices=tuple(DTYPES),
     )
     share_prompts: bool = option(True, "Run each distinct prompt once in the learner, see `TokenScorer`.")
+    attn_implementation: str | None = option(
+        None,
+        "transformers' attention in the learner: 'sdpa', 'eager', 'flash_attention_2' ... None: transformers' choice.",
+        kind=str,
+    )
     # Sampling.
     engine: str = option(
         "transformers",
@@ -99,6 +108,25 @@ class TextOptions(Declared):
         kind=int,
         least=1,
     )
+    tokens_per_backward: int | None = option(
+        None,
+        "Most tokens of such a pass, prompts and padding included; completions of like length go together, and those "
+        "of one prompt where that saves more. A completion that has more goes alone. None: any number.",
+        kind=int,
+        least=1,
+    )
+    checkpoint_activations: bool | None = option(
+        None,
+        "Keep only the inputs of decoder layers for the backward pass, and compute the rest again: a sixth to a "
+        "twentieth of the memory for a third more work. None: where a GPU would not hold them otherwise.",
+        kind=bool,
+    )
+    learner_sharding: str = option(
+        "none",
+        "'fsdp': weights, gradients and Adam moments are spread over the learners (FSDP2), of which it takes two or "
+        "more. 'none': every learner has all of them (DDP).",
+        choices=("none", "fsdp"),
+    )
     ratio_tolerance: float | None = option(
         None,
         "The run stops when the ratio of engine and learner is off 1 by more than this, at any token of the first "
@@ -122,6 +150,9 @@ class TextOptions(Declared):
         kind=float,
         least=1,
     )
+    export_checkpoints: bool = option(
+        True, "A Hugging Face model directory in every checkpoint; without, only at the end of a run."
+    )
     # Optimizer.
     weight_decay: float = option(0.0, "Of AdamW.", least=0)
     adam_betas: tuple[float, float] = option((0.9, 0.999), "Of AdamW.", least=0, below=1)
@@ -144,6 +175,22 @@ class TextOptions(Declared):
         "`max_num_env_runner_restarts` counts over the life of a run; here it is unlimited.)",
         least=0,
     )
+
+    @property
+    def sharded(self) -> bool:
+        """Whether learners share one set of weights; one learner alone has them all."""
+        return self.learner_sharding == "fsdp" and self.num_learners > 1
+
+    def pass_limit(self) -> PassLimit:
+        """What a forward and backward pass of a learner may hold."""
+        return PassLimit(self.rows_per_backward, self.tokens_per_backward, self.share_prompts)
+
+    def scoring_limit(self, sequences: int) -> PassLimit:
+        """Likewise where log-probs alone are asked for: at least as little as an optimizer step."""
+        limit = self.pass_limit()
+        if limit.rows is None and limit.tokens is None:
+            return limit._replace(rows=-(-sequences // self.updates_per_batch) or 1)
+        return limit
 
     def probe_count(self) -> int:
         """The number behind `probe_rows`."""

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from aepo_rllib import AEPOConfig, GRPOConfig
 from aepo_rllib.experience.groups import problem_of
 from aepo_rllib.models.export import HF_FOLDER, INFO_FILE
+from aepo_rllib.models.state_names import PREFIX
 from aepo_rllib.support.sealed_folder import MANIFEST, CheckpointError, verify
 from tests.support.small_runs import STEPS, figures, small, weights
 
@@ -69,7 +70,7 @@ def test_checkpoint_holds_a_hugging_face_directory_with_the_current_weights(refe
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert tokenizer.decode(tokenizer("Make 7 from 1 2 4.")["input_ids"]) == "Make 7 from 1 2 4."
     for name, tensor in model.state_dict().items():
-        np.testing.assert_array_equal(tensor.numpy(), reference.weights[f"model.{name}"])
+        np.testing.assert_array_equal(tensor.numpy(), reference.weights[PREFIX + name])
     info = json.loads((folder / INFO_FILE).read_text())
     assert info["step"] == STEPS
     assert 0.8 < info["base_entropy"] < 0.95

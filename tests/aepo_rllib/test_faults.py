@@ -27,7 +27,7 @@ def test_an_engine_with_other_weights_stops_the_run(ray_cluster):
     try:
         runner = algo.env_runner
         broken = {name: tensor * 1.01 for name, tensor in runner.engine.model.state_dict().items()}
-        runner.engine.update_weights(broken.items(), version=99)
+        runner.engine.update_weights(broken, version=99)
         with pytest.raises(RatioError, match="did not sample from the learner's weights"):
             algo.train()
     finally:
@@ -41,7 +41,7 @@ def test_weights_that_cannot_be_loaded_are_not_forgotten(ray_cluster):
         runner = algo.env_runner
         runner.held.take_weights({}, 7)
         for _ in range(2):
-            with pytest.raises(RuntimeError, match="Missing key"):
+            with pytest.raises(ValueError, match=r"missing \['model.embed_tokens.weight'"):
                 _ = runner.engine
         assert runner.weights_version == 7
     finally:

@@ -79,7 +79,7 @@ def test_what_is_written_now_is_read_now(old):
     with appearing_folder(old) as folder:
         (folder / "algorithm_state.pkl").write_bytes(b"pickled")
     verify(old)
-    assert json.loads((old / MANIFEST).read_text())["format"] == FORMAT == 2
+    assert json.loads((old / MANIFEST).read_text())["format"] == FORMAT == 3
 
 
 def test_an_algorithm_is_not_restored_from_an_older_checkpoint(ray_cluster, old, tmp_path):

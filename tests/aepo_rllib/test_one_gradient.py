@@ -19,14 +19,15 @@ import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
-from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from aepo_rllib import AEPOConfig
 from aepo_rllib.algorithms.aepo import TEMPERED
 from aepo_rllib.experience.dealing import Mean, deal
-from aepo_rllib.experience.rows import Row, RowGroups, columns_of
+from aepo_rllib.experience.passes import PassLimit, passes_of
+from aepo_rllib.experience.rows import Row, RowGroups
 from aepo_rllib.learning.learner import CausalLMLearner
 from aepo_rllib.learning.learner_side import LearnerSide
+from aepo_rllib.learning.optimizer_step import train_batch
 from aepo_rllib.learning.selecting import selected
 from aepo_rllib.objectives.losses import entropy
 from aepo_rllib.objectives.parts import MAIN, Method, Term
@@ -101,22 +102,16 @@ def build(config: AEPOConfig) -> Any:
     return config.build_learner_group(rl_module_spec=spec)
 
 
+WHOLE = PassLimit()
+
+
 def gradient(
-    group: Any, given: Streams, *, learners: int, rows_per_backward: int | None, **options: Any
+    group: Any, given: Streams, *, learners: int, limit: PassLimit = WHOLE, **options: Any
 ) -> list[np.ndarray]:
     """Every learner's gradient after one update."""
-
-    def divide(learner: Any) -> None:
-        learner.config = learner.config.copy(copy_frozen=False)
-        learner.config.rows_per_backward = rows_per_backward
-
-    group.foreach_learner(divide)
     [shares] = deal(given, METHOD, Mean("token-mean", 16), updates=1, learners=max(learners, 1), **options)
     chosen = selected(shares, METHOD, LearnerSide(group, HardConfig()), torch.Generator())
-    batches = [
-        MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(columns_of(rows))}, env_steps=max(len(rows), 1))
-        for rows in chosen
-    ]
+    batches = [train_batch(parts) for parts in passes_of(chosen, limit)]
     group.update(training_data=TrainingData(batches=batches) if learners else TrainingData(batch=batches[0]))
     return [result.get() for result in group.foreach_learner(lambda learner: learner.gradient)]
 
@@ -163,12 +158,12 @@ def test_every_split_gives_the_gradient_of_the_whole(
 ) -> None:
     """(5, 0) is a step without positives; with (1, 1) the second of two learners has no row."""
     given = streams(main=sizes[0], tempered=sizes[1])
-    [expected] = gradient(padded, given, learners=0, rows_per_backward=None)
+    [expected] = gradient(padded, given, learners=0)
     assert np.abs(expected).max() > 1e-2
     rows = len(given[MAIN]) * GROUP_SIZE + sum(row.has_advantage for group_ in given[TEMPERED] for row in group_)
     size = 1 if isinstance(passes, str) else -(-rows // (passes * max(learners, 1)))
     for variant in (given, shuffled(given)):
-        for seen in gradient(group, variant, learners=learners, rows_per_backward=size):
+        for seen in gradient(group, variant, learners=learners, limit=PassLimit(rows=size)):
             error = np.linalg.norm(seen - expected) / np.linalg.norm(expected)
             assert error <= TOLERANCE[dtype]
 
@@ -177,9 +172,9 @@ def test_without_any_advantage_the_bonus_is_left_and_without_it_nothing(
     group: Any, padded: Any, dtype: str, learners: int
 ) -> None:
     given = streams(main=3, tempered=2, flat=True)
-    [expected] = gradient(padded, given, learners=0, rows_per_backward=None)
+    [expected] = gradient(padded, given, learners=0)
     assert np.abs(expected).max() > 1e-3
-    for seen in gradient(group, given, learners=learners, rows_per_backward=2):
+    for seen in gradient(group, given, learners=learners, limit=PassLimit(tokens=24)):
         assert np.linalg.norm(seen - expected) / np.linalg.norm(expected) <= TOLERANCE[dtype]
-    for seen in gradient(group, given, learners=learners, rows_per_backward=2, coefficients={"bonus": 0.0}):
+    for seen in gradient(group, given, learners=learners, limit=PassLimit(rows=2), coefficients={"bonus": 0.0}):
         assert not seen.any()

@@ -83,7 +83,7 @@ def test_an_engine_that_keeps_one_old_weight_stops_the_run(ray_cluster, kept):
             engine.model.lm_head.weight = torch.nn.Parameter(old[kept].clone())
         update = engine.update_weights
         engine.update_weights = lambda weights, version: update(
-            (dict(weights) | {kept: old[kept]}).items(), version=version
+            dict(weights.items()) | {kept: old[kept]}, version=version
         )
         with pytest.raises(ProbeError, match="training step 2"):
             algo.train()

@@ -55,7 +55,7 @@ def test_what_is_read_reaches_the_module_through_rllibs_wrappers(
     reads: Collection[str], batch: dict[str, torch.Tensor], one_learner: None
 ) -> None:
     module = build_module("embedded")
-    expected = module.scorer.score(batch, reads, temperature=2.0)
+    expected = module.scorer(batch, reads, temperature=2.0)
     assert set(expected) == {Columns.POLICY_LOGP, *reads}
     for wrapped in (module, TorchDDPRLModule(module)):
         multi = MultiRLModule()

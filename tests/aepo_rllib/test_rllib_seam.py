@@ -183,7 +183,10 @@ def test_a_hook_that_ray_calls_no_more_is_missed(monkeypatch):
     """Overriding it would do nothing, without a word."""
     for method in ("build", "_update", "add_module", "remove_module"):
         monkeypatch.setattr(TorchLearner, method, lambda self: None)
-    assert rllib_seam.missing() == ["TorchLearner._uncompiled_update is not called any more"]
+    assert rllib_seam.missing() == [
+        f"TorchLearner.{hook} is not called any more"
+        for hook in ("_uncompiled_update", "_make_modules_ddp_if_necessary")
+    ]
 
 
 class Fitting(rllib_seam.SteppingLearner):

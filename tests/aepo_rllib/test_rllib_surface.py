@@ -12,6 +12,7 @@ from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 
 from aepo_rllib import AEPOConfig, GRPOConfig, metrics
 from aepo_rllib.columns import Columns
+from aepo_rllib.models.state_names import PREFIX
 from aepo_rllib.rollout import RolloutRequest
 from aepo_rllib.rollout.request import BASE_ENTROPY, MAIN_STREAM, purpose_of
 from aepo_rllib.sampling.env_runner import TextEnvRunner
@@ -163,7 +164,7 @@ def test_set_weights_reaches_learner_and_env_runners(trained):
     algo.set_weights(other)
     for name, value in other["default_policy"].items():
         np.testing.assert_array_equal(weights(algo)[name], value)
-        engine = algo.env_runner.engine.model.state_dict()[name.removeprefix("model.")]
+        engine = algo.env_runner.engine.model.state_dict()[name.removeprefix(PREFIX)]
         np.testing.assert_array_equal(engine.numpy(), value)
     assert algo.train()[metrics.UPDATE][metrics.FIRST_RATIO_MAX_DEVIATION] < 1e-3
     algo.set_weights(before)

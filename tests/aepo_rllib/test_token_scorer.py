@@ -57,7 +57,7 @@ def load(name: str, tiny_models: dict[str, str], dtype: str = "float32") -> PreT
 
 def figures_and_gradients(scorer: TokenScorer, batch: dict[str, torch.Tensor]) -> tuple[Figures, Figures]:
     """Figures on real tokens, and the gradient of a weighted sum of log-probs and entropies."""
-    figures = scorer.score(batch, FIGURES, temperature=TEMPERATURE)
+    figures = scorer(batch, FIGURES, temperature=TEMPERATURE)
     mask_NT = batch[Columns.COMPLETION_MASK]
     weight_N1 = torch.linspace(-1.0, 2.0, len(mask_NT)).unsqueeze(-1)
     loss_NT = weight_N1 * (figures[Columns.POLICY_LOGP] + 0.3 * figures[Columns.ENTROPY])
@@ -125,7 +125,7 @@ def test_the_log_prob_and_what_is_read_come_back_and_only_entropy_has_a_gradient
     reads: Collection[str],
 ) -> None:
     batch = make_batch(INTERLEAVED)
-    figures = TokenScorer(load_model("embedded")).score(batch, reads)
+    figures = TokenScorer(load_model("embedded"))(batch, reads)
     assert set(figures) == {Columns.POLICY_LOGP, *reads}
     assert {tuple(figure.shape) for figure in figures.values()} == {tuple(batch[Columns.COMPLETION_IDS].shape)}
     with_gradient = {name for name, figure in figures.items() if figure.requires_grad}
@@ -138,7 +138,7 @@ def test_log_probs_and_their_gradient_are_the_same_bits_whatever_is_read(share_p
     mask_NT = batch[Columns.COMPLETION_MASK]
     found = []
     for reads in ((), FIGURES):
-        logp_NT = scorer.score(batch, reads)[Columns.POLICY_LOGP]
+        logp_NT = scorer(batch, reads)[Columns.POLICY_LOGP]
         parameters = list(scorer.model.parameters())
         found.append([logp_NT[mask_NT], *torch.autograd.grad(logp_NT[mask_NT].sum(), parameters)])
     assert all(torch.equal(alone, together) for alone, together in zip(*found, strict=True))
@@ -147,7 +147,7 @@ def test_log_probs_and_their_gradient_are_the_same_bits_whatever_is_read(share_p
 def test_a_figure_that_does_not_exist_is_named() -> None:
     scorer = TokenScorer(load_model("embedded"))
     with pytest.raises(ValueError, match=r"cannot read entropi of a token; choose of .*policy_entropy"):
-        scorer.score(make_batch(INTERLEAVED), ["entropi"])
+        scorer(make_batch(INTERLEAVED), ["entropi"])
 
 
 def test_padding_ids_do_not_matter() -> None:
@@ -156,7 +156,7 @@ def test_padding_ids_do_not_matter() -> None:
     for ids, mask in ((Columns.PROMPT_IDS, Columns.PROMPT_MASK), (Columns.COMPLETION_IDS, Columns.COMPLETION_MASK)):
         other[ids] = torch.where(batch[mask], batch[ids], 31)
     mask_NT = batch[Columns.COMPLETION_MASK]
-    expected, figures = scorer.score(batch, FIGURES), scorer.score(other, FIGURES)
+    expected, figures = scorer(batch, FIGURES), scorer(other, FIGURES)
     for column in expected:
         torch.testing.assert_close(figures[column][mask_NT], expected[column][mask_NT], atol=1e-5, rtol=1e-5)
 
@@ -165,8 +165,8 @@ def test_rows_keep_their_figures_in_another_order() -> None:
     scorer, batch = TokenScorer(load_model("embedded")), make_batch(INTERLEAVED)
     order = torch.tensor([6, 2, 4, 0, 5, 1, 3])
     mask_NT = batch[Columns.COMPLETION_MASK][order]
-    expected = scorer.score(batch)[Columns.POLICY_LOGP][order]
-    logp_NT = scorer.score({name: column[order] for name, column in batch.items()})[Columns.POLICY_LOGP]
+    expected = scorer(batch)[Columns.POLICY_LOGP][order]
+    logp_NT = scorer({name: column[order] for name, column in batch.items()})[Columns.POLICY_LOGP]
     torch.testing.assert_close(logp_NT[mask_NT], expected[mask_NT], atol=1e-5, rtol=1e-5)
 
 
@@ -225,5 +225,5 @@ def test_a_model_whose_cache_cannot_share_falls_back_to_padded_rows(
     assert not scorer.share_prompts
     assert f"prompts are not shared in the learner: {words}" in caplog.text
     batch = make_batch([(0, 5, 4), (0, 5, 3)])
-    logp = scorer.score(batch)[Columns.POLICY_LOGP][batch[Columns.COMPLETION_MASK]]
+    logp = scorer(batch)[Columns.POLICY_LOGP][batch[Columns.COMPLETION_MASK]]
     torch.testing.assert_close(logp, by_definition(model, batch)[Columns.POLICY_LOGP], atol=1e-5, rtol=1e-5)

@@ -12,6 +12,7 @@ import torch
 
 from aepo_rllib import AEPOConfig
 from aepo_rllib.columns import Columns
+from aepo_rllib.models.state_names import PREFIX
 from aepo_rllib.rollout import make_engine
 from tests.support.small_runs import STEPS, small, weights
 
@@ -63,12 +64,12 @@ class Built:
 
     def named_as_hugging_face_does(self) -> dict[str, torch.Tensor]:
         """The learner's weights by the names of the model's state dict."""
-        return {name.removeprefix("model."): torch.tensor(value) for name, value in weights(self.algo).items()}
+        return {name.removeprefix(PREFIX): torch.tensor(value) for name, value in weights(self.algo).items()}
 
     def engine(self) -> Any:
         """An engine of this process, with the learner's weights."""
         engine = make_engine("transformers", "embedded")
-        engine.update_weights(self.named_as_hugging_face_does().items(), version=1)
+        engine.update_weights(self.named_as_hugging_face_does(), version=1)
         return engine
 
 
@@ -81,7 +82,8 @@ def columns_of(training_data: Any) -> list[dict[str, np.ndarray]]:
 def rows_of(columns: dict[str, np.ndarray]) -> Iterator[tuple[list[int], list[int], np.ndarray]]:
     """Prompt, completion and old log-probs of the real rows, without padding."""
     names = (Columns.PROMPT_IDS, Columns.PROMPT_MASK, Columns.COMPLETION_IDS, Columns.COMPLETION_MASK, Columns.OLD_LOGP)
-    for prompt, prompt_mask, completion, mask, old_logp in zip(*(columns[name] for name in names), strict=True):
+    real = columns[Columns.STREAM] >= 0  # others fill up passes
+    for prompt, prompt_mask, completion, mask, old_logp in zip(*(columns[name][real] for name in names), strict=True):
         yield prompt[prompt_mask].tolist(), completion[mask].tolist(), old_logp[mask]
 
 

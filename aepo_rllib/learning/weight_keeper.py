@@ -1,0 +1,124 @@
+"""`WeightKeeper`: a learner's weights: where they are, who has which part, and how they leave."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
+from ray.rllib.utils.annotations import override
+from transformers import PreTrainedModel
+
+from aepo_rllib.learning import shards
+from aepo_rllib.learning.rl_module import CausalLMModule
+from aepo_rllib.learning.sharding import fill, own_part, read_once, shard, whole
+from aepo_rllib.models.export import write_huggingface
+from aepo_rllib.models.hf import DTYPES
+from aepo_rllib.models.named_weights import own_state
+from aepo_rllib.rllib_seam import SteppingLearner
+from aepo_rllib.transfer.object_store import store
+from aepo_rllib.transfer.weights import LiveWeights, Named, StoredWeights
+
+
+class WeightKeeper(SteppingLearner):
+    """A learner that has all weights, or shares them with the others (`config.sharded`).
+
+    Where they are shared, whatever reads or writes them is a collective: all learners are asked, learner 0 answers.
+    """
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The Hugging Face model that learns."""
+        return self.module[DEFAULT_MODULE_ID].unwrapped().model
+
+    @override(SteppingLearner)
+    def model_device(self) -> str:
+        """A learner that keeps but a part of the weights does not read them all."""
+        return "meta" if self.config.sharded else super().model_device()
+
+    @override(SteppingLearner)
+    def place(self, module: MultiRLModule) -> None:
+        """Bring the module to this learner's device, whole or in parts."""
+        if self.config.sharded:
+            self._spread(module[DEFAULT_MODULE_ID])
+        else:
+            super().place(module)
+
+    @override(SteppingLearner)
+    def replicate(self) -> None:
+        """Nothing where weights are shared."""
+        if not self.config.sharded:
+            super().replicate()
+
+    @override(SteppingLearner)
+    def whole(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A tensor that learners may share, gathered by all of them."""
+        return whole(tensor)
+
+    @override(SteppingLearner)
+    def own_part(self, tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        """This learner's part of a tensor."""
+        return own_part(tensor, like)
+
+    def _spread(self, module: CausalLMModule) -> None:
+        """Share a module's weights, which learner 0 alone reads, with the other learners."""
+        source = read_once(self.config.model_path, self.index, self.device)
+        shard(module.scorer, self.device)
+        fill(module.model, source)
+
+    @functools.cached_property
+    def reference(self) -> CausalLMModule:
+        """A second model with the run's starting weights; there is none until it is asked."""
+        spec = self.config.get_default_rl_module_spec()
+        spec.model_config = {**spec.model_config, "device": self.model_device()}
+        module = spec.build()
+        if self.config.sharded:
+            self._spread(module)
+        return module.to(self.device)
+
+    def weights(self) -> Named:
+        """The weights for the engines, whole, tensor by tensor; a collective where learners share them.
+
+        They are named as in the Hugging Face model, tied ones once, and have 16 bits where the engines' do.
+        """
+        dtype = DTYPES[self.config.dtype]
+        for name, tensor in own_state(self.model).items():
+            sent = tensor.detach()
+            yield name, whole(sent.to(dtype) if sent.is_floating_point() else sent)
+
+    def live_weights(self) -> LiveWeights:
+        """`weights` as they are when they are read, for an engine in this very process."""
+        return LiveWeights([*own_state(self.model)], self.weights)
+
+    def stored_weights(self) -> StoredWeights | None:
+        """`weights` in Ray's object store, by learner 0; the others take part where they share them."""
+        if self.index == 0:
+            return store(self.weights())
+        self._take_part()
+        return None
+
+    def export(self, folder: Path, info: Mapping[str, Any]) -> None:
+        """Write the weights as a Hugging Face model directory, by learner 0; a collective where learners share them."""
+        if self.index == 0:
+            own = {name: tensor.cpu() for name, tensor in self.weights()}
+            write_huggingface(self.config.model_path, own, folder, info=info)
+        else:
+            self._take_part()
+
+    def _take_part(self) -> None:
+        """Be there where learner 0 gathers weights that all share."""
+        for _ in self.weights() if self.config.sharded else ():
+            pass
+
+    def save_part(self, folder: Path) -> None:
+        """Write this learner's part of weights and moments; that of one who has all of them is learner 0's alone."""
+        if self.index == 0 or self.config.sharded:
+            shards.save(self.model, *self.optimizers, folder, together=self.config.sharded)
+
+    def load_part(self, folder: Path) -> None:
+        """Read this learner's part."""
+        shards.load(self.model, *self.optimizers, folder, together=self.config.sharded)

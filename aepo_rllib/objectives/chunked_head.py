@@ -1,0 +1,132 @@
+"""`TokenStatistics` from hidden states, whose logits exist for a few tokens at a time.
+
+A vocabulary of 152,000 makes logits the largest tensor of a training step: with log-probs, entropies and gradients some
+28 bytes per token and vocabulary entry. Here the head runs over slices of tokens, keeps three numbers a token, and
+computes the logits of a slice again in the backward pass: memory no longer grows with the number of tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+import torch
+
+from aepo_rllib.objectives.entropy import TokenStatistics, distribution_moments
+
+SLICE_LOGITS = 2**24
+"""Most logits that are there at a time; a few tensors of this size are, so 0.3 GB."""
+
+
+def head_statistics(
+    hidden_KD: torch.Tensor,
+    weight_VD: torch.Tensor,
+    bias_V: torch.Tensor | None,
+    token_ids_K: torch.Tensor,
+    reads: Collection[str] = ("entropy", "logit_variance"),
+    *,
+    temperature: float = 1.0,
+    slice_logits: int = SLICE_LOGITS,
+) -> TokenStatistics:
+    """As `entropy.token_statistics` of `hidden_KD @ weight_VD.T + bias_V`, in float32 (float64 of float64 weights).
+
+    Args:
+        hidden_KD: Last hidden states, of the weight's dtype: matrix products run in it.
+        weight_VD: Of the output head.
+        bias_V: Likewise, if it has one.
+        token_ids_K: The tokens.
+        reads: Fields of `TokenStatistics` that are computed beside `logp`.
+        temperature: Of `heated_logp`.
+        slice_logits: Most logits at a time.
+    """
+    apply: Callable[..., tuple[torch.Tensor | None, ...]] = _Head.apply
+    logp, *others = apply(hidden_KD, weight_VD, bias_V, token_ids_K, frozenset(reads), temperature, slice_logits)
+    assert logp is not None
+    return TokenStatistics(logp, *others)
+
+
+class _Head(torch.autograd.Function):
+    """Gradients reach hidden states, weight and bias through `logp` and, where it is read, `entropy`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_KD: torch.Tensor,
+        weight_VD: torch.Tensor,
+        bias_V: torch.Tensor | None,
+        token_ids_K: torch.Tensor,
+        reads: frozenset[str],
+        temperature: float,
+        slice_logits: int,
+    ) -> tuple[torch.Tensor | None, ...]:
+        figures = {
+            name: hidden_KD.new_empty(len(token_ids_K), dtype=_wide(hidden_KD.dtype))
+            for name in ("logp", "entropy", "logit_variance", "heated_logp")
+            if name in reads or name == "logp"
+        }
+        for part in _slices(hidden_KD, weight_VD, slice_logits):
+            logp_KV = _log_probs(hidden_KD[part], weight_VD, bias_V)
+            figures["logp"][part] = logp_KV.gather(-1, token_ids_K[part, None])[:, 0]
+            if "heated_logp" in reads:
+                law_K = (logp_KV / temperature).logsumexp(-1)
+                figures["heated_logp"][part] = figures["logp"][part] / temperature - law_K
+            if "logit_variance" in reads:
+                entropy_K, figures["logit_variance"][part] = distribution_moments(logp_KV)
+                if "entropy" in reads:
+                    figures["entropy"][part] = entropy_K
+            elif "entropy" in reads:
+                p_KV = logp_KV.exp()
+                figures["entropy"][part] = -torch.linalg.vecdot(p_KV, logp_KV.masked_fill_(p_KV == 0, 0.0))
+        ctx.save_for_backward(hidden_KD, weight_VD, bias_V, token_ids_K, figures.get("entropy"))
+        ctx.slice_logits = slice_logits
+        measured = [figures[name] for name in ("logit_variance", "heated_logp") if name in figures]
+        ctx.mark_non_differentiable(*measured)
+        return tuple(figures.get(name) for name in TokenStatistics._fields)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *gradients: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
+        hidden_KD, weight_VD, bias_V, token_ids_K, entropy_K = ctx.saved_tensors
+        d_logp_K, d_entropy_K, *_ = gradients
+        wide = _wide(weight_VD.dtype)
+        d_hidden_KD = torch.empty_like(hidden_KD)
+        d_weight_VD = torch.zeros_like(weight_VD, dtype=wide)  # sums of many slices are lost in 16 bits
+        d_bias_V = None if bias_V is None else torch.zeros_like(bias_V, dtype=wide)
+        for part in _slices(hidden_KD, weight_VD, ctx.slice_logits):
+            logp_KV = _log_probs(hidden_KD[part], weight_VD, bias_V)
+            d_KV = logp_KV.exp()
+            if d_entropy_K is None or entropy_K is None:
+                d_KV.mul_(-_column(d_logp_K, part, d_KV))
+            else:  # d H / d z = -p (log p + H)
+                inner_KV = logp_KV.masked_fill_(d_KV == 0, 0.0).add_(entropy_K[part, None])
+                d_KV.mul_(inner_KV.mul_(-d_entropy_K[part, None]).sub_(_column(d_logp_K, part, d_KV)))
+            if d_logp_K is not None:
+                d_KV.scatter_add_(-1, token_ids_K[part, None], d_logp_K[part, None])
+            if d_bias_V is not None:
+                d_bias_V += d_KV.sum(0)
+            d_KV = d_KV.to(hidden_KD.dtype)
+            d_hidden_KD[part] = d_KV @ weight_VD
+            if d_weight_VD.dtype == hidden_KD.dtype:
+                d_weight_VD.addmm_(d_KV.T, hidden_KD[part])
+            else:
+                d_weight_VD += d_KV.T @ hidden_KD[part]
+        d_bias_V = None if bias_V is None or d_bias_V is None else d_bias_V.to(bias_V.dtype)
+        return d_hidden_KD, d_weight_VD.to(weight_VD.dtype), d_bias_V, None, None, None, None
+
+
+def _slices(hidden_KD: torch.Tensor, weight_VD: torch.Tensor, slice_logits: int) -> Iterator[slice]:
+    size = max(1, slice_logits // len(weight_VD))
+    return (slice(start, start + size) for start in range(0, len(hidden_KD), size))
+
+
+def _log_probs(hidden_KD: torch.Tensor, weight_VD: torch.Tensor, bias_V: torch.Tensor | None) -> torch.Tensor:
+    logits_KV = torch.nn.functional.linear(hidden_KD, weight_VD, bias_V)
+    return logits_KV.to(_wide(logits_KV.dtype)).log_softmax(-1)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def _column(gradient_K: torch.Tensor | None, part: slice, like: torch.Tensor) -> torch.Tensor:
+    return like.new_zeros(1) if gradient_K is None else gradient_K[part, None]

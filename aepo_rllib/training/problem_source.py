@@ -1,0 +1,55 @@
+"""`ProblemSource`: which problems an environment of a config gets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aepo_rllib.envs.problems import ProblemSet, load_problems
+from aepo_rllib.envs.text_env import ENV_ID
+
+DEFAULT_PROBLEMS = {"problems": "arithmetic"}
+
+
+class ProblemSource:
+    """Mixed into a config, whose attributes these are."""
+
+    env: Any
+    env_config: dict[str, Any]
+    in_evaluation: bool
+    evaluation_config: Any
+    evaluation_interval: int | None
+    validation_problems: str | None
+
+    def text_env_kwargs(self) -> dict[str, Any]:
+        """Arguments of the environment; an evaluation runner gets validation problems.
+
+        An environment of the user's gets what `env_config` says, but for `template`: it names the frame around prompts.
+        """
+        if self.env != ENV_ID:
+            return {name: value for name, value in self.env_config.items() if name != "template"}
+        kwargs = DEFAULT_PROBLEMS | self.env_config
+        if self.in_evaluation:
+            kwargs["problems"] = self.validation_problems or kwargs["problems"]
+            kwargs["split"] = "validation"
+        return kwargs
+
+    def evaluates_training_problems(self) -> bool:
+        """Whether an environment of the user's is the same in evaluation, as far as the config tells."""
+        own = {"env", "env_config"} & set(self.evaluation_config or {})
+        return bool(self.evaluation_interval) and self.env != ENV_ID and not own
+
+    def load_problems(self, **instead: Any) -> ProblemSet:
+        """The problems that an env runner of this config gets; `instead` replaces arguments of the environment.
+
+        Raises:
+            ProblemError: they cannot be used; names the source, and file and line of a malformed row.
+        """
+        kwargs = self.text_env_kwargs() | instead
+        return load_problems(
+            kwargs["problems"],
+            split=kwargs.get("split", "train"),
+            fields=kwargs.get("fields"),
+            seed=kwargs.get("problem_seed", 0),
+            verifier=kwargs.get("verifier"),
+            drop_conflicts=kwargs.get("drop_conflicts", False),
+        )

@@ -1,0 +1,1 @@
+"""How weights go from learners to engines."""
