@@ -56,8 +56,9 @@ def train(algo: TextRL, settings: RunSettings, folder: RunFolder, console: Conso
                 folder.append(METRICS, record)
                 write(record)
                 show(record)
+                folder.settle()
                 if algo.train_steps % settings.checkpoint_every == 0:
-                    folder.save_checkpoint(algo, keep=settings.keep_checkpoints)
+                    folder.begin_checkpoint(algo, keep=settings.keep_checkpoints)
     except BaseException:
         with contextlib.suppress(Exception):  # what ended the run is to be told, not what follows from it
             _finish(algo, settings, folder)
@@ -71,8 +72,10 @@ def _finish(algo: TextRL, settings: RunSettings, folder: RunFolder) -> None:
     In the middle of an update the weights are those of no step, and the last checkpoint stands; likewise where the disk
     has refused the step's record.
     """
+    folder.settle(wait=True)
     if algo.train_steps and not algo.updating and folder.recorded_steps() == algo.train_steps:
-        folder.save_checkpoint(algo, keep=settings.keep_checkpoints)
+        folder.begin_checkpoint(algo, keep=settings.keep_checkpoints)
+        folder.settle(wait=True)
         with appearing_folder(folder.path / HUGGINGFACE, manifest=False) as export:
             algo.export_huggingface(export)
         write_plots(folder.read(METRICS), folder.path)

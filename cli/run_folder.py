@@ -48,6 +48,9 @@ class RunFolder:
         self.path = path
         self._saved: Path | None = None
         """The checkpoint that this process has written or verified last."""
+        self._pending: Any = None
+        """The `PendingCheckpoint` that is being written."""
+        self._keep = 1
         self.damaged: list[Path] = []
 
     @classmethod
@@ -190,17 +193,38 @@ class RunFolder:
             f"it cannot go on, and nothing in it was touched; start another run with --config {self.path / CONFIG}"
         )
 
-    def save_checkpoint(self, algo: Any, *, keep: int) -> Path:
-        """Write a checkpoint, which appears when it is whole, and remove the oldest ones."""
+    def begin_checkpoint(self, algo: Any, *, keep: int) -> None:
+        """Begin to write a checkpoint, which appears when it is whole; then the oldest ones go, see `settle`."""
         final = self.path / CHECKPOINTS / f"step_{algo.train_steps:06d}"
-        if final == self._saved:
-            return final
-        final.parent.mkdir(exist_ok=True)
-        algo.save_to_path(str(final.resolve()))
-        self._saved = final
-        for old in [path for path in self.checkpoints() if step_of(path) <= algo.train_steps][:-keep]:
+        self.settle(wait=True)
+        if final != self._saved:
+            final.parent.mkdir(exist_ok=True)
+            self._pending, self._keep = algo.begin_checkpoint(final), keep
+
+    def settle(self, *, wait: bool = False) -> None:
+        """Have a checkpoint appear that has been written meanwhile, and remove the oldest ones.
+
+        Args:
+            wait: Until it has been.
+
+        Raises:
+            Exception: it could not be written.
+        """
+        pending = self._pending
+        if pending is None:
+            return
+        try:
+            if wait:
+                pending.wait()
+            elif not pending.poll():
+                return
+        except BaseException:
+            self._pending = None
+            raise
+        self._pending, self._saved = None, self.path / CHECKPOINTS / pending.path.name
+        step = step_of(pending.path)
+        for old in [path for path in self.checkpoints() if step_of(path) <= step][: -self._keep]:
             shutil.rmtree(old)
-        return final
 
     def remove_unfinished(self) -> None:
         """Remove checkpoints that a kill has cut short; they were never whole, and may be large."""
@@ -241,10 +265,10 @@ def _check(checkpoint: Path, run: str) -> None:
     """
     verify(checkpoint)
     try:
-        info = json.loads((checkpoint / HUGGINGFACE / INFO).read_text(encoding="utf-8"))
+        info = json.loads((checkpoint / INFO).read_text(encoding="utf-8"))
         step, its_run = info["step"], info.get("run", "")
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"it does not say of which step it is ({HUGGINGFACE}/{INFO})") from error
+        raise CheckpointError(f"it does not say of which step it is ({INFO})") from error
     if step != step_of(checkpoint):
         raise CheckpointError(f"it is a checkpoint of step {step!r}")
     if run and its_run != run:

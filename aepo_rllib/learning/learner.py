@@ -17,15 +17,15 @@ from aepo_rllib.experience.passes import Passes
 from aepo_rllib.experience.rows import token_columns
 from aepo_rllib.learning.batches import LIVE_COLUMNS, passes_in, stream_tokens
 from aepo_rllib.learning.movement import movement
+from aepo_rllib.learning.saving import SavingLearner
 from aepo_rllib.learning.scoring import Figures, scored_in_passes
 from aepo_rllib.learning.sharding import whole
-from aepo_rllib.learning.weight_keeper import WeightKeeper
 from aepo_rllib.objectives.parts import Method, term_values
 from aepo_rllib.rllib_seam import SteppingLearner
 from aepo_rllib.rollout.engine import Sequences
 
 
-class CausalLMLearner(WeightKeeper):
+class CausalLMLearner(SavingLearner):
     """Minimises the terms of its config's method (`config.method()`).
 
     Batches arrive finished: whole groups, advantages, weights and passes are computed before the learner group
@@ -34,8 +34,8 @@ class CausalLMLearner(WeightKeeper):
 
     @override(TorchLearner)
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
-        """AdamW, as everywhere in this field."""
-        parameters = self.parameters()
+        """AdamW, as everywhere in this field, of what is not frozen."""
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
         self.register_optimizer(
             module_id=module_id,
             optimizer=torch.optim.AdamW(parameters, weight_decay=config.weight_decay, betas=config.adam_betas),

@@ -7,7 +7,8 @@ together; and weights for env runners are no state that passes through here, but
 from __future__ import annotations
 
 import pickle
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 from aepo_rllib.learning.optimizer_step import ask_all
+from aepo_rllib.learning.shards import Digests
 from aepo_rllib.rllib_seam import asked_of_learners
 
 PARTS, REST = "parts", "state.pkl"
+POLL_S = 0.02
 
 
 class TextLearnerGroup(LearnerGroup):
@@ -78,16 +81,44 @@ class TextLearnerGroup(LearnerGroup):
         self._changed = True
         super().set_state(state)
 
-    @override(LearnerGroup)
-    def save_to_path(self, path: str | Path | None = None, **kwargs: Any) -> str:
-        """Write weights and moments, each learner its part, into a folder that all learners see."""
-        folder = Path(str(path))
+    def begin_save(self, folder: Path) -> None:
+        """Have learners write weights and moments, each its part, into a folder that all of them see.
+
+        They go on when they have copied them; `saved` tells when all is written.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        ask_all(self, lambda learner: learner.save_part(folder / PARTS))
         components = [COMPONENT_RL_MODULE, COMPONENT_OPTIMIZER]
         rest = self._first(lambda learner: learner.get_state(not_components=components))
         (folder / REST).write_bytes(pickle.dumps(rest))
-        return str(folder)
+        ask_all(self, lambda learner: learner.begin_save(folder / PARTS))
+
+    def begin_export(self, folder: Path, info: Mapping[str, Any]) -> None:
+        """Likewise the weights alone, as a Hugging Face model directory."""
+        ask_all(self, lambda learner: learner.begin_export(folder, info))
+
+    def saved(self) -> Digests | None:
+        """Size and SHA-256 of the parts by their names below the folder; None while learners are writing.
+
+        Raises:
+            Exception: a learner could not write.
+        """
+        answers = ask_all(self, lambda learner: learner.saved())
+        if any(answer is None for answer in answers):
+            return None
+        return {f"{PARTS}/{name}": digest for answer in answers for name, digest in answer.items()}
+
+    @override(LearnerGroup)
+    def save_to_path(self, path: str | Path | None = None, **kwargs: Any) -> str:
+        """Write everything, and wait for it."""
+        self.begin_save(Path(str(path)))
+        self.wait()
+        return str(path)
+
+    def wait(self) -> Digests:
+        """Wait until learners have written what they have begun; see `saved`."""
+        while (digests := self.saved()) is None:
+            time.sleep(POLL_S)
+        return digests
 
     @override(LearnerGroup)
     def restore_from_path(self, path: str | Path, **kwargs: Any) -> None:

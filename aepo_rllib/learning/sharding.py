@@ -2,7 +2,7 @@
 
 A decoder layer's weights are gathered when it runs, forward and backward, and given back; those outside of the layers
 (embeddings, last norm, head) stay from the beginning of a pass to its end. In 16 bits they are gathered in these, while
-the parts, and the sums of gradients, are float32.
+the parts that learn, and the sums of gradients, are float32; frozen ones have 16 bits everywhere, and no gradient.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from aepo_rllib.models.hf import ModelError, load_model
 from aepo_rllib.models.layers import decoder_layers
-from aepo_rllib.models.named_weights import own_state
+from aepo_rllib.models.lora import base_state
 from aepo_rllib.models.token_scorer import TokenScorer
 
 
@@ -57,11 +57,11 @@ def fill(model: PreTrainedModel, source: PreTrainedModel | None) -> None:
     """Give every learner its part of the source's weights, tensor by tensor; a collective of all learners.
 
     Args:
-        model: A sharded one.
+        model: A sharded one; adapters in it stay as they are.
         source: A whole one, on learner 0; None on the others.
     """
     whole = {} if source is None else source.state_dict()
-    for name, tensor in own_state(model).items():
+    for name, tensor in base_state(model).items():
         if source is None:
             full = torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device)
         else:

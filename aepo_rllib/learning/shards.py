@@ -1,10 +1,12 @@
 """A learner's weights and Adam moments on disk, each learner its part (torch.distributed.checkpoint).
 
-Parts are named by weight and know their place in the whole, so that any number of learners reads what any other wrote.
+Frozen weights are left out: they stay as the model's files have them. Parts are named by weight and know their place in
+the whole, so that any number of learners reads what any other wrote.
 """
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,33 +15,88 @@ from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
-from torch.distributed.checkpoint import FileSystemReader
+from torch.distributed import ProcessGroup
+from torch.distributed.checkpoint import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.filesystem import FileSystem
 from transformers import PreTrainedModel
 
-from aepo_rllib.models.named_weights import own_state
+from aepo_rllib.models.named_weights import learned_state
+from aepo_rllib.support.hashing import HashedStream
 
 WEIGHTS, MOMENTS = "weights", "moments"
 KINDS = ("exp_avg", "exp_avg_sq")
 """AdamW's, beside the number of steps."""
 
 
-def save(model: PreTrainedModel, optimizer: torch.optim.Optimizer, folder: Path, *, together: bool) -> None:
-    """Write them.
+class Writing:
+    """A learner's part on its way to the disk, while the learner goes on.
 
     Args:
-        model, optimizer: Of this learner.
+        model, optimizer: Of this learner; they are copied to the host's memory before this returns.
         folder: One that all learners see.
-        together: Learners share their weights, and all of them are here; else this one has everything.
+        group: Of all learners, on CPUs, where they share their weights and each writes its part; None where this one
+            has everything.
     """
-    moments = {name: optimizer.state[weight] for name, weight in _trained(model) if weight in optimizer.state}
-    with _quiet():
-        dcp.save({WEIGHTS: own_state(model), MOMENTS: moments}, checkpoint_id=folder, no_dist=not together)
+
+    def __init__(
+        self, model: PreTrainedModel, optimizer: torch.optim.Optimizer, folder: Path, group: ProcessGroup | None
+    ) -> None:
+        moments = {name: optimizer.state[weight] for name, weight in _trained(model) if weight in optimizer.state}
+        state = {WEIGHTS: learned_state(model), MOMENTS: moments}
+        self._writer = _HashingWriter(folder)
+        with _quiet():
+            self._future: Any = dcp.async_save(
+                state, storage_writer=self._writer, process_group=group, no_dist=group is None
+            )
+
+    def done(self) -> bool:
+        """Whether it has ended, well or not."""
+        return self._future.done()
+
+    def result(self) -> Digests:
+        """Size and SHA-256 of every file that this learner has written, by its name in the folder.
+
+        Raises:
+            Exception: it could not be written.
+        """
+        self._future.result()
+        return self._writer.fs.digests
+
+
+Digests = dict[str, tuple[int, str]]
+
+
+class _HashingFiles(FileSystem):
+    def __init__(self) -> None:
+        self.digests: Digests = {}
+
+    @contextmanager
+    def create_stream(self, path: str | os.PathLike[str], mode: str) -> Iterator[Any]:
+        with Path(path).open(mode) as file:
+            if mode != "wb":
+                yield file
+                return
+            stream = HashedStream(file)  # type: ignore[arg-type]
+            yield stream
+        self.digests[Path(path).name] = stream.bytes, stream.hexdigest()
+
+    def rename(self, path: str | os.PathLike[str], new_path: str | os.PathLike[str]) -> None:
+        super().rename(path, new_path)
+        self.digests[Path(new_path).name] = self.digests.pop(Path(path).name)
+
+
+class _HashingWriter(FileSystemWriter):
+    fs: _HashingFiles
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.fs = _HashingFiles()
 
 
 def load(model: PreTrainedModel, optimizer: torch.optim.Optimizer, folder: Path, *, together: bool) -> None:
     """Read them into a learner's own tensors; before the first optimizer step there are no moments."""
     stored = FileSystemReader(folder).read_metadata().state_dict_metadata
-    state: dict[str, Any] = {WEIGHTS: own_state(model), MOMENTS: {}}
+    state: dict[str, Any] = {WEIGHTS: learned_state(model), MOMENTS: {}}
     optimizer.state.clear()
     for name, weight in _trained(model):
         if f"{MOMENTS}.{name}.step" in stored:

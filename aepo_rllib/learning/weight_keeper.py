@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
@@ -14,11 +12,11 @@ from ray.rllib.utils.annotations import override
 from transformers import PreTrainedModel
 
 from aepo_rllib.learning import shards
-from aepo_rllib.learning.rl_module import CausalLMModule
+from aepo_rllib.learning.rl_module import BasePolicy, CausalLMModule
 from aepo_rllib.learning.sharding import fill, own_part, read_once, shard, whole
-from aepo_rllib.models.export import write_huggingface
+from aepo_rllib.models.export import write_adapter
 from aepo_rllib.models.hf import DTYPES
-from aepo_rllib.models.named_weights import own_state
+from aepo_rllib.models.lora import adapter_weights, base_state, merged_weights, start_adapters
 from aepo_rllib.rllib_seam import SteppingLearner
 from aepo_rllib.transfer.object_store import store
 from aepo_rllib.transfer.weights import LiveWeights, Named, StoredWeights
@@ -69,10 +67,13 @@ class WeightKeeper(SteppingLearner):
         source = read_once(self.config.model_path, self.index, self.device)
         shard(module.scorer, self.device)
         fill(module.model, source)
+        start_adapters(module.model, self.config.seed or 0, own_part)
 
     @functools.cached_property
-    def reference(self) -> CausalLMModule:
-        """A second model with the run's starting weights; there is none until it is asked."""
+    def reference(self) -> CausalLMModule | BasePolicy:
+        """The policy that the run started from: a second model, once it is asked, or what stands beside adapters."""
+        if self.config.lora_rank:
+            return BasePolicy(self.module[DEFAULT_MODULE_ID].unwrapped())
         spec = self.config.get_default_rl_module_spec()
         spec.model_config = {**spec.model_config, "device": self.model_device()}
         module = spec.build()
@@ -83,16 +84,16 @@ class WeightKeeper(SteppingLearner):
     def weights(self) -> Named:
         """The weights for the engines, whole, tensor by tensor; a collective where learners share them.
 
-        They are named as in the Hugging Face model, tied ones once, and have 16 bits where the engines' do.
+        They are named as in the Hugging Face model, tied ones once, adapters merged into them, and have 16 bits where the
+        engines' do.
         """
         dtype = DTYPES[self.config.dtype]
-        for name, tensor in own_state(self.model).items():
-            sent = tensor.detach()
+        for name, sent in merged_weights(self.model, whole):
             yield name, whole(sent.to(dtype) if sent.is_floating_point() else sent)
 
     def live_weights(self) -> LiveWeights:
         """`weights` as they are when they are read, for an engine in this very process."""
-        return LiveWeights([*own_state(self.model)], self.weights)
+        return LiveWeights([*base_state(self.model)], self.weights)
 
     def stored_weights(self) -> StoredWeights | None:
         """`weights` in Ray's object store, by learner 0; the others take part where they share them."""
@@ -101,23 +102,23 @@ class WeightKeeper(SteppingLearner):
         self._take_part()
         return None
 
-    def export(self, folder: Path, info: Mapping[str, Any]) -> None:
-        """Write the weights as a Hugging Face model directory, by learner 0; a collective where learners share them."""
+    def gathered_weights(self) -> dict[str, torch.Tensor] | None:
+        """`weights` on the host, at learner 0; the others take part where they share them."""
         if self.index == 0:
-            own = {name: tensor.cpu() for name, tensor in self.weights()}
-            write_huggingface(self.config.model_path, own, folder, info=info)
-        else:
-            self._take_part()
+            return {name: tensor.to("cpu", copy=True) for name, tensor in self.weights()}
+        self._take_part()
+        return None
+
+    def export_adapter(self, folder: Path) -> None:
+        """Write the adapters alone, likewise."""
+        adapters = adapter_weights(self.model, whole)
+        if self.index == 0:
+            write_adapter(self.config.model_path, self.model, adapters, folder)
 
     def _take_part(self) -> None:
         """Be there where learner 0 gathers weights that all share."""
         for _ in self.weights() if self.config.sharded else ():
             pass
-
-    def save_part(self, folder: Path) -> None:
-        """Write this learner's part of weights and moments; that of one who has all of them is learner 0's alone."""
-        if self.index == 0 or self.config.sharded:
-            shards.save(self.model, *self.optimizers, folder, together=self.config.sharded)
 
     def load_part(self, folder: Path) -> None:
         """Read this learner's part."""

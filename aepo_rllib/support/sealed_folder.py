@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,44 @@ class OtherFormatError(CheckpointError):
     """A checkpoint is whole, but another version wrote it; the message says what its weights are still good for."""
 
 
+class AppearingFolder:
+    """A folder that is written under another name and takes its place when it is whole.
+
+    Args:
+        final: The folder that appears.
+
+    Attributes:
+        path: Where it is written.
+    """
+
+    def __init__(self, final: Path) -> None:
+        self.final = final
+        self.path, self._replaced = (final.with_name(f"{mark}{final.name}") for mark in (TEMPORARY, REPLACED))
+        remove(self.path)
+        self.path.mkdir(parents=True)
+
+    def appear(self, *, manifest: bool = True, known: Mapping[str, tuple[int, str]] | None = None) -> None:
+        """Bring it to the disk, then to its place.
+
+        Args:
+            manifest: Seal it with one.
+            known: Size and digest of files whose writers have told; others are read for theirs.
+        """
+        if manifest:
+            seal(self.path, known or {})
+        _sync_all(self.path)
+        if os.path.lexists(self.final):
+            remove(self._replaced)
+            self.final.rename(self._replaced)
+        self.path.rename(self.final)
+        _sync(self.final.parent)
+        remove(self._replaced)
+
+    def abandon(self) -> None:
+        """Remove what has been written."""
+        remove(self.path)
+
+
 @contextmanager
 def appearing_folder(final: Path, *, manifest: bool = True) -> Iterator[Path]:
     """A temporary folder that takes the place of `final` when the block ends well; else it is removed.
@@ -41,22 +79,12 @@ def appearing_folder(final: Path, *, manifest: bool = True) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written.
     """
-    temporary, replaced = (final.with_name(f"{mark}{final.name}") for mark in (TEMPORARY, REPLACED))
-    remove(temporary)
-    temporary.mkdir(parents=True)
+    folder = AppearingFolder(final)
     try:
-        yield temporary
-        if manifest:
-            seal(temporary)
-        _sync_all(temporary)
-        if os.path.lexists(final):
-            remove(replaced)
-            final.rename(replaced)
-        temporary.rename(final)
-        _sync(final.parent)
-        remove(replaced)
+        yield folder.path
+        folder.appear(manifest=manifest)
     except BaseException:
-        remove(temporary)
+        folder.abandon()
         raise
 
 
@@ -68,12 +96,24 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def seal(folder: Path) -> None:
-    """Write the manifest of a folder's files."""
-    files = {
-        file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": sha256(file)}
-        for file in _files(folder)
-    }
+def seal(folder: Path, known: Mapping[str, tuple[int, str]] | None = None) -> None:
+    """Write the manifest of a folder's files.
+
+    Args:
+        folder: The folder.
+        known: Size and digest of files whose writers have told.
+
+    Raises:
+        OSError: one of these is not there, or of another size.
+    """
+    files = {}
+    for name, file in ((file.relative_to(folder).as_posix(), file) for file in _files(folder)):
+        size, digest = (known or {}).get(name) or (file.stat().st_size, sha256(file))
+        if file.stat().st_size != size:
+            raise OSError(f"{file} has {file.stat().st_size} bytes, and {size} were written")
+        files[name] = {"bytes": size, "sha256": digest}
+    if lost := sorted({*(known or {})} - {*files}):
+        raise OSError(f"{folder / lost[0]} was written by a learner, and is not here: do all learners see this folder?")
     (folder / MANIFEST).write_text(_as_text({"format": FORMAT, "files": files}), encoding="utf-8")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from ray.rllib.utils.annotations import override
 
 from aepo_rllib.learning.learner_group import TextLearnerGroup
 from aepo_rllib.learning.optimizer_step import ask_all, naming_lost_learners
-from aepo_rllib.models.export import HF_FOLDER
-from aepo_rllib.support.sealed_folder import appearing_folder, read_manifest, verify
+from aepo_rllib.models.export import ADAPTER_FOLDER, HF_FOLDER, INFO_FILE
+from aepo_rllib.support.sealed_folder import AppearingFolder, read_manifest, verify
 from aepo_rllib.training.config import TextRLConfig
+from aepo_rllib.training.pending_checkpoint import PendingCheckpoint
 
 STATE_KEY = "text_rl"
 
@@ -95,29 +97,71 @@ class SavedAlgorithm(Algorithm):
         path = path or tempfile.mkdtemp(prefix="aepo-checkpoint-")
         if not _is_local(path):
             return self._save_afar(str(path), **kwargs)
-        with naming_lost_learners(self.learner_group), appearing_folder(Path(path)) as folder:
-            self._save_parts(folder, **kwargs)
+        self.begin_checkpoint(path, **kwargs).wait()
         return str(path)
 
-    def _save_parts(self, folder: Path, **kwargs: Any) -> None:
+    def begin_checkpoint(self, path: str | Path, **kwargs: Any) -> PendingCheckpoint:
+        """Begin to write a local checkpoint; training may go on while learners write it, each its part.
+
+        Args:
+            path: A folder that all learners see.
+            kwargs: RLlib's.
+
+        Raises:
+            OSError: it cannot be written.
+            LearnerLost: a learner has died.
+        """
+        folder = AppearingFolder(Path(path).absolute())
+        try:
+            with naming_lost_learners(self.learner_group):
+                self._begin_parts(folder.path, **kwargs)
+        except BaseException:
+            folder.abandon()
+            raise
+        return PendingCheckpoint(folder, self.learner_group)
+
+    def _begin_parts(self, folder: Path, **kwargs: Any) -> None:
         """RLlib's, with the learners' own in place of one state of all."""
         state = self.get_state(not_components=COMPONENT_LEARNER_GROUP)
         super().save_to_path(folder, state=state, **kwargs)
-        self.learner_group.save_to_path(folder / COMPONENT_LEARNER_GROUP)
+        (folder / INFO_FILE).write_text(json.dumps(self._info(), indent=2) + "\n", encoding="utf-8")
+        self.learner_group.begin_save(folder / COMPONENT_LEARNER_GROUP)
         if self.config.export_checkpoints:
-            self.export_huggingface(folder / HF_FOLDER)
+            self.learner_group.begin_export(folder / HF_FOLDER, self._info())
+        if self.config.lora_rank:
+            self.export_adapter(folder / ADAPTER_FOLDER)
 
     def _save_afar(self, uri: str, **kwargs: Any) -> str:
         """By way of this machine's disk: learners write files."""
         filesystem, path = pyarrow.fs.FileSystem.from_uri(uri)
         with tempfile.TemporaryDirectory(prefix="aepo-checkpoint-") as folder:
-            self._save_parts(Path(folder), **kwargs)
+            self._begin_parts(Path(folder), **kwargs)
+            self.learner_group.wait()
             pyarrow.fs.copy_files(folder, path, destination_filesystem=filesystem)
         return uri
 
     def export_huggingface(self, folder: str | Path) -> None:
-        """Write the current weights and the tokenizer as a Hugging Face model directory, which all learners see."""
-        info = {
+        """Write the current weights and the tokenizer as a Hugging Face model directory, which all learners see.
+
+        Adapters are merged into the weights.
+        """
+        self.learner_group.begin_export(Path(folder).absolute(), self._info())
+        self.learner_group.wait()
+
+    def export_adapter(self, folder: str | Path) -> None:
+        """Write the current adapters alone, in peft's format, into a folder that all learners see.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if not self.config.lora_rank:
+            raise ValueError("export_adapter() needs adapters: set lora_rank, or call export_huggingface()")
+        path = Path(folder).absolute()
+        ask_all(self.learner_group, lambda learner: learner.export_adapter(path))
+
+    def _info(self) -> dict[str, Any]:
+        """What a checkpoint and an export say of themselves, in `aepo.json`."""
+        return {
             "algorithm": type(self).__name__,
             "step": self.train_steps,
             **({"run": self.run_id} if self.run_id else {}),
@@ -125,8 +169,6 @@ class SavedAlgorithm(Algorithm):
             "template": self.config.env_config.get("template", "plain"),
             "answer_form": self.config.env_config.get("answer_form"),
         }
-        path = Path(folder).absolute()
-        ask_all(self.learner_group, lambda learner: learner.export(path, info))
 
 
 def _is_local(path: str | Path) -> bool:

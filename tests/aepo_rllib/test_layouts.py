@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
@@ -21,11 +20,14 @@ from aepo_rllib.envs.grading import GraderBroken
 from aepo_rllib.learning.learner_side import LearnerSide
 from aepo_rllib.learning.optimizer_step import NonFiniteError
 from aepo_rllib.rollout import make_engine
+from aepo_rllib.support import sealed_folder
+from aepo_rllib.support.sealed_folder import sha256, verify
 from tests.support.layouts import POLICY, Built, build, columns_of, rows_of
 from tests.support.small_runs import STEPS, figures, weights
 
-LOCAL, RUNNER, RUNNERS, LEARNERS, BOTH = (0, 0), (1, 0), (2, 0), (0, 2), (2, 2)
-"""Remote env runners and remote learners; without any, all is in one process."""
+LOCAL, RUNNER, RUNNERS, LEARNERS = (0, 0, "none"), (1, 0, "none"), (2, 0, "none"), (0, 2, "none")
+SHARED = (2, 2, "fsdp")
+"""Remote env runners, remote learners, and what these share; without any, all is in one process."""
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Ray's processes cannot import a test file
 
 
@@ -46,12 +48,12 @@ def layout(request: pytest.FixtureRequest, local: Built) -> Iterator[Built]:
             yield built
 
 
-def of(*layouts: tuple[int, int]) -> Callable[[Any], Any]:
+def of(*layouts: tuple[int, int, str]) -> Callable[[Any], Any]:
     """The layouts that a test is about."""
-    return pytest.mark.parametrize("layout", layouts, indirect=True, ids=lambda pair: "{}+{}".format(*pair))
+    return pytest.mark.parametrize("layout", layouts, indirect=True, ids=lambda layout: "{}+{} {}".format(*layout))
 
 
-@of(RUNNER, RUNNERS, LEARNERS, BOTH)
+@of(RUNNER, RUNNERS, LEARNERS, SHARED)
 def test_every_layout_computes_the_same(local: Built, layout: Built) -> None:
     for result, expected in zip(layout.results, local.results, strict=True):
         assert figures(result) == pytest.approx(figures(expected), rel=1e-4, abs=1e-6)
@@ -60,7 +62,7 @@ def test_every_layout_computes_the_same(local: Built, layout: Built) -> None:
         np.testing.assert_allclose(layout.weights[name], expected, atol=1e-4)
 
 
-@of(LOCAL, RUNNER, RUNNERS, LEARNERS, BOTH)
+@of(LOCAL, RUNNER, RUNNERS, LEARNERS, SHARED)
 def test_the_probe_is_asked_after_every_update(layout: Built) -> None:
     for result in layout.results:
         update = result[metrics.UPDATE]
@@ -69,15 +71,16 @@ def test_the_probe_is_asked_after_every_update(layout: Built) -> None:
         assert 0 <= update[metrics.MISMATCH_KL] < 1e-6
 
 
-@of(LOCAL, RUNNER, RUNNERS, LEARNERS, BOTH)
+@of(LOCAL, RUNNER, RUNNERS, LEARNERS, SHARED)
 def test_engines_sleep_while_the_learner_works(layout: Built) -> None:
     """Evaluation's too, from its first time on: an engine for every runner that samples, and one more."""
     engines = max(layout.algo.config.num_env_runners, 1)
-    # A scoring pass, two optimizer steps, and memory given back; then the probe wakes the engines that were sampled by.
-    assert [update for update, _ in layout.asleep] == [False, True, True, False, False] * STEPS
+    # A scoring pass, two optimizer steps, memory given back, weights that wake the engines that are sampled by, their
+    # probe; and weights for evaluation.
+    assert [update for update, _ in layout.asleep] == [False, True, True, *[False] * 4] * STEPS
     asleep = [states for _, states in layout.asleep]
-    assert asleep[:5] == [[True] * engines] * 4 + [[False] * engines]
-    assert asleep[5:] == [[True] * (engines + 1)] * 4 + [[False] * engines + [True]]
+    assert asleep[:7] == [[True] * engines] * 5 + [[False] * engines] * 2
+    assert asleep[7:] == [[True] * (engines + 1)] * 5 + [[False] * engines + [True]] * 2
     assert layout.sleepers() == [False] * (engines + 1)
     assert all(0 < result["evaluation"]["env_runners"][metrics.PASS_AT_1] < 1 for result in layout.results)
 
@@ -86,12 +89,12 @@ def without_gradients(learner: Any) -> bool:
     return all(parameter.grad is None for parameter in learner.module[POLICY].parameters())
 
 
-@of(LOCAL, LEARNERS, BOTH)
+@of(LOCAL, LEARNERS, SHARED)
 def test_learners_give_their_gradients_memory_back(layout: Built) -> None:
     assert all(answer.get() for answer in layout.algo.learner_group.foreach_learner(without_gradients))
 
 
-@of(LOCAL, LEARNERS, BOTH)
+@of(LOCAL, LEARNERS, SHARED)
 def test_several_learners_score_as_one(layout: Built) -> None:
     """Any number of sequences, more and fewer than learners and than rows of a pass, in their order."""
     generator = np.random.default_rng(2)
@@ -105,7 +108,7 @@ def test_several_learners_score_as_one(layout: Built) -> None:
             np.testing.assert_allclose(scored, expected, atol=1e-5)
 
 
-@of(LOCAL, LEARNERS, BOTH)
+@of(LOCAL, LEARNERS, SHARED)
 def test_rows_are_scored_under_the_weights_that_sampled(layout: Built) -> None:
     """In the second optimizer step too, where the weights have moved."""
     engine = make_engine("transformers", "embedded")
@@ -117,7 +120,7 @@ def test_rows_are_scored_under_the_weights_that_sampled(layout: Built) -> None:
             np.testing.assert_allclose(old_logp, logp, atol=1e-4)
 
 
-@of(LOCAL, LEARNERS, BOTH)
+@of(LOCAL, LEARNERS, SHARED)
 def test_a_step_with_nan_is_refused_before_the_optimizer_and_the_next_one_is_taken(
     layout: Built, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,7 +143,7 @@ def test_a_step_with_nan_is_refused_before_the_optimizer_and_the_next_one_is_tak
     assert algo.train()[metrics.UPDATE][metrics.FIRST_RATIO_MAX_DEVIATION] < 1e-3
 
 
-@of(LOCAL, RUNNER, RUNNERS, LEARNERS, BOTH)
+@of(LOCAL, RUNNER, RUNNERS, LEARNERS, SHARED)
 def test_engines_wake_after_an_error_of_the_learner(layout: Built, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*args: Any, **kwargs: Any) -> None:
         raise RuntimeError("out of memory")
@@ -206,11 +209,43 @@ def test_a_run_is_restored_in_a_layout_that_samples_in_other_waves(local: Built,
     assert figures(other.train()) == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
+@of(LOCAL, SHARED)
+def test_a_checkpoint_holds_the_step_it_was_begun_at_whatever_is_trained_while_it_is_written(
+    layout: Built, tmp_path: Path
+) -> None:
+    algo = layout.algo
+    pending = algo.begin_checkpoint(tmp_path / "checkpoint")
+    assert not (tmp_path / "checkpoint").exists()
+    expected = [figures(algo.train()) for _ in range(2)]
+    reached = weights(algo)
+    pending.wait()
+    verify(tmp_path / "checkpoint")
+    algo.restore_from_path(tmp_path / "checkpoint")
+    assert [figures(algo.train()) for _ in range(2)] == expected
+    for name, tensor in reached.items():
+        np.testing.assert_array_equal(weights(algo)[name], tensor)
+
+
+@of(LOCAL, SHARED)
+def test_the_digests_in_a_manifest_were_taken_while_its_files_were_written(
+    layout: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only small files are read for theirs, and those of the export."""
+    read: list[str] = []
+    monkeypatch.setattr(sealed_folder, "sha256", lambda file: read.append(file.as_posix()) or sha256(file))
+    layout.algo.save_to_path(tmp_path / "checkpoint")
+    monkeypatch.undo()
+    assert read
+    assert not [name for name in read if "distcp" in name]
+    assert len([*(tmp_path / "checkpoint").rglob("*.distcp")]) == max(layout.algo.config.num_learners, 1)
+    verify(tmp_path / "checkpoint")
+
+
 def pids_of(algo: Any) -> list[int]:
     return algo.env_runner_group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
 
 
-@of(RUNNERS, BOTH)
+@of(RUNNERS, SHARED)
 def test_a_killed_env_runner_comes_back_with_the_current_weights(
     layout: Built, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -265,20 +300,18 @@ def test_a_runner_that_was_restarted_while_nobody_looked_samples_from_the_curren
     assert "env runners [1] were restarted, and get the current weights" in caplog.text
 
 
-@of(LEARNERS, BOTH)
+@of(LEARNERS, SHARED)
 def test_a_killed_learner_ends_the_step_with_an_error(layout: Built, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between sampling and learning; the other learner waits for its gradients. No later test has this layout."""
     algo, steps = layout.algo, layout.algo.train_steps
     [pid, _] = [answer.get() for answer in algo.learner_group.foreach_learner(lambda learner: os.getpid())]
-    rollout = algo.rollout
+    learn = algo.learn
 
-    def losing_a_learner(*args: Any, **kwargs: Any) -> Any:
-        groups = rollout(*args, **kwargs)
-        with contextlib.suppress(ProcessLookupError):  # the second stream finds it dead
-            os.kill(pid, signal.SIGKILL)
-        return groups
+    def losing_a_learner(*args: Any, **kwargs: Any) -> None:
+        os.kill(pid, signal.SIGKILL)
+        learn(*args, **kwargs)
 
-    monkeypatch.setattr(algo, "rollout", losing_a_learner)
+    monkeypatch.setattr(algo, "learn", losing_a_learner)
     started = time.monotonic()
     with pytest.raises(RuntimeError, match="learner"):
         algo.train()

@@ -1,19 +1,26 @@
 """What one training step does, in the algorithm's own process: streams, epochs, dials, precision."""
 
 import copy
+import sys
 
 import numpy as np
 import pytest
+import ray
 import torch
 from transformers import AutoModelForCausalLM
 
 from aepo_rllib import AEPOAuthorsConfig, AEPOConfig, GRPOConfig, metrics
+from aepo_rllib.algorithms.aepo import AEPO
+from aepo_rllib.algorithms.aepo_authors import AEPOAuthors
+from aepo_rllib.algorithms.aepo_constant import AEPOConstantConfig
 from aepo_rllib.columns import Columns
 from aepo_rllib.control.monitor import ControlMonitor
 from aepo_rllib.models.export import HF_FOLDER
+from aepo_rllib.models.state_names import PREFIX
 from aepo_rllib.rollout import Prompt
-from tests.support.small_runs import small, weights
+from tests.support.small_runs import figures, small, weights
 
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Ray's processes cannot import a test file
 TOKENS = (Columns.PROMPT_IDS, Columns.PROMPT_MASK, Columns.COMPLETION_IDS, Columns.COMPLETION_MASK)
 
 
@@ -32,7 +39,7 @@ def test_engine_samples_from_the_learners_weights_after_an_update(reference):
     prompt = algo.env_runner.encoder.encode("Make 7 from 1 2 4.")
     [[completion]] = engine.generate([Prompt(prompt, [(1,)])], max_new_tokens=32, stop_ids=algo.env_runner.stop_ids)
     model = AutoModelForCausalLM.from_pretrained(reference.path + f"/{HF_FOLDER}")
-    current = {name.removeprefix("model."): torch.as_tensor(value) for name, value in weights(algo).items()}
+    current = {name.removeprefix(PREFIX): torch.as_tensor(value) for name, value in weights(algo).items()}
     model.load_state_dict(current)
     ids = torch.tensor([[*prompt, *completion.token_ids]])
     logp = model(ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
@@ -146,6 +153,132 @@ def test_the_authors_dial_can_read_the_previous_batch(ray_cluster):
     assert metrics.ENTROPY not in first[metrics.CONTROL]
     assert second[metrics.CONTROL][metrics.ENTROPY] == first[metrics.MAIN][metrics.EXACT_ENTROPY]
     assert second[metrics.CONTROL][metrics.TEMPERATURE] == 0.8
+
+
+class TwoRequestsConfig(AEPOAuthorsConfig):
+    """Of the box below."""
+
+
+class TwoRequests(AEPOAuthors):
+    """The same box, one stream after the other."""
+
+    Config = TwoRequestsConfig
+
+    def training_step(self):
+        with self.step_frame():
+            problems = self.next_problems()
+            main = self.rollout("main", problems)
+            measured = {metrics.EXACT_ENTROPY: main.entropy(metrics.EXACT_ENTROPY)}
+            measured[metrics.UPDATE_SURPRISAL] = self.update_surprisal
+            temperature = self.turn_dial(measured[self.config.entropy_source])
+            tempered = self.rollout("tempered", self.share_of(problems, "tempered"), temperature=temperature)
+            rows = self.rows({"main": main, "tempered": tempered})
+            self.learn_rows({"main": self.replaced(rows["main"], rows["tempered"], temperature)})
+            self.sync_weights()
+
+
+class OneSettingConfig(AEPOConstantConfig):
+    """Of the box below."""
+
+
+class OneSetting(AEPO):
+    """AEPO's box at one temperature, likewise."""
+
+    Config = OneSettingConfig
+
+    def training_step(self):
+        with self.step_frame():
+            problems = self.next_problems()
+            main = self.rollout("main", problems)
+            temperature = self.turn_dial(main.entropy(metrics.EXACT_ENTROPY))
+            tempered = self.rollout("tempered", self.share_of(problems, "tempered"), temperature=temperature)
+            self.learn({"main": main, "tempered": tempered})
+            self.sync_weights()
+
+
+def noting_requests(algo):
+    """What env runners are asked for from now on, request by request: streams and temperatures."""
+    sample, requests = algo.samplers.sample, []
+
+    def watched(*asked, **options):
+        requests.append([(request.purpose.name, request.temperature) for request in asked])
+        return sample(*asked, **options)
+
+    algo.samplers.sample = watched
+    return requests
+
+
+LATE = {"max_new_tokens": 64, "updates_per_batch": 2, "replace_rows": 4, "target_entropy": "0.9x", "lr": 6e-4}
+BY_LAG = LATE | {"entropy_source": metrics.EXACT_ENTROPY, "entropy_lag": 1, "entropy_window": 2}
+
+
+@pytest.mark.parametrize("runners", [0, 2])
+@pytest.mark.parametrize(
+    ("config", "apart", "settings"),
+    [
+        (AEPOAuthorsConfig, TwoRequests, LATE),
+        (AEPOAuthorsConfig, TwoRequests, BY_LAG | {"initial_entropy": None}),
+        (AEPOConstantConfig, OneSetting, {"temperature": 1.3}),
+    ],
+    ids=["update surprisal", "lag", "constant"],
+)
+def test_where_the_temperature_is_known_both_streams_are_one_request_and_the_step_is_the_same(
+    ray_cluster, config, apart, settings, runners
+):
+    ran = {}
+    for of in (config, apart.Config):
+        algo = small(of(), num_env_runners=runners, evaluation_interval=None, **settings).build_algo()
+        requests = noting_requests(algo)
+        try:
+            results = [algo.train() for _ in range(3)]
+            ran[of] = [figures(result) for result in results], weights(algo), requests[1:], algo.own_state()
+        finally:
+            algo.stop()
+    (together, reached, once, state), (one_by_one, expected, twice, other) = ran.values()
+    assert [len(asked) for asked in once] == [2] * 3
+    assert [[each] for asked in once for each in asked] == twice
+    assert len({temperature for _, (_, temperature) in once}) == (1 if "temperature" in settings else 2)
+    for left, right in zip(together, one_by_one, strict=True):
+        assert left.keys() == right.keys()
+        assert left == pytest.approx(right, rel=1e-4, abs=1e-6)
+    for name, value in expected.items():
+        np.testing.assert_allclose(reached[name], value, atol=1e-4)
+    assert state["dial"]["entropies"] == pytest.approx(other["dial"]["entropies"], rel=1e-5)
+    assert state["dial"]["monitor"]["quiet_for"] == other["dial"]["monitor"]["quiet_for"]
+
+
+def test_a_batch_in_pieces_is_the_same_step(ray_cluster):
+    """Eight pieces of each stream go to whoever of two env runners is free; RLlib's counts are right, too."""
+    counted, ran = ("num_env_steps_sampled_lifetime", "num_episodes_lifetime", "num_episodes"), []
+    for runners, options in ((0, {}), (2, {"max_tokens_in_flight": 100})):
+        config = small(AEPOConfig(), num_env_runners=runners, engine_options=options, evaluation_interval=None)
+        algo = config.training(batch_size=12).build_algo()
+        try:
+            results = [algo.train() for _ in range(2)]
+            ran.append(([figures(each) for each in results], weights(algo)))
+        finally:
+            algo.stop()
+        expected = [[48, 48, 48], [96, 96, 48]]
+        found = [[int(each["env_runners"][name]) for name in counted] for each in results]
+        assert found == expected, runners
+    (whole, reached), (pieces, other) = ran
+    for left, right in zip(whole, pieces, strict=True):
+        assert left == pytest.approx(right, rel=1e-4, abs=1e-6)
+    for name, value in reached.items():
+        np.testing.assert_allclose(other[name], value, atol=1e-4)
+
+
+def test_where_the_temperature_follows_from_this_batch_main_is_sampled_first(ray_cluster):
+    """The paper's order: two requests, the second at the temperature that the first one's entropy asks for."""
+    algo = small(AEPOConfig(), evaluation_interval=None).build_algo()
+    requests = noting_requests(algo)
+    try:
+        result = algo.train()
+    finally:
+        algo.stop()
+    temperature = result[metrics.CONTROL][metrics.TEMPERATURE]
+    assert requests == [[("base_entropy", 1.0)], [("main", 1.0)], [("tempered", temperature)]]
+    assert temperature == 0.8
 
 
 def test_sixteen_bits_compute_and_thirty_two_are_kept(ray_cluster, tmp_path):

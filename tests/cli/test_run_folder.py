@@ -34,10 +34,31 @@ def folder(tmp_path):
 def add_checkpoint(run, step, name=None, of_run=None):
     path = run.path / "checkpoints" / (name or f"step_{step:06d}")
     with appearing_folder(path) as temporary:
-        (temporary / "huggingface").mkdir()
         info = {"step": step, "run": of_run or run.config_and_id()[1]}
-        (temporary / "huggingface" / "aepo.json").write_text(json.dumps(info))
+        (temporary / "aepo.json").write_text(json.dumps(info))
     return path
+
+
+class Writing:
+    """An algorithm that has finished this step, and the checkpoint that it begins; it takes so many looks to appear."""
+
+    def __init__(self, run, step, looks=1):
+        self.run, self.train_steps, self.looks = run, step, looks
+        self.path = None
+
+    def begin_checkpoint(self, path):
+        self.path = path
+        return self
+
+    def poll(self):
+        self.looks -= 1
+        if self.looks == 0:
+            add_checkpoint(self.run, self.train_steps)
+        return self.looks == 0
+
+    def wait(self):
+        while not self.poll():
+            pass
 
 
 def snapshot(run):
@@ -102,13 +123,8 @@ def test_what_is_not_called_like_a_checkpoint_is_left_alone(folder, name):
     assert chosen(folder)[0] == "step_000004"
     assert (folder.path / "checkpoints" / name).is_dir()
 
-    class Algo:
-        train_steps = 5
-
-        def save_to_path(self, path):
-            add_checkpoint(folder, 5)
-
-    folder.save_checkpoint(Algo(), keep=1)
+    folder.begin_checkpoint(Writing(folder, 5), keep=1)
+    folder.settle()
     assert {path.name for path in (folder.path / "checkpoints").iterdir()} == {name, "step_000005"}
 
 
@@ -116,14 +132,42 @@ def test_steps_are_compared_as_numbers_and_never_pruned_ahead(folder):
     add_checkpoint(folder, 1000001, "step_1000001")
     assert chosen(folder)[0] == "step_000006"  # its metrics end with step 6
 
-    class Algo:
-        train_steps = 8
-
-        def save_to_path(self, path):
-            add_checkpoint(folder, 8)
-
-    folder.save_checkpoint(Algo(), keep=2)
+    folder.begin_checkpoint(Writing(folder, 8), keep=2)
+    folder.settle()
     assert [path.name for path in folder.checkpoints()] == ["step_000006", "step_000008", "step_1000001"]
+
+
+def test_training_goes_on_while_a_checkpoint_is_written_and_older_ones_stay_until_it_is_there(folder):
+    writing = Writing(folder, 8, looks=3)
+    folder.begin_checkpoint(writing, keep=1)
+    for _ in range(2):
+        folder.settle()
+        assert [path.name for path in folder.checkpoints()] == ["step_000002", "step_000004", "step_000006"]
+    folder.settle()
+    assert [path.name for path in folder.checkpoints()] == ["step_000008"]
+    folder.begin_checkpoint(Writing(folder, 8), keep=1)  # the one that is there
+    folder.settle(wait=True)
+    assert writing.looks == 0
+
+
+def test_the_next_checkpoint_waits_for_the_one_before(folder):
+    folder.begin_checkpoint(first := Writing(folder, 8, looks=5), keep=9)
+    folder.begin_checkpoint(Writing(folder, 10, looks=2), keep=9)
+    assert first.looks == 0
+    folder.settle(wait=True)
+    assert [path.name for path in folder.checkpoints()][-2:] == ["step_000008", "step_000010"]
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told_once_and_the_last_one_stands(folder):
+    class Failing(Writing):
+        def poll(self):
+            raise OSError("disk full")
+
+    folder.begin_checkpoint(Failing(folder, 8), keep=1)
+    with pytest.raises(OSError, match="disk full"):
+        folder.settle()
+    folder.settle(wait=True)
+    assert chosen(folder) == ("step_000006", "")
 
 
 def test_a_checkpoint_of_another_step_than_its_name_is_not_trusted(folder):

@@ -59,8 +59,8 @@ class Built:
 
         group.update, group.foreach_learner = watched_update, watched_ask
         self.results = [self.algo.train() for _ in range(steps)]
-        self.weights = weights(self.algo)
         group.update, group.foreach_learner = update, ask
+        self.weights = weights(self.algo)
 
     def named_as_hugging_face_does(self) -> dict[str, torch.Tensor]:
         """The learner's weights by the names of the model's state dict."""
@@ -88,13 +88,13 @@ def rows_of(columns: dict[str, np.ndarray]) -> Iterator[tuple[list[int], list[in
 
 
 @contextmanager
-def build(runners: int, learners: int) -> Iterator[Built]:
+def build(runners: int, learners: int, sharding: str) -> Iterator[Built]:
     """An algorithm with so many remote env runners and learners, after its first steps.
 
     All that goes between processes is on: a probe, a scoring pass, engines that sleep, evaluation after every step.
     """
     config = small(AEPOConfig(), entropy_window=2, num_env_runners=runners, num_learners=learners)
-    config = config.training(importance_cap=2.0, rows_per_backward=2)
+    config = config.training(importance_cap=2.0, rows_per_backward=2).learners(learner_sharding=sharding)
     config = config.sampling(sleep_while_learning=True, probe_rows=3).evaluation(evaluation_interval=1)
     built = Built(config.build_algo())
     try:
