@@ -67,7 +67,7 @@ class TokenScorer(torch.nn.Module):
         avoid_cudnn_attention()
         if checkpoint:
             recompute_activations(model)
-        self.model, self.half, self.length_parts = model, half, LENGTH_PARTS
+        self.model, self.half, self.checkpoint, self.length_parts = model, half, checkpoint, LENGTH_PARTS
         self._may_share = share_prompts
 
     def forward(
@@ -130,7 +130,9 @@ class TokenScorer(torch.nn.Module):
     ) -> dict[str, torch.Tensor]:
         fields = {name: FIGURES[name] for name in (Columns.POLICY_LOGP, *reads)}
         figures: dict[str, torch.Tensor] = {}
-        with torch.autocast(self.model.device.type, dtype=half, enabled=half is not None):
+        # What is computed again makes its 16-bit weights again: a cache would hold a copy of every one.
+        cached = not self.checkpoint
+        with torch.autocast(self.model.device.type, dtype=half, enabled=half is not None, cache_enabled=cached):
             for part in (self._shared if form.shared else self._padded)(batch, form.fused):
                 real_BT = batch[Columns.COMPLETION_MASK][part.rows, : part.ids.shape[1]]
                 statistics = self._statistics(part, real_BT, form.fused, half, fields.values(), temperature)

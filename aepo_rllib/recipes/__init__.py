@@ -1,0 +1,1 @@
+"""Runs that fit the machines they name: `aepo train --config recipe:NAME`."""
