@@ -153,7 +153,7 @@ def update_seconds(engine: RolloutEngine, arguments: argparse.Namespace) -> floa
     seconds = []
     for version in range(1, arguments.calls + 2):  # the first is a warm-up
         started = time.perf_counter()
-        engine.update_weights(weights.items(), version=version)
+        engine.update_weights(weights, version=version)
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - started)

@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 
 from aepo_rllib.columns import Columns
 from aepo_rllib.models.token_scorer import TokenScorer
-from aepo_rllib.objectives.entropy import token_statistics
+from aepo_rllib.objectives.chunked_head import head_statistics
 
 HALF = torch.bfloat16
 PEAK_FLOPS = 989e12
@@ -101,28 +101,22 @@ def activations(work: Work, shape: str) -> Rows:
 
 
 def checkpointing(work: Work, shape: str) -> Rows:
-    """Gradient checkpointing: which forms it works with, and what it saves."""
+    """Activations that are kept, and those that are computed again: seconds, memory, and the same log-probs."""
     with cleared():
         model = build(shape, work.device)
         batch = rows_of(random_batch(work, model), slice(work.rows[0]))
-        shared, padded = TokenScorer(model, half=HALF), TokenScorer(model, half=HALF, share_prompts=False)
-        expected = _log_probs(padded, batch)
-        for asked, training in ((False, False), (True, False), (True, True)):
-            if asked:
-                model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-            model.train(training)
-            for prompts, scorer in (("shared", shared), ("padded", padded)):
+        expected = _log_probs(TokenScorer(model, half=HALF, share_prompts=False), batch)
+        for again in (False, True):  # in this order: a model that computes them again goes on doing so
+            for share in (True, False):
+                scorer = TokenScorer(model, half=HALF, share_prompts=share, checkpoint=again)
                 row = {
                     "shape": shape,
-                    "prompts": prompts,
-                    "checkpointing": "on" if asked else "off",
-                    "mode": "train" if training else "eval",
+                    "prompts": "shared" if scorer.share_prompts else "padded",
+                    "activations": "computed again" if again else "kept",
                 }
                 with cleared():
                     yield row | _attempt(lambda s=scorer: _checkpointed(work, s, batch, expected))
                 model.zero_grad(set_to_none=True)
-        refused = not TokenScorer(model, half=HALF).share_prompts
-        yield {"a scorer built in this state": "falls back to padded rows" if refused else "shares prompts"}
 
 
 def gradient(work: Work, shape: str) -> Rows:
@@ -193,7 +187,7 @@ def _checkpointed(work: Work, scorer: TokenScorer, batch: Batch, expected: torch
 
 
 def _backward(scorer: TokenScorer, batch: Batch, reads: Collection[str]) -> None:
-    figures = scorer.score(batch, reads)
+    figures = scorer(batch, reads)
     mask_NT = batch[Columns.COMPLETION_MASK]
     weight_N1 = torch.linspace(-1, 2, len(mask_NT), device=mask_NT.device).unsqueeze(-1)
     loss_NT = -weight_N1 * figures[Columns.POLICY_LOGP]
@@ -204,20 +198,21 @@ def _backward(scorer: TokenScorer, batch: Batch, reads: Collection[str]) -> None
 
 def _log_probs(scorer: TokenScorer, batch: Batch) -> torch.Tensor:
     """With a graph: checkpointing does nothing without one."""
-    return scorer.score(batch)[Columns.POLICY_LOGP].detach()[batch[Columns.COMPLETION_MASK]]
+    return scorer(batch)[Columns.POLICY_LOGP].detach()[batch[Columns.COMPLETION_MASK]]
 
 
 def _head_peak(
     work: Work, model: PreTrainedModel, tokens: int, reads: Collection[str], *, backward: bool
 ) -> int | None:
     with cleared():
-        hidden = torch.randn(1, tokens, model.config.hidden_size, device=work.device, requires_grad=backward)
-        ids = torch.zeros(1, tokens, dtype=torch.long, device=work.device)
+        width = model.config.hidden_size
+        hidden = torch.randn(tokens, width, device=work.device, dtype=HALF, requires_grad=backward)
+        ids = torch.zeros(tokens, dtype=torch.long, device=work.device)
         model.zero_grad(set_to_none=True)
         memory = Memory(work.device)
-        with torch.set_grad_enabled(backward), torch.autocast(work.device, dtype=HALF):
+        with torch.set_grad_enabled(backward):
             fields = [{Columns.ENTROPY: "entropy", Columns.LOGIT_VARIANCE: "logit_variance"}[name] for name in reads]
-            statistics = token_statistics(model.lm_head(hidden), ids, fields)
+            statistics = head_statistics(hidden, model.lm_head.weight.to(HALF), None, ids, fields)
         if backward:
             loss = statistics.logp.sum() + (0 if statistics.entropy is None else statistics.entropy.sum())
             loss.backward()

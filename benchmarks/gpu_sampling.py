@@ -98,7 +98,7 @@ def log_probs(work: Work, shape: str) -> Rows:
             for share in (True, False):
                 scorer = TokenScorer(exact, half=learner_half, share_prompts=share)
                 with torch.no_grad():
-                    logp = scorer.score(batch)[Columns.POLICY_LOGP].cpu().numpy()
+                    logp = scorer(batch)[Columns.POLICY_LOGP].cpu().numpy()
                 yield common | {"against": f"learner, {'shared' if share else 'padded'}"} | _gap(drawn, logp)
 
 
