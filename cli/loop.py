@@ -19,6 +19,7 @@ from aepo_rllib.cli.settings import RunSettings
 from aepo_rllib.cli.stopping import StopRequest
 from aepo_rllib.control.dial_loop import NEUTRAL
 from aepo_rllib.envs.text_env import GRADER_ERROR
+from aepo_rllib.models.export import ADAPTER_FOLDER
 from aepo_rllib.support.sealed_folder import appearing_folder
 
 if TYPE_CHECKING:
@@ -78,6 +79,9 @@ def _finish(algo: TextRL, settings: RunSettings, folder: RunFolder) -> None:
         folder.settle(wait=True)
         with appearing_folder(folder.path / HUGGINGFACE, manifest=False) as export:
             algo.export_huggingface(export)
+        if algo.config.lora_rank:
+            with appearing_folder(folder.path / ADAPTER_FOLDER, manifest=False) as export:
+                algo.export_adapter(export)
         write_plots(folder.read(METRICS), folder.path)
 
 

@@ -84,8 +84,8 @@ class WeightKeeper(SteppingLearner):
     def weights(self) -> Named:
         """The weights for the engines, whole, tensor by tensor; a collective where learners share them.
 
-        They are named as in the Hugging Face model, tied ones once, adapters merged into them, and have 16 bits where the
-        engines' do.
+        They are named as in the Hugging Face model, tied ones once, with adapters merged into them, and have 16 bits
+        where the engines' do.
         """
         dtype = DTYPES[self.config.dtype]
         for name, sent in merged_weights(self.model, whole):

@@ -16,6 +16,12 @@ def own_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in model.state_dict().items() if name not in second}
 
 
+def learned_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """`own_state` without frozen weights, which stay as the model's files have them."""
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    return {name: tensor for name, tensor in own_state(model).items() if name not in frozen}
+
+
 def second_names(model: torch.nn.Module) -> dict[str, str]:
     """Further names of tied weights, and the first of each ("lm_head.weight": "model.embed_tokens.weight")."""
     first: dict[int, str] = {}

@@ -90,8 +90,10 @@ class _Head(torch.autograd.Function):
         d_logp_K, d_entropy_K, *_ = gradients
         wide = _wide(weight_VD.dtype)
         d_hidden_KD = torch.empty_like(hidden_KD)
-        d_weight_VD = torch.zeros_like(weight_VD, dtype=wide)  # sums of many slices are lost in 16 bits
-        d_bias_V = None if bias_V is None else torch.zeros_like(bias_V, dtype=wide)
+        learns, bias_learns = ctx.needs_input_grad[1:3]
+        # Sums of many slices are lost in 16 bits.
+        d_weight_VD = torch.zeros_like(weight_VD, dtype=wide) if learns else None
+        d_bias_V = torch.zeros_like(bias_V, dtype=wide) if bias_learns else None
         for part in _slices(hidden_KD, weight_VD, ctx.slice_logits):
             logp_KV = _log_probs(hidden_KD[part], weight_VD, bias_V)
             d_KV = logp_KV.exp()
@@ -106,12 +108,15 @@ class _Head(torch.autograd.Function):
                 d_bias_V += d_KV.sum(0)
             d_KV = d_KV.to(hidden_KD.dtype)
             d_hidden_KD[part] = d_KV @ weight_VD
+            if d_weight_VD is None:
+                continue
             if d_weight_VD.dtype == hidden_KD.dtype:
                 d_weight_VD.addmm_(d_KV.T, hidden_KD[part])
             else:
                 d_weight_VD += d_KV.T @ hidden_KD[part]
-        d_bias_V = None if bias_V is None or d_bias_V is None else d_bias_V.to(bias_V.dtype)
-        return d_hidden_KD, d_weight_VD.to(weight_VD.dtype), d_bias_V, None, None, None, None
+        d_weight_VD = None if d_weight_VD is None else d_weight_VD.to(weight_VD.dtype)
+        d_bias_V = None if d_bias_V is None else d_bias_V.to(bias_V.dtype)
+        return d_hidden_KD, d_weight_VD, d_bias_V, None, None, None, None
 
 
 def _slices(hidden_KD: torch.Tensor, weight_VD: torch.Tensor, slice_logits: int) -> Iterator[slice]:

@@ -9,6 +9,7 @@ from aepo_rllib.envs.problems import ProblemError, ProblemSet, is_procedural
 from aepo_rllib.envs.prompts import PromptTemplate, get_template
 from aepo_rllib.envs.text_env import ENV_ID, check_env_arguments, check_verifiers
 from aepo_rllib.models.hf import check_model, load_tokenizer
+from aepo_rllib.models.lora import check_lora
 from aepo_rllib.models.prompting import PromptEncoder
 from aepo_rllib.objectives.aggregation import AGGREGATIONS
 from aepo_rllib.rollout import engine_class
@@ -56,12 +57,14 @@ def check_objective(config: AlgorithmConfig) -> None:
 
 
 def check_model_and_length(config: AlgorithmConfig) -> None:
-    """Refuse a model that cannot be loaded or framed, or prompts and completions that its context cannot hold.
+    """Refuse a model that cannot be loaded, framed or given adapters, or prompts and completions too long for it.
 
     Raises:
         ValueError: names model, option or problem.
     """
     length = check_model(config.model_path)
+    if lora := config.lora():
+        check_lora(config.model_path, lora)
     template = get_template(config.env_config.get("template", "plain"))
     encoder = PromptEncoder(load_tokenizer(config.model_path), template)
     limit = engine_class(config.engine).context_limit(config.engine_options)

@@ -45,7 +45,9 @@ from aepo_rllib.training.text_options import TextOptions
 class TextRLConfig(ProblemSource, TextOptions, AlgorithmConfig):
     """Base configuration."""
 
-    IDLE: ClassVar[tuple[Idle, ...]] = ()
+    IDLE: ClassVar[tuple[Idle, ...]] = (
+        Idle(("lora_alpha", "lora_target_modules"), "set lora_rank as well", when="lora_rank", values=(None,)),
+    )
     """Which options do nothing beside which; subclasses add their own."""
 
     Algo = AlgorithmOf()
@@ -98,6 +100,9 @@ class TextRLConfig(ProblemSource, TextOptions, AlgorithmConfig):
         dtype: str = NotProvided,
         share_prompts: bool = NotProvided,
         attn_implementation: str | None = NotProvided,
+        lora_rank: int | None = NotProvided,
+        lora_alpha: float | None = NotProvided,
+        lora_target_modules: str | list[str] = NotProvided,
     ) -> Self:
         """Sets the language model."""
         return self
@@ -216,13 +221,7 @@ class TextRLConfig(ProblemSource, TextOptions, AlgorithmConfig):
             module_class=CausalLMModule,
             observation_space=OBSERVATION_SPACE,
             action_space=ACTION_SPACE,
-            model_config={
-                "model": self.model_path,
-                "dtype": self.dtype,
-                "share_prompts": self.share_prompts,
-                "checkpoint_activations": self.checkpoint_activations,
-                "attn_implementation": self.attn_implementation,
-            },
+            model_config=self.module_config(),
         )
 
     @override(AlgorithmConfig)

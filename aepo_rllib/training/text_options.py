@@ -9,6 +9,7 @@ from aepo_rllib import metrics
 from aepo_rllib.experience.passes import PassLimit
 from aepo_rllib.learning.probe import PROBE_ROWS, Tolerance
 from aepo_rllib.models.hf import DTYPES, EMBEDDED
+from aepo_rllib.models.lora import ALL_LINEAR, Lora
 from aepo_rllib.objectives.aggregation import AGGREGATIONS
 from aepo_rllib.rollout import SamplingFilters
 from aepo_rllib.rollout import engine_class as find_engine_class
@@ -20,6 +21,7 @@ class TextOptions(Declared):
     """Declared once; `TextRLConfig` sets and checks them."""
 
     num_learners: int
+    seed: int | None
     """RLlib's."""
 
     # Model.
@@ -38,6 +40,22 @@ class TextOptions(Declared):
         None,
         "transformers' attention in the learner: 'sdpa', 'eager', 'flash_attention_2' ... None: transformers' choice.",
         kind=str,
+    )
+    lora_rank: int | None = option(
+        None,
+        "LoRA: adapters of this rank learn, in float32, beside the model's own weights, frozen and of `dtype`, see "
+        "docs/lora.md. No dropout: a ratio of 1 at the first update needs one policy. None: all weights learn.",
+        kind=int,
+        least=1,
+    )
+    lora_alpha: float | None = option(
+        None, "What adapters add is scaled by lora_alpha / lora_rank. None: twice the rank.", kind=float, above=0
+    )
+    lora_target_modules: str | list[str] = option(
+        ALL_LINEAR,
+        "Linear maps that get an adapter, by the last parts of their names ('q_proj'). 'all-linear': all but the head.",
+        several=True,
+        instead=ALL_LINEAR,
     )
     # Sampling.
     engine: str = option(
@@ -180,6 +198,25 @@ class TextOptions(Declared):
     def sharded(self) -> bool:
         """Whether learners share one set of weights; one learner alone has them all."""
         return self.learner_sharding == "fsdp" and self.num_learners > 1
+
+    def lora(self) -> Lora | None:
+        """Adapters that learn in place of the model's weights."""
+        if self.lora_rank is None:
+            return None
+        alpha = self.lora_alpha or 2 * self.lora_rank
+        return Lora(self.lora_rank, alpha, self.lora_target_modules, self.seed or 0)
+
+    def module_config(self) -> dict[str, Any]:
+        """What a `CausalLMModule` is built from."""
+        lora = self.lora()
+        return {
+            "model": self.model_path,
+            "dtype": self.dtype,
+            "lora": lora and lora._asdict(),
+            "share_prompts": self.share_prompts,
+            "checkpoint_activations": self.checkpoint_activations,
+            "attn_implementation": self.attn_implementation,
+        }
 
     def pass_limit(self) -> PassLimit:
         """What a forward and backward pass of a learner may hold."""

@@ -89,6 +89,18 @@ def test_gradients_are_the_numerical_ones() -> None:
     assert torch.autograd.gradcheck(figures, [given_[name] for name in TENSORS])
 
 
+def test_a_frozen_head_has_no_gradient_and_hidden_states_have_theirs() -> None:
+    given_ = inputs(5, 3, 7, seed=1)
+    expected = gradients(at_once(given_, OPTIONAL), given_, 0)[0]
+    frozen = {name: tensor.detach() for name, tensor in given_.items()} | {"hidden": given_["hidden"]}
+    statistics = in_slices(frozen, OPTIONAL, 14)
+    generator = torch.Generator().manual_seed(0)
+    weights = [torch.randn(5, generator=generator, dtype=F64) for _ in range(2)]
+    assert statistics.entropy is not None
+    total = (statistics.logp * weights[0]).sum() + (statistics.entropy * weights[1]).sum()
+    torch.testing.assert_close(torch.autograd.grad(total, frozen["hidden"])[0], expected)
+
+
 def test_a_token_of_no_probability_keeps_entropy_and_gradients_finite() -> None:
     given_ = inputs(3, 2, 4, seed=0)
     with torch.no_grad():

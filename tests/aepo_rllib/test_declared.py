@@ -24,12 +24,13 @@ each_method = pytest.mark.parametrize("cls", ALGORITHMS.values(), ids=ALGORITHMS
 OTHERS: dict[str, tuple[Any, ...]] = {
     "model_path": ("some/model",),
     "engine": ("vllm",),
-    "engine_options": ({"max_rows": 8},),
+    "engine_options": ({"max_tokens_in_flight": 8},),
     "validation_problems": ("arithmetic",),
     "target_entropy": ([[0, "1.0x"], [100, 0.4]],),
     "controller": ("proportional", "switch"),
     "controller_options": ({"gain": 2.0},),
     "adam_betas": ((0.8, 0.9),),
+    "lora_target_modules": (["q_proj", "v_proj"],),
 }
 """Values of options for which `other` has no rule."""
 
@@ -227,7 +228,7 @@ def test_an_option_that_is_declared_anew_has_another_range() -> None:
 
 def test_two_configs_share_no_mutable_default() -> None:
     first, second = GRPOConfig(), GRPOConfig()
-    first.engine_options["max_rows"] = 3
+    first.engine_options["max_tokens_in_flight"] = 3
     assert second.engine_options == GRPOConfig.declared()["engine_options"].default == {}
 
 
