@@ -8,6 +8,7 @@ private name of Ray's.
 from __future__ import annotations
 
 import abc
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from types import ModuleType
@@ -103,8 +104,8 @@ class SteppingLearner(TorchLearner):
     def _set_optimizer_state(self, state: dict[str, Any]) -> None:
         super()._set_optimizer_state(state)
         for optimizer in self.optimizers:
-            for parameter, moments in optimizer.state.items():
-                optimizer.state[parameter] = _each(moments, lambda tensor, like=parameter: self.own_part(tensor, like))
+            for weight, moments in optimizer.state.items():
+                optimizer.state[weight] = _each(moments, functools.partial(self.own_part, like=weight))
 
     def model_device(self) -> str:
         """Where the weights of this learner's module are read to."""
@@ -114,6 +115,12 @@ class SteppingLearner(TorchLearner):
     def weights_version(self) -> int:
         """How often the weights have changed."""
         return self._weights_seq_no
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The only one."""
+        [only] = self.optimizers
+        return only
 
     @property
     def optimizers(self) -> list[torch.optim.Optimizer]:

@@ -19,7 +19,7 @@ from aepo_rllib.learning.batches import LIVE_COLUMNS, passes_in, stream_tokens
 from aepo_rllib.learning.movement import movement
 from aepo_rllib.learning.saving import SavingLearner
 from aepo_rllib.learning.scoring import Figures, scored_in_passes
-from aepo_rllib.learning.sharding import whole
+from aepo_rllib.learning.sharding import give_back, whole
 from aepo_rllib.objectives.parts import Method, term_values
 from aepo_rllib.rllib_seam import SteppingLearner
 from aepo_rllib.rollout.engine import Sequences
@@ -122,7 +122,7 @@ class CausalLMLearner(SavingLearner):
                 for place, row in enumerate(rows)
             ]
         if self.config.sharded:
-            module.scorer.reshard()  # what was gathered is not kept for a step that changes it
+            give_back(module.scorer)
         return result
 
     def release_memory(self) -> None:

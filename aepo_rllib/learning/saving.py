@@ -25,7 +25,7 @@ class SavingLearner(WeightKeeper):
         """Write this learner's part of weights and moments; those of all who have everything are learner 0's alone."""
         if self.index == 0 or self.config.sharded:
             group = self._cpu_group if self.config.sharded else None
-            self._writing = Writing(self.model, *self.optimizers, folder, group)
+            self._writing = Writing(self.model, self.optimizer, folder, group)
 
     def begin_export(self, folder: Path, info: Mapping[str, Any]) -> None:
         """Write the weights as a Hugging Face model directory, by learner 0; a collective where learners share them."""

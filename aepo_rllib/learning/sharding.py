@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 
@@ -22,15 +22,22 @@ from aepo_rllib.models.token_scorer import TokenScorer
 def shard(scorer: TokenScorer, device: torch.device) -> None:
     """Spread a model, whose weights are on the meta device, over all learners; its weights are still anything."""
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
-    precision = MixedPrecisionPolicy(param_dtype=scorer.half, reduce_dtype=torch.float32 if scorer.half else None)
+    half = scorer.autocast_to
+    precision = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=None if half is None else torch.float32)
     for part in (*decoder_layers(scorer.model), scorer):
         fully_shard(part, mesh=mesh, mp_policy=precision)
-    scorer.half, scorer.length_parts = None, 1
+    scorer.autocast_to, scorer.length_parts = None, 1
     buffers = {name: buffer.clone() for name, buffer in scorer.named_buffers()}
     scorer.to_empty(device=device)
     with torch.no_grad():
         for name, buffer in scorer.named_buffers():
             buffer.copy_(buffers[name])
+
+
+def give_back(scorer: TokenScorer) -> None:
+    """Forget what was gathered for passes without a backward: a step would change it."""
+    assert isinstance(scorer, FSDPModule)
+    scorer.reshard()
 
 
 def read_once(model: str, index: int, device: torch.device) -> PreTrainedModel | None:

@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
 from torch.distributed import ProcessGroup
-from torch.distributed.checkpoint import FileSystemReader, FileSystemWriter
-from torch.distributed.checkpoint.filesystem import FileSystem
+from torch.distributed.checkpoint.filesystem import FileSystem, FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.state_dict_loader import load as load_parts
+from torch.distributed.checkpoint.state_dict_saver import async_save
 from transformers import PreTrainedModel
 
 from aepo_rllib.models.named_weights import learned_state
 from aepo_rllib.support.hashing import HashedStream
+
+# torch warns that one process works alone where it was told so; and it does so in a thread of its own.
+warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable or uninitialized", UserWarning)
 
 WEIGHTS, MOMENTS = "weights", "moments"
 KINDS = ("exp_avg", "exp_avg_sq")
@@ -44,10 +47,7 @@ class Writing:
         moments = {name: optimizer.state[weight] for name, weight in _trained(model) if weight in optimizer.state}
         state = {WEIGHTS: learned_state(model), MOMENTS: moments}
         self._writer = _HashingWriter(folder)
-        with _quiet():
-            self._future: Any = dcp.async_save(
-                state, storage_writer=self._writer, process_group=group, no_dist=group is None
-            )
+        self._future: Any = async_save(state, storage_writer=self._writer, process_group=group, no_dist=group is None)
 
     def done(self) -> bool:
         """Whether it has ended, well or not."""
@@ -102,16 +102,7 @@ def load(model: PreTrainedModel, optimizer: torch.optim.Optimizer, folder: Path,
         if f"{MOMENTS}.{name}.step" in stored:
             moments = {kind: torch.zeros_like(weight, requires_grad=False) for kind in KINDS}
             optimizer.state[weight] = state[MOMENTS][name] = {"step": torch.zeros(()), **moments}
-    with _quiet():
-        dcp.load(state, checkpoint_id=folder, no_dist=not together)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """torch warns that one process works alone where it was told so."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable or uninitialized", UserWarning)
-        yield
+    load_parts(state, checkpoint_id=folder, no_dist=not together)
 
 
 def _trained(model: PreTrainedModel) -> list[tuple[str, torch.nn.Parameter]]:

@@ -122,4 +122,4 @@ class WeightKeeper(SteppingLearner):
 
     def load_part(self, folder: Path) -> None:
         """Read this learner's part."""
-        shards.load(self.model, *self.optimizers, folder, together=self.config.sharded)
+        shards.load(self.model, self.optimizer, folder, together=self.config.sharded)

@@ -66,7 +66,7 @@ def add_adapters(model: PreTrainedModel, lora: Lora) -> None:
     _check_targets(model, lora.targets)
     config = LoraConfig(
         r=lora.rank,
-        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # any number will do
+        lora_alpha=lora.alpha,
         target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
         fan_in_fan_out=any(isinstance(part, Conv1D) for part in model.modules()),
         task_type="CAUSAL_LM",

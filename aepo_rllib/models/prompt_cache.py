@@ -21,7 +21,8 @@ class PromptCache(DynamicCache):
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__(config=config)
         for layer in self.layers:
-            layer.__class__ = _replayable(type(layer))
+            kind: Any = type(layer)
+            layer.__class__ = _replayable(kind)
 
     def continued(self, rows: torch.Tensor) -> PromptCache:
         """The cache that a pass has filled, with the rows of these indices, for passes that go on from it."""

@@ -67,7 +67,7 @@ class TokenScorer(torch.nn.Module):
         avoid_cudnn_attention()
         if checkpoint:
             recompute_activations(model)
-        self.model, self.half, self.checkpoint, self.length_parts = model, half, checkpoint, LENGTH_PARTS
+        self.model, self.autocast_to, self.checkpoint, self.length_parts = model, half, checkpoint, LENGTH_PARTS
         self._may_share = share_prompts
 
     def forward(
@@ -91,7 +91,7 @@ class TokenScorer(torch.nn.Module):
             raise ValueError(f"cannot read {', '.join(unknown)} of a token; choose of {', '.join(FIGURES)}")
         width = batch[Columns.COMPLETION_IDS].shape[1]
         form = _Form(shared=self.share_prompts, fused=self.head_is_linear)
-        figures = self._figures(_two_wide(batch), reads, temperature, form, self.half)
+        figures = self._figures(_two_wide(batch), reads, temperature, form, self.autocast_to)
         return figures if width > 1 else {name: figure[:, :width].clone() for name, figure in figures.items()}
 
     @functools.cached_property

@@ -59,7 +59,7 @@ class _Head(torch.autograd.Function):
         temperature: float,
         slice_logits: int,
     ) -> tuple[torch.Tensor | None, ...]:
-        figures = {
+        figures: dict[str, torch.Tensor] = {
             name: hidden_KD.new_empty(len(token_ids_K), dtype=_wide(hidden_KD.dtype))
             for name in ("logp", "entropy", "logit_variance", "heated_logp")
             if name in reads or name == "logp"

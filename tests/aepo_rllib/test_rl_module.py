@@ -67,7 +67,7 @@ def test_what_is_read_reaches_the_module_through_rllibs_wrappers(
 
 def test_sixteen_bits_are_for_forward_passes_alone(batch: dict[str, torch.Tensor]) -> None:
     module = build_module("embedded", dtype="bfloat16")
-    assert module.scorer.half is torch.bfloat16
+    assert module.scorer.autocast_to is torch.bfloat16
     assert {parameter.dtype for parameter in module.parameters()} == {torch.float32}
     logp, exact = (m.forward_train(batch)[Columns.POLICY_LOGP] for m in (module, build_module("embedded")))
     assert 1e-4 < (logp - exact).abs().mean() < 0.1
