@@ -167,8 +167,8 @@ class AEPO(GRPO):
         """The paper's box: sample, measure entropy, choose T, sample tempered, update, sync."""
         with self.step_frame():
             problems = self.next_problems()
-            main = self.rollout(MAIN, problems)
-            temperature = self.turn_dial(main.entropy(self.config.measured_entropy()))
-            tempered = self.rollout(TEMPERED, self.share_of(problems, TEMPERED), temperature=temperature)
-            self.learn({MAIN: main, TEMPERED: tempered})
+            main = self.ask(MAIN, problems)
+            temperature = self.turn_dial(lambda: main.groups.entropy(self.config.measured_entropy()))
+            tempered = self.ask(TEMPERED, self.share_of(problems, TEMPERED), temperature=temperature)
+            self.learn({MAIN: main.groups, TEMPERED: tempered.groups})
             self.sync_weights()

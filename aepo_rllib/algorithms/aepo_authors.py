@@ -140,12 +140,12 @@ class AEPOAuthors(AEPO):
         """Sample, choose T by the last update's entropy, sample tempered, replace rows, update, sync."""
         with self.step_frame():
             problems = self.next_problems()
-            main = self.rollout(MAIN, problems)
+            main = self.ask(MAIN, problems)
             source = self.config.entropy_source
-            entropy = self.update_surprisal if source == metrics.UPDATE_SURPRISAL else main.entropy(source)
-            temperature = self.turn_dial(entropy)
-            tempered = self.rollout(TEMPERED, self.share_of(problems, TEMPERED), temperature=temperature)
-            rows = self.rows({MAIN: main, TEMPERED: tempered})
+            late = source == metrics.UPDATE_SURPRISAL
+            temperature = self.turn_dial(self.update_surprisal if late else lambda: main.groups.entropy(source))
+            tempered = self.ask(TEMPERED, self.share_of(problems, TEMPERED), temperature=temperature)
+            rows = self.rows({MAIN: main.groups, TEMPERED: tempered.groups})
             self.learn_rows({MAIN: self.replaced(rows[MAIN], rows[TEMPERED], temperature)})
             self.sync_weights()
 

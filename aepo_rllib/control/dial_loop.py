@@ -56,6 +56,7 @@ class DialLoop:
         self.entropies: list[float] = []
         """Of the latest batches, newest last."""
         self.last: Turned | None = None
+        self._ahead: float | None = None
 
     def turn(self, measured: float | None, target: float) -> Turned:
         """Turn the dial once.
@@ -69,11 +70,26 @@ class DialLoop:
         """
         if measured is not None:
             self.entropies = [*self.entropies, measured][-self.window - self.lag :]
-        shown = self.entropies[: len(self.entropies) - self.lag][-self.window :]
-        entropy = sum(shown) / len(shown) if shown else self.initial
-        setting = self.neutral if entropy is None else self._checked(self.dial.turn(entropy, target))
-        self.last = Turned(entropy, target, setting)
+        entropy = self._shown(len(self.entropies) - self.lag)
+        setting = self._setting(entropy, target) if self._ahead is None else self._ahead
+        self.last, self._ahead = Turned(entropy, target, setting), None
         return self.last
+
+    def ahead(self, target: float) -> float | None:
+        """What the next `turn` to this target will come to, whatever it is told; None where that matters."""
+        if self.lag:
+            self._ahead = self._setting(self._shown(len(self.entropies) + 1 - self.lag), target)
+            return self._ahead
+        low, high = self.dial.bounds
+        return low if low == high else None
+
+    def _shown(self, batches: int) -> float | None:
+        """The mean of the last of so many batches' entropies."""
+        shown = self.entropies[:batches][-self.window :]
+        return sum(shown) / len(shown) if shown else self.initial
+
+    def _setting(self, entropy: float | None, target: float) -> float:
+        return self.neutral if entropy is None else self._checked(self.dial.turn(entropy, target))
 
     def _checked(self, setting: Any) -> float:
         low, high = self.dial.bounds
@@ -102,6 +118,6 @@ class DialLoop:
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Undo `get_state`."""
-        self.entropies = list(state["entropies"])
+        self.entropies, self._ahead = list(state["entropies"]), None
         self.dial.set_state(copy.deepcopy(state["dial"]))
         self.monitor.set_state(state["monitor"])

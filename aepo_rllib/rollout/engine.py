@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 import enum
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -143,6 +143,20 @@ class RolloutEngine(abc.ABC):
         """
         return None
 
+    @classmethod
+    def pieces(cls, rows: int, tokens: int, options: Mapping[str, Any]) -> int:
+        """Into how many requests completions may be cut at no loss, asked before anything is loaded.
+
+        Where several engines share a batch, the next piece goes to the one that is free first, and each is graded as it
+        comes. One that batches continuously wants all at once, and so does any that has room for them: 1.
+
+        Args:
+            rows: Completions that this engine is to sample.
+            tokens: Longest completion.
+            options: Of the constructor.
+        """
+        return 1
+
     @abc.abstractmethod
     def generate(
         self,
@@ -187,11 +201,12 @@ class RolloutEngine(abc.ABC):
                 )
 
     @abc.abstractmethod
-    def update_weights(self, weights: Iterable[tuple[str, torch.Tensor]], *, version: int) -> None:
+    def update_weights(self, weights: Mapping[str, torch.Tensor], *, version: int) -> None:
         """Replace the weights. The next `generate` is from the new ones.
 
         Args:
-            weights: (name, tensor), named as in the Hugging Face model's state dict; all of them.
+            weights: All of them, named as in the Hugging Face model's state dict; tied ones come once. They may be on
+                their way: go through `items()` once, and each tensor is there for as long as it is its turn.
             version: Number that `weights_version` shows from now on.
         """
 

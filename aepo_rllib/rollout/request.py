@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import NamedTuple
 
 
@@ -43,7 +44,7 @@ def purpose_of(stream: str, streams: Sequence[str]) -> Purpose:
 
 @dataclass(frozen=True)
 class RolloutRequest:
-    """Groups of completions to sample and grade.
+    """Groups of completions to sample and grade, of one purpose and at one temperature.
 
     Attributes:
         purpose: What for.
@@ -67,21 +68,17 @@ class RolloutRequest:
         """The random key of one completion: independent of runners, waves and order."""
         return (self.seed, self.purpose.number, self.step, slot, sample, turn)
 
-    def split(self, parts: int) -> list[RolloutRequest]:
-        """At most `parts` requests that share the slots evenly; none is empty."""
-        shares = [self.slots[part::parts] for part in range(parts)]
-        problem_of = dict(zip(self.slots, self.problems, strict=True))
-        return [self.only(share, problem_of) for share in shares if share]
-
-    def only(self, slots: tuple[int, ...], problem_of: dict[int, int] | None = None) -> RolloutRequest:
+    def only(self, slots: Sequence[int]) -> RolloutRequest:
         """The same request for some of its slots."""
-        problem_of = problem_of or dict(zip(self.slots, self.problems, strict=True))
-        return RolloutRequest(
-            self.purpose,
-            self.seed,
-            self.step,
-            tuple(slots),
-            tuple(problem_of[slot] for slot in slots),
-            self.group_size,
-            self.temperature,
-        )
+        problem_of = dict(zip(self.slots, self.problems, strict=True))
+        return replace(self, slots=tuple(slots), problems=tuple(problem_of[slot] for slot in slots))
+
+
+def split(requests: Sequence[RolloutRequest], parts: int) -> list[list[RolloutRequest]]:
+    """At most `parts` shares of all groups that are asked for, as even as can be; none is empty."""
+    groups = [(place, slot) for place, request in enumerate(requests) for slot in request.slots]
+    shares = [groups[part::parts] for part in range(min(parts, len(groups)))]
+    return [
+        [requests[place].only([slot for _, slot in own]) for place, own in groupby(share, key=lambda group: group[0])]
+        for share in shares
+    ]

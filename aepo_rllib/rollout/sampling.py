@@ -40,7 +40,7 @@ def sampling_law(logits_BV: torch.Tensor, temperature_B: torch.Tensor, filters: 
 
 def draw(probs_BV: torch.Tensor, uniform_B: torch.Tensor) -> torch.Tensor:
     """One token id per row by inverse CDF."""
-    cdf_BV = probs_BV.double().cumsum(-1)
+    cdf_BV = probs_BV.to(torch.float64, copy=True).cumsum_(-1)  # in place: a vocabulary's width in 64 bits is enough
     # Scaling by the last entry keeps the draw inside the support where rounding leaves the sum off 1.
     threshold_B1 = (uniform_B * cdf_BV[:, -1]).unsqueeze(-1)
     return torch.searchsorted(cdf_BV, threshold_B1, right=True).squeeze(-1).clamp_max(probs_BV.shape[-1] - 1)

@@ -10,24 +10,26 @@ Attention ignores what is padded; recurrent layers may not. Whether a model does
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby, islice
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from aepo_rllib.models.attention import avoid_cudnn_attention
-from aepo_rllib.models.hf import ModelError, as_tensors, load_model, reason_of
+from aepo_rllib.models.hf import ModelError, load_model, reason_of
 from aepo_rllib.models.model_cache import cache_argument
-from aepo_rllib.objectives.entropy import distribution_moments, token_statistics
-from aepo_rllib.rollout.engine import NO_FILTERS, Completion, FinishReason, Prompt, RolloutEngine, SamplingFilters
-from aepo_rllib.rollout.sampling import draw, sampling_law, uniforms
+from aepo_rllib.models.named_weights import copy_weights
+from aepo_rllib.objectives.entropy import token_statistics
+from aepo_rllib.rollout.engine import NO_FILTERS, Completion, Prompt, RolloutEngine, SamplingFilters
+from aepo_rllib.rollout.wave import Row, Wave
 from aepo_rllib.support.options import Option, count
 
-COMPACT_BELOW = 0.75
-"""Finished rows are dropped when less than this share of the batch is alive; copying the cache is not free."""
+TOKENS_IN_FLIGHT = 2**18
+"""In 16 bits a cache of 15 GB for Qwen2.5-7B, of 7.5 GB for 1.5B, of 3.2 GB for 0.5B."""
+MOST_PIECES = 4
+"""Of one engine's share of a batch: so nobody waits longer than a quarter of it for the last one."""
 SAMPLING_BOUND = {8: 0.01, 4: 0.01, 2: 0.5}
 """Largest mean difference of log-probs, by bytes of a weight, between sampling and scoring the same tokens.
 
@@ -40,20 +42,22 @@ class TransformersEngine(RolloutEngine):
 
     Args:
         model: A causal LM with a `DynamicCache`.
-        max_rows: Most completions sampled at a time; bounds memory.
+        max_tokens_in_flight: Most tokens of prompts and completions that are kept at a time: rows x (longest prompt +
+            `max_new_tokens`). It bounds the memory of the cache, whose bytes a token takes are the model's. A single
+            completion that needs more is sampled alone.
 
     Raises:
         aepo_rllib.models.hf.ModelError: sampled tokens would not have the log-probs that the model gives them.
     """
 
-    OPTIONS: ClassVar[dict[str, Option]] = {"max_rows": count()}
+    OPTIONS: ClassVar[dict[str, Option]] = {"max_tokens_in_flight": count()}
     exact_entropy = True
     reproducible = True
 
-    def __init__(self, model: PreTrainedModel, *, max_rows: int = 1024) -> None:
+    def __init__(self, model: PreTrainedModel, *, max_tokens_in_flight: int = TOKENS_IN_FLIGHT) -> None:
         avoid_cudnn_attention()
         self.model = model.eval()
-        self.max_rows = max_rows
+        self.max_tokens_in_flight = max_tokens_in_flight
         self._device = model.device
         self.context_length = getattr(model.config, "max_position_embeddings", None)
         try:
@@ -69,6 +73,12 @@ class TransformersEngine(RolloutEngine):
         """See `RolloutEngine.from_pretrained`; `options` are the constructor's."""
         return cls(load_model(model, dtype=dtype).to(device), **options)
 
+    @classmethod
+    def pieces(cls, rows: int, tokens: int, options: Mapping[str, Any]) -> int:
+        """Two waves or more a piece, because its last one may be nearly empty and takes as long as any."""
+        waves = rows * tokens // options.get("max_tokens_in_flight", TOKENS_IN_FLIGHT)
+        return min(max(waves // 2, 1), MOST_PIECES)
+
     def generate(
         self,
         prompts: Sequence[Prompt],
@@ -80,27 +90,34 @@ class TransformersEngine(RolloutEngine):
         """See `RolloutEngine.generate`."""
         self.check(prompts, max_new_tokens)
         completions: list[list[Completion]] = [[] for _ in prompts]
-        for wave in self._waves(prompts):
-            sampled = _Wave(self.model, self._cache_argument, prompts, wave, max_new_tokens, stop_ids, filters).run()
+        for wave in self._waves(prompts, max_new_tokens):
+            sampled = Wave(self.model, self._cache_argument, prompts, wave, max_new_tokens, stop_ids, filters).run()
             for (index, _), completion in zip(wave, sampled, strict=True):
                 completions[index].append(completion)
         return completions
 
-    def _waves(self, prompts: Sequence[Prompt]) -> Iterator[list[tuple[int, tuple[int, ...]]]]:
-        """(prompt index, key) of the completions that are sampled together."""
-
-        def size(index: int) -> int:
-            return 0 if self._pads_prompts else len(prompts[index].token_ids)
-
-        for _, alike in groupby(sorted(range(len(prompts)), key=size), key=size):
-            rows = ((index, key) for index in alike for key in prompts[index].keys)
-            while wave := list(islice(rows, self.max_rows)):
+    def _waves(self, prompts: Sequence[Prompt], max_new_tokens: int) -> Iterator[list[Row]]:
+        """The completions that are sampled together: those of prompts of like lengths, as many as fit."""
+        wave: list[Row] = []
+        longest = 0
+        for index in sorted(range(len(prompts)), key=lambda index: len(prompts[index].token_ids)):
+            shorter, longest = longest, len(prompts[index].token_ids)
+            most = self.max_tokens_in_flight // (longest + max_new_tokens)
+            if wave and longest > shorter and not self._pads_prompts:
                 yield wave
+                wave = []
+            for key in prompts[index].keys:
+                if wave and len(wave) >= most:
+                    yield wave
+                    wave = []
+                wave.append((index, key))
+        if wave:
+            yield wave
 
-    def update_weights(self, weights: Iterable[tuple[str, torch.Tensor]], *, version: int) -> None:
+    def update_weights(self, weights: Mapping[str, torch.Tensor], *, version: int) -> None:
         """See `RolloutEngine.update_weights`."""
         self._check_awake()
-        self.model.load_state_dict(as_tensors(dict(weights)), strict=True)
+        copy_weights(self.model, weights)
         self.weights_version = version
 
     @torch.inference_mode()
@@ -152,132 +169,3 @@ class TransformersEngine(RolloutEngine):
         sampled, exact = np.concatenate([completion.policy_logp for _, completion in pairs]), np.concatenate(scored)
         # Weights that are NaN are not the cache's fault.
         return float(np.where(np.isnan(exact), 0, np.abs(sampled - exact)).mean())
-
-
-class _Wave:
-    """The rows that are sampled together, from prefill to the last finished row.
-
-    Rows of the buffers are completions in their final order; `live` maps the rows of the running batch to them.
-    """
-
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        cache_argument: str,
-        prompts: Sequence[Prompt],
-        rows: Sequence[tuple[int, tuple[int, ...]]],
-        max_new_tokens: int,
-        stop_ids: Sequence[int],
-        filters: SamplingFilters,
-    ) -> None:
-        self.model, self.filters, self.max_new_tokens = model, filters, max_new_tokens
-        self.cache_argument = cache_argument
-        device = model.device
-        distinct = sorted({index for index, _ in rows})
-        self.prompts = [prompts[index] for index in distinct]
-        position = {index: place for place, index in enumerate(distinct)}
-        self.prompt_of_row = torch.tensor([position[index] for index, _ in rows], device=device)
-        self.temperature = torch.tensor([prompts[index].temperature for index, _ in rows], device=device)
-        self.uniforms = uniforms([key for _, key in rows], max_new_tokens).to(device)
-        self.stop_ids = torch.tensor(list(stop_ids), device=device)
-        shape = (len(rows), max_new_tokens)
-        self.tokens = torch.zeros(shape, dtype=torch.long, device=device)
-        self.figures = torch.zeros((4, *shape), device=device)
-        self.length = torch.full((len(rows),), max_new_tokens, device=device)
-        self.stopped = torch.zeros(len(rows), dtype=torch.bool, device=device)
-
-    @torch.inference_mode()
-    def run(self) -> list[Completion]:
-        """Sample every row to its end."""
-        logits = self._prefill()
-        for step in range(self.max_new_tokens):
-            tokens = self._sample(step, logits)
-            alive = ~self.stopped[self.live]
-            alive_count = int(alive.sum())
-            if alive_count == 0 or step + 1 == self.max_new_tokens:
-                break
-            if alive_count < COMPACT_BELOW * len(self.live):
-                tokens = self._drop_finished(alive.nonzero().squeeze(-1), tokens)
-            logits = self._advance(tokens)
-        return list(self._completions())
-
-    def _prefill(self) -> torch.Tensor:
-        """Run every distinct prompt once, then repeat its cache and last logits for its rows."""
-        device, rows = self.model.device, self.prompt_of_row
-        lengths = torch.tensor([len(prompt.token_ids) for prompt in self.prompts])
-        width = int(lengths.max())
-        ids = torch.tensor([[0] * (width - len(p.token_ids)) + list(p.token_ids) for p in self.prompts])
-        positions = torch.arange(width) - (width - lengths).unsqueeze(-1)
-        real = positions >= 0
-        # Without padding no mask is needed, and attention takes its faster path.
-        mask = None if real.all() else real.long().to(device)
-        self.cache = DynamicCache(config=self.model.config)
-        logits = self.model(
-            input_ids=ids.to(device),
-            attention_mask=mask,
-            position_ids=positions.clamp_min(0).to(device),
-            use_cache=True,
-            **{self.cache_argument: self.cache},
-            logits_to_keep=1,
-        ).logits[:, -1]
-        self.cache.reorder_cache(rows)
-        self.live = torch.arange(len(rows), device=device)
-        self.mask = None if mask is None else mask[rows]
-        self.positions = lengths.to(device)[rows]
-        return logits[rows]
-
-    def _sample(self, step: int, logits: torch.Tensor) -> torch.Tensor:
-        """Draw one token for every live row and note its figures."""
-        live, logits = self.live, logits.float()
-        policy_logp = logits.log_softmax(-1)
-        law = sampling_law(logits, self.temperature[live], self.filters)
-        tokens = draw(law, self.uniforms[live, step])
-        picked = tokens.unsqueeze(-1)
-        self.tokens[live, step] = tokens
-        self.figures[:, live, step] = torch.stack(
-            [
-                policy_logp.gather(-1, picked).squeeze(-1),
-                law.gather(-1, picked).squeeze(-1).log(),
-                *distribution_moments(policy_logp),
-            ]
-        )
-        # A finished row that is still in the batch goes on sampling; what it samples is never read.
-        ended = live[torch.isin(tokens, self.stop_ids) & ~self.stopped[live]]
-        self.length[ended] = step + 1
-        self.stopped[ended] = True
-        return tokens
-
-    def _drop_finished(self, kept: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """Shrink the running batch to the rows at `kept`."""
-        self.cache.reorder_cache(kept)
-        self.live, self.positions = self.live[kept], self.positions[kept]
-        self.mask = None if self.mask is None else self.mask[kept]
-        return tokens[kept]
-
-    def _advance(self, tokens: torch.Tensor) -> torch.Tensor:
-        """One forward pass: the logits that follow `tokens`."""
-        if self.mask is not None:
-            self.mask = torch.cat([self.mask, torch.ones_like(self.mask[:, :1])], dim=1)
-        logits = self.model(
-            input_ids=tokens.unsqueeze(-1),
-            attention_mask=self.mask,
-            position_ids=self.positions.unsqueeze(-1),
-            use_cache=True,
-            **{self.cache_argument: self.cache},
-        ).logits[:, -1]
-        self.positions = self.positions + 1
-        return logits
-
-    def _completions(self) -> Iterator[Completion]:
-        tokens, figures = self.tokens.cpu().numpy(), self.figures.cpu().numpy()
-        lengths, stopped = self.length.tolist(), self.stopped.tolist()
-        for row, (length, eos) in enumerate(zip(lengths, stopped, strict=True)):
-            policy_logp, behavior_logp, entropy, variance = figures[:, row, :length].copy()
-            yield Completion(
-                token_ids=tokens[row, :length].copy(),
-                policy_logp=policy_logp,
-                behavior_logp=behavior_logp,
-                entropy=entropy,
-                logit_variance=variance,
-                finish_reason=FinishReason.EOS if eos else FinishReason.LENGTH,
-            )

@@ -1,4 +1,4 @@
-"""Bringing a request's groups of completions in from env runners that may fail, hang or die."""
+"""Bringing the groups of completions that are asked for in from env runners that may fail, hang or die."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import pickle
 import time
 import traceback
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,11 +14,12 @@ from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from aepo_rllib import metrics
-from aepo_rllib.rllib_seam import ask_no_more
 from aepo_rllib.rollout import RolloutRequest
+from aepo_rllib.rollout.request import split
 from aepo_rllib.sampling.capacity import CapacityError
 from aepo_rllib.sampling.env_runner import TextEnvRunner
-from aepo_rllib.sampling.episodes import SLOT
+from aepo_rllib.sampling.episodes import SLOT, STREAM
+from aepo_rllib.sampling.handing_out import hand_out
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +27,7 @@ MAX_ROUNDS = 8
 
 
 class Collected(NamedTuple):
-    """All groups of a request.
+    """All groups that were asked for.
 
     Attributes:
         episodes: In any order.
@@ -40,21 +42,23 @@ class Collected(NamedTuple):
 
 def collect(
     group: EnvRunnerGroup,
-    request: RolloutRequest,
+    requests: Sequence[RolloutRequest],
     *,
+    pieces: Callable[[int], int],
     timeout_s: float,
     restore: Callable[[], Any],
     renew: Callable[[Sequence[int]], Any],
     patience_s: float,
 ) -> Collected:
-    """Sample a request on all healthy runners; groups that one fails to bring are asked for again.
+    """Sample requests together on all healthy runners; groups that one fails to bring are asked for again.
 
     A completion depends on its key alone, so it does not matter who samples it.
 
     Args:
         group: The env runners.
-        request: What to sample.
-        timeout_s: Seconds a runner may take.
+        requests: What to sample.
+        pieces: Into how many pieces so many completions, a runner's share, are cut: it has one at a time.
+        timeout_s: Seconds a runner may take for a piece.
         restore: Tries to bring lost runners back, with current weights.
         renew: Gives current weights to the runners of these indices.
         patience_s: Seconds to wait for one to come back where all of several remote runners are lost.
@@ -66,9 +70,10 @@ def collect(
     """
     started = time.perf_counter()
     collected = Collected([], [], dict.fromkeys((metrics.GENERATION_SECONDS, metrics.GRADING_SECONDS), 0.0))
-    missing = set(request.slots)
+    missing = {(request.purpose.name, slot) for request in requests for slot in request.slots}
+    wanted = len(missing)
     for _ in range(MAX_ROUNDS):
-        deliveries = _ask(group, request.only(tuple(sorted(missing))), timeout_s)
+        deliveries = _ask(group, _only(requests, missing), pieces, timeout_s)
         # One that died and was restarted between two calls answers as if nothing had happened.
         if stale := [delivery.worker_index for delivery in deliveries if delivery.stale]:
             logger.warning("env runners %s were restarted, and get the current weights", stale)
@@ -78,17 +83,18 @@ def collect(
                 raise delivery.error.exception from RuntimeError(delivery.error.traceback)
             collected.episodes.extend(delivery.episodes)
             collected.metrics.append(delivery.metrics)
-            missing -= {episode.get_infos(0)[SLOT] for episode in delivery.episodes}
+            missing -= {(first[STREAM], first[SLOT]) for first in (e.get_infos(0) for e in delivery.episodes)}
         for name in collected.seconds:
-            collected.seconds[name] += max((delivery.seconds.get(name, 0.0) for delivery in deliveries), default=0.0)
+            collected.seconds[name] += _slowest(deliveries, name)
         if not missing:
             whole = {metrics.SAMPLING_SECONDS: time.perf_counter() - started}
             return collected._replace(seconds=collected.seconds | whole)
-        logger.warning("%d groups of %s are missing; asking again", len(missing), request.purpose.name)
+        streams = ", ".join(sorted({stream for stream, _ in missing}))
+        logger.warning("%d groups of %s are missing; asking again", len(missing), streams)
         restore()
         if group.num_remote_env_runners():
             _await_runner(group, restore, patience_s)
-    raise RuntimeError(f"env runners did not deliver {len(missing)} of {len(request.slots)} groups")
+    raise RuntimeError(f"env runners did not deliver {len(missing)} of {wanted} groups")
 
 
 class _RunnerError(NamedTuple):
@@ -109,7 +115,7 @@ class _RunnerError(NamedTuple):
 
 
 class _Delivery(NamedTuple):
-    """What one env runner brings back of a request: all of it in one call."""
+    """What one env runner brings back of a piece: all of it in one call."""
 
     worker_index: int
     episodes: list[SingleAgentEpisode]
@@ -123,18 +129,18 @@ class _Delivery(NamedTuple):
 class _RolloutCall:
     """A picklable call of `_rollout`, for a runner that has the weights of this version."""
 
-    def __init__(self, request: RolloutRequest, version: int) -> None:
-        self.request, self.version = request, version
+    def __init__(self, piece: Sequence[RolloutRequest], version: int) -> None:
+        self.piece, self.version = piece, version
 
     def __call__(self, runner: TextEnvRunner) -> _Delivery:
         if runner.weights_version != self.version:
             return _Delivery(runner.worker_index, [], None, {}, stale=True)
-        return _rollout(runner, self.request)
+        return _rollout(runner, self.piece)
 
 
-def _rollout(runner: TextEnvRunner, request: RolloutRequest) -> _Delivery:
+def _rollout(runner: TextEnvRunner, piece: Sequence[RolloutRequest]) -> _Delivery:
     try:
-        episodes = runner.rollout(request)
+        episodes = runner.rollout(*piece)
         runner.check_verifier()
     except Exception as error:
         if not runner.worker_index:  # in this very process: with its traceback
@@ -160,22 +166,37 @@ def _await_runner(group: EnvRunnerGroup, restore: Callable[[], Any], patience_s:
         restore()
 
 
-def _ask(group: EnvRunnerGroup, request: RolloutRequest, timeout_s: float) -> list[_Delivery]:
-    """What the healthy runners bring of a request; one that brings nothing in time is asked no more."""
+def _only(requests: Sequence[RolloutRequest], groups: set[tuple[str, int]]) -> list[RolloutRequest]:
+    """What the requests ask for of these groups, by stream and slot."""
+    left = [
+        request.only([slot for slot in request.slots if (request.purpose.name, slot) in groups]) for request in requests
+    ]
+    return [request for request in left if request.slots]
+
+
+def _ask(
+    group: EnvRunnerGroup, requests: Sequence[RolloutRequest], pieces: Callable[[int], int], timeout_s: float
+) -> list[_Delivery]:
+    """What the healthy runners bring of the requests; one that brings nothing in time is asked no more."""
     if not group.num_remote_env_runners():
-        return [_rollout(group.local_env_runner, request)]
+        return [_rollout(group.local_env_runner, requests)]
     # Where remote runners were asked for, the local one never takes over in silence: it may be many times slower.
-    if not (ids := group.healthy_env_runner_ids()):
+    if not (runners := group.num_healthy_remote_env_runners()):
         return []
-    parts = request.split(len(ids))
-    asked = ids[: len(parts)]
-    deliveries = group.foreach_env_runner(
-        [_RolloutCall(part, group.local_env_runner.weights_version) for part in parts],
-        remote_worker_ids=asked,
-        local_env_runner=False,
-        timeout_seconds=timeout_s,
+    rows = sum(len(request.slots) * request.group_size for request in requests)
+    version = group.local_env_runner.weights_version
+    return hand_out(
+        group,
+        [_RolloutCall(piece, version) for piece in split(requests, runners * pieces(-(-rows // runners)))],
+        timeout_s=timeout_s,
+        more=lambda delivery: not delivery.stale,
+        stop=lambda delivery: delivery.error is not None,
     )
-    for silent in set(asked) - {delivery.worker_index for delivery in deliveries}:
-        logger.warning("env runner %d died, or brought nothing within sample_timeout_s=%g", silent, timeout_s)
-        ask_no_more(group, silent)
-    return deliveries
+
+
+def _slowest(deliveries: Sequence[_Delivery], name: str) -> float:
+    """Seconds of this name of the runner that took longest for all its pieces."""
+    seconds: defaultdict[int, float] = defaultdict(float)
+    for delivery in deliveries:
+        seconds[delivery.worker_index] += delivery.seconds.get(name, 0.0)
+    return max(seconds.values(), default=0.0)

@@ -32,7 +32,6 @@ from aepo_rllib.envs.text_env import ACTION_SPACE, OBSERVATION_SPACE
 from aepo_rllib.experience.problem_order import evaluation_problem
 from aepo_rllib.models.hf import load_tokenizer, stop_ids
 from aepo_rllib.models.prompting import PromptEncoder
-from aepo_rllib.models.state_names import hf_names
 from aepo_rllib.rollout import Completion, FinishReason, Prompt, RolloutEngine, RolloutRequest
 from aepo_rllib.rollout.engine import Sequences
 from aepo_rllib.rollout.request import BASE_ENTROPY, EVALUATION, MAIN_STREAM
@@ -58,7 +57,8 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         self._callbacks = RunnerCallbacks(self.config)
         self._evaluation_cursor = 0
         self._seconds = _no_seconds()
-        self.held = HeldEngine(self.config)
+        # The local one beside others only counts.
+        self.held = HeldEngine(self.config, idle=not self.worker_index and self.config.num_env_runners > 0)
         self.make_env()
         self.make_module()
 
@@ -109,27 +109,28 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         """Version of the weights that the next sample is drawn from."""
         return self.held.weights_version
 
-    def rollout(self, request: RolloutRequest) -> list[SingleAgentEpisode]:
-        """Sample and grade the request's groups: episodes slot by slot, sample by sample.
+    def rollout(self, *requests: RolloutRequest) -> list[SingleAgentEpisode]:
+        """Sample and grade the requests' groups together: episodes request by request, slot by slot, sample by sample.
 
         The loop serves environments of several turns; a maths problem ends after the first.
 
         Raises:
             ValueError: the environment breaks its contract, see docs/environments.md.
         """
-        env = self._envs.of_size(len(request.slots) * request.group_size)
+        env = self._envs.of_size(sum(len(request.slots) * request.group_size for request in requests))
         # The base entropy belongs to no training step.
-        told = request.purpose != BASE_ENTROPY
-        batch = EpisodeBatch(request, env, self._callbacks.teller(self, env) if told else tell_nobody)
+        told = all(request.purpose != BASE_ENTROPY for request in requests)
+        batch = EpisodeBatch(requests, env, self._callbacks.teller(self, env) if told else tell_nobody)
         while rows := batch.active():
             started = time.perf_counter()
-            prompt_ids, completions = self._complete(batch.chats(rows), batch.keys(rows), request.temperature)
+            asked = zip(batch.chats(rows), batch.keys(rows), batch.temperatures(rows), strict=True)
+            prompt_ids, completions = self._complete(list(asked))
             generated = time.perf_counter()
             batch.step(rows, [self._decode(completion) for completion in completions], prompt_ids, completions)
             self._seconds[metrics.GRADING_SECONDS] += time.perf_counter() - generated
             self._seconds[metrics.GENERATION_SECONDS] += generated - started
-        if request.purpose in (MAIN_STREAM, EVALUATION):  # the policy itself, at T = 1
-            log_episodes(self.metrics, batch.episodes, in_evaluation=self.config.in_evaluation)
+        if plain := batch.of(MAIN_STREAM, EVALUATION):  # the policy itself, at T = 1
+            log_episodes(self.metrics, plain, in_evaluation=self.config.in_evaluation)
         if told:
             self._callbacks.call("on_sample_end", env_runner=self, metrics_logger=self.metrics, samples=batch.episodes)
         return batch.episodes
@@ -232,7 +233,7 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         module_state = state[COMPONENT_RL_MODULE]
         if isinstance(module_state, ray.ObjectRef):
             module_state = ray.get(module_state)
-        self.held.take_weights(hf_names(module_state[DEFAULT_MODULE_ID]), state.get(WEIGHTS_SEQ_NO))
+        self.held.take_weights(module_state[DEFAULT_MODULE_ID], state.get(WEIGHTS_SEQ_NO))
 
     @override(Checkpointable)
     def get_ctor_args_and_kwargs(self) -> tuple[tuple, dict[str, Any]]:
@@ -247,15 +248,15 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         self.held.release()
 
     def _complete(
-        self, chats: Sequence[Chat], keys: Sequence[tuple[int, ...]], temperature: float
+        self, asked: Sequence[tuple[Chat, tuple[int, ...], float]]
     ) -> tuple[list[list[int]], list[Completion]]:
-        """One completion per chat; neighbours that are the same share a prompt."""
-        if turns := [chat.turns for chat in chats if chat.turns]:
+        """One completion per (chat, key, temperature); neighbours of the same chat and temperature share a prompt."""
+        if turns := [chat.turns for chat, *_ in asked if chat.turns]:
             self.encoder.check_turns(*turns)  # at once: one by one they take half a second each
         prompts = []
-        for chat, members in groupby(zip(chats, keys, strict=True), key=lambda pair: pair[0]):
+        for (chat, temperature), members in groupby(asked, key=lambda row: (row[0], row[2])):
             ids = self.encoder.encode(chat.text, chat.turns) if chat.turns else self.encoder.encode(chat.text)
-            prompts.append(Prompt(ids, [key for _, key in members], temperature))
+            prompts.append(Prompt(ids, [key for _, key, _ in members], temperature))
         groups = self.engine.generate(
             prompts,
             max_new_tokens=self.config.max_new_tokens,

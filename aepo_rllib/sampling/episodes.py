@@ -26,7 +26,7 @@ from aepo_rllib import metrics
 from aepo_rllib.columns import Columns
 from aepo_rllib.envs.verdict import Verdict
 from aepo_rllib.experience.groups import verdict_of
-from aepo_rllib.rollout import Completion, FinishReason, RolloutRequest
+from aepo_rllib.rollout import Completion, FinishReason, Purpose, RolloutRequest
 from aepo_rllib.sampling import vector_envs
 from aepo_rllib.sampling.vector_envs import Chat
 
@@ -37,10 +37,10 @@ MAX_TURNS = 1000
 
 
 class EpisodeBatch:
-    """A group of episodes for every slot of a request: slot by slot, sample by sample.
+    """A group of episodes for every slot of some requests: request by request, slot by slot, sample by sample.
 
     Args:
-        request: What is asked for.
+        requests: What is asked for.
         env: As many environments as there will be episodes.
         tell: Called with the name of a callback of RLlib's, the episodes, and the rows it is about.
 
@@ -48,17 +48,22 @@ class EpisodeBatch:
         ValueError: the environment breaks its contract, see docs/environments.md.
     """
 
-    def __init__(self, request: RolloutRequest, env: VectorEnv, tell: Callable[..., None]) -> None:
-        self._request, self._env, self._tell = request, env, tell
-        self._rows = [(slot, sample) for slot in request.slots for sample in range(request.group_size)]
+    def __init__(self, requests: Sequence[RolloutRequest], env: VectorEnv, tell: Callable[..., None]) -> None:
+        self._env, self._tell = env, tell
+        self._rows = [
+            (request, slot, sample)
+            for request in requests
+            for slot in request.slots
+            for sample in range(request.group_size)
+        ]
         self._turn = 0
         # Without spaces: they would be walked through for every item of every episode.
         self.episodes = [SingleAgentEpisode() for _ in self._rows]
         tell("on_episode_created", self.episodes, range(len(self._rows)))
-        problems = [problem for problem in request.problems for _ in range(request.group_size)]
+        problems = [problem for request in requests for problem in request.problems for _ in range(request.group_size)]
         observations, infos = vector_envs.reset(env, problems)
-        vector_envs.check_groups([slot for slot, _ in self._rows], observations, infos)
-        for (slot, sample), episode, observation, info in zip(
+        vector_envs.check_groups([(request.purpose, slot) for request, slot, _ in self._rows], observations, infos)
+        for (request, slot, sample), episode, observation, info in zip(
             self._rows, self.episodes, observations, infos, strict=True
         ):
             place = {SLOT: slot, SAMPLE: sample, STREAM: request.purpose.name}
@@ -87,7 +92,15 @@ class EpisodeBatch:
 
     def keys(self, rows: Sequence[int]) -> list[tuple[int, ...]]:
         """The random keys of these rows' next completions."""
-        return [self._request.key(*self._rows[row], self._turn) for row in rows]
+        return [request.key(slot, sample, self._turn) for request, slot, sample in (self._rows[row] for row in rows)]
+
+    def temperatures(self, rows: Sequence[int]) -> list[float]:
+        """What these rows are sampled at."""
+        return [self._rows[row][0].temperature for row in rows]
+
+    def of(self, *purposes: Purpose) -> list[SingleAgentEpisode]:
+        """The episodes of these purposes."""
+        return [e for (request, *_), e in zip(self._rows, self.episodes, strict=True) if request.purpose in purposes]
 
     def step(
         self, rows: Sequence[int], texts: Sequence[str], prompts: Sequence[list[int]], completions: Sequence[Completion]

@@ -10,12 +10,12 @@ from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from aepo_rllib.experience.groups import Groups
-from aepo_rllib.rollout import RolloutRequest
+from aepo_rllib.rollout import Purpose, RolloutRequest, engine_class
 from aepo_rllib.rollout.engine import Sequences
 from aepo_rllib.sampling.capacity import RunnerWatch
 from aepo_rllib.sampling.collection import collect
 from aepo_rllib.sampling.env_runner import TextEnvRunner
-from aepo_rllib.sampling.episodes import SAMPLE, SLOT
+from aepo_rllib.sampling.episodes import SAMPLE, SLOT, STREAM
 from aepo_rllib.sampling.judged import check_judged, check_rewards
 
 if TYPE_CHECKING:
@@ -25,15 +25,15 @@ Answer = TypeVar("Answer")
 
 
 class Sampled(NamedTuple):
-    """What came back of a request.
+    """What came back of requests that were sampled together.
 
     Attributes:
-        groups: A group of graded completions for every slot.
+        groups: For every request a group of graded completions for every slot.
         metrics: RLlib's, one for each delivery of an env runner.
         seconds: Of the whole collection, and the slowest runner's in its engine and its environment, by metric name.
     """
 
-    groups: Groups
+    groups: list[Groups]
     metrics: list[Any]
     seconds: dict[str, float]
 
@@ -72,13 +72,13 @@ class SamplerSide:
         self._restore, self._renew = restore, renew
         self._watch = RunnerWatch(group.num_remote_env_runners(), config.max_env_runner_restarts_per_hour)
 
-    def sample(self, request: RolloutRequest, *, show: Callable[[Groups], Any] | None = None) -> Sampled:
-        """Sample and grade the request's groups.
+    def sample(self, *requests: RolloutRequest, show: Callable[[Purpose, Groups], Any] | None = None) -> Sampled:
+        """Sample and grade the requests' groups, all of them together.
 
         Args:
-            request: What to sample.
-            show: Called with the groups before they are refused for their verdicts or rewards, so that these can be
-                looked at.
+            requests: What to sample.
+            show: Called with every request's purpose and groups before any are refused for their verdicts or rewards,
+                so that these can be looked at.
 
         Raises:
             RuntimeError: some groups never came back although healthy runners were asked again.
@@ -90,18 +90,21 @@ class SamplerSide:
         """
         episodes, figures, seconds = collect(
             self.group,
-            request,
+            requests,
+            pieces=self._pieces,
             timeout_s=self.config.sample_timeout_s,
             restore=self._restore,
             renew=self._count_and_renew,
             patience_s=self.config.env_runner_restore_timeout_s,
         )
-        groups = _in_order(episodes, request.slots)
-        if show is not None:
-            show(groups)
-        check_judged(groups, self.config.max_unjudged_share)
-        check_rewards(groups)
-        return Sampled(groups, figures, seconds)
+        sampled = [_in_order(episodes, request) for request in requests]
+        for request, groups in zip(requests, sampled, strict=True):
+            if show is not None:
+                show(request.purpose, groups)
+        for groups in sampled:
+            check_judged(groups, self.config.max_unjudged_share)
+            check_rewards(groups)
+        return Sampled(sampled, figures, seconds)
 
     @property
     def problem_count(self) -> int | None:
@@ -145,15 +148,22 @@ class SamplerSide:
         healthy = self.group.num_healthy_remote_env_runners()
         return Health(healthy, self._watch.observe(healthy))
 
+    def _pieces(self, rows: int) -> int:
+        """What the engine says of so many completions."""
+        config = self.config
+        return engine_class(config.engine).pieces(rows, config.max_new_tokens, config.engine_options)
+
     def _count_and_renew(self, runners: Sequence[int]) -> None:
         """Runners that were restarted without anybody having noticed."""
         self.restarted(len(runners))
         self._renew(runners)
 
 
-def _in_order(episodes: Sequence[SingleAgentEpisode], slots: Sequence[int]) -> Groups:
-    """Episodes by slot, then by sample."""
-    groups: dict[int, list[SingleAgentEpisode]] = {slot: [] for slot in slots}
+def _in_order(episodes: Sequence[SingleAgentEpisode], request: RolloutRequest) -> Groups:
+    """A request's episodes among others by slot, then by sample."""
+    groups: dict[int, list[SingleAgentEpisode]] = {slot: [] for slot in request.slots}
     for episode in sorted(episodes, key=lambda episode: episode.get_infos(0)[SAMPLE]):
-        groups[episode.get_infos(0)[SLOT]].append(episode)
+        first = episode.get_infos(0)
+        if first[STREAM] == request.purpose.name and first[SLOT] in groups:
+            groups[first[SLOT]].append(episode)
     return Groups(list(groups.values()))

@@ -5,7 +5,7 @@ docs/environments.md says what an environment has to do. What it does wrong is r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -177,13 +177,18 @@ def step(env: VectorEnv, actions: list[str | None]) -> tuple[Any, ...]:
     return observations, _numbers(rewards), terminated, truncated, split
 
 
-def check_groups(slots: Sequence[int], observations: Sequence[str], infos: Sequence[dict[str, Any]]) -> None:
+def check_groups(groups: Sequence[Hashable], observations: Sequence[str], infos: Sequence[dict[str, Any]]) -> None:
     """Refuse groups whose members were shown different problems: their rewards would be compared with each other.
+
+    Args:
+        groups: Which group each environment belongs to; its members are neighbours.
+        observations: What each shows.
+        infos: What each says of it.
 
     Raises:
         ValueError: names the problem and two of the texts.
     """
-    starts = zip(slots, observations, infos, strict=True)
+    starts = zip(groups, observations, infos, strict=True)
     for _, group in groupby(starts, key=lambda start: start[0]):
         (_, first, info), *others = group
         for _, text, other in others:

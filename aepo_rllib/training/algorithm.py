@@ -26,6 +26,7 @@ from aepo_rllib.rollout import Purpose, RolloutRequest
 from aepo_rllib.rollout.request import BASE_ENTROPY, purpose_of
 from aepo_rllib.sampling.env_sources import publish_env
 from aepo_rllib.training.algorithm_of import AlgorithmOf
+from aepo_rllib.training.asked import Asked
 from aepo_rllib.training.batch_learning import BatchLearning
 from aepo_rllib.training.checkpointed import SavedAlgorithm
 from aepo_rllib.training.config import TextRLConfig
@@ -62,8 +63,10 @@ class TextRL(BatchLearning):
         self.make_sides()
         self.dial_loop = config.dial_loop()
         self.train_steps = 0
-        self._sampled: dict[str, Groups] | None = None
-        """What this training step has sampled so far, by stream; None outside of `step_frame`."""
+        self._asked: list[Asked] | None = None
+        """What this training step has asked for so far; None outside of `step_frame`."""
+        self._measure: Callable[[], float] | None = None
+        """What measures this batch's entropy for a dial that has not waited for it."""
         self.base_entropy: float | None = None
         self.update_surprisal = None
         self.updating = False
@@ -91,28 +94,42 @@ class TextRL(BatchLearning):
         return problems[: math.ceil(self.config.method().streams[stream].share * len(problems))]
 
     def rollout(self, stream: str, problems: Sequence[int], *, temperature: float = 1.0) -> Groups:
-        """Sample a group of graded completions for every problem, for a stream of the method.
+        """Sample a group of graded completions for every problem, for a stream of the method, at once; see `ask`."""
+        return self.ask(stream, problems, temperature=temperature).groups
 
-        A stream may be asked for more in one training step; nothing is drawn twice.
+    def ask(self, stream: str, problems: Sequence[int], *, temperature: float = 1.0) -> Asked:
+        """Ask for a group of graded completions for every problem, for a stream of the method: `ask(...).groups`.
+
+        Whoever first looks at groups has all sampled that was asked for by then, in one request to the env runners:
+        one wait for the longest completion instead of several. A stream may be asked for more in one training step;
+        nothing is drawn twice.
 
         Raises:
             RuntimeError: outside of `step_frame`.
             ValueError: an unknown stream, or another temperature than 1 of one that is not `tempered`.
-            Exception: see `SamplerSide.sample`.
         """
-        if self._sampled is None:
-            raise RuntimeError("rollout() outside of step_frame(): write `with self.step_frame():` around the step")
+        if self._asked is None:
+            raise RuntimeError("asked outside of step_frame(): write `with self.step_frame():` around the step")
         streams = self.config.method().streams
         purpose = purpose_of(stream, list(streams))
         if temperature != 1.0 and not streams[stream].tempered:
             raise ValueError(
                 f"stream {stream!r} was asked for at T = {temperature}; declare it with Stream(tempered=True)"
             )
-        before = self._sampled.get(stream)
-        groups = self._sample(purpose, problems, temperature, first_slot=len(before) if before else 0)
-        self._sampled[stream] = before + groups if before else groups
-        self.log(stream, self._sampled[stream].figures())
-        return groups
+        first_slot = sum(len(before.request.slots) for before in self._asked if before.request.purpose == purpose)
+        asked = Asked(self._request(purpose, problems, temperature, first_slot), self._sample_asked)
+        self._asked.append(asked)
+        return asked
+
+    def _sample_asked(self) -> None:
+        """Sample what waits, all together."""
+        assert self._asked is not None
+        waiting = [asked for asked in self._asked if asked.waits]
+        for asked, groups in zip(waiting, self._sample(*(asked.request for asked in waiting)), strict=True):
+            asked.bring(groups)
+        for purpose in dict.fromkeys(asked.request.purpose for asked in waiting):
+            first, *others = (asked.groups for asked in self._asked if asked.request.purpose == purpose)
+            self.log(purpose.name, sum(others, first).figures())
 
     def measure_base_entropy(self) -> float:
         """Entropy per token of the starting weights on training problems; measured once, then kept.
@@ -121,7 +138,8 @@ class TextRL(BatchLearning):
         """
         if self.base_entropy is None:
             problems = self._problems(0, -(-BASE_ENTROPY_COMPLETIONS // self.config.group_size))
-            self.base_entropy = self._sample(BASE_ENTROPY, problems).entropy(self.config.engine_entropy())
+            [groups] = self._sample(self._request(BASE_ENTROPY, problems))
+            self.base_entropy = groups.entropy(self.config.engine_entropy())
         return self.base_entropy
 
     def _problems(self, step: int, count: int, attempt: int = 0) -> list[int]:
@@ -130,10 +148,10 @@ class TextRL(BatchLearning):
             step, batch_size=count, problem_count=there, seed=self.config.seed or 0, attempt=attempt
         )
 
-    def _sample(
+    def _request(
         self, purpose: Purpose, problems: Sequence[int], temperature: float = 1.0, first_slot: int = 0
-    ) -> Groups:
-        request = RolloutRequest(
+    ) -> RolloutRequest:
+        return RolloutRequest(
             purpose=purpose,
             seed=self.config.seed or 0,
             step=self.train_steps,
@@ -142,24 +160,40 @@ class TextRL(BatchLearning):
             group_size=self.config.group_size,
             temperature=temperature,
         )
-        show = self.on_episodes
-        sampled = self.samplers.sample(request, show=show and (lambda groups: show(purpose, groups)))
+
+    def _sample(self, *requests: RolloutRequest) -> list[Groups]:
+        sampled = self.samplers.sample(*requests, show=self.on_episodes)
         self.metrics.aggregate(sampled.metrics, key=ENV_RUNNER_RESULTS)
-        if purpose.learned:
+        if all(request.purpose.learned for request in requests):
             for name, value in sampled.seconds.items():
                 self.metrics.log_value((metrics.THROUGHPUT, name), value, reduce="sum")
         return sampled.groups
 
     # --- The dial ---
 
-    def turn_dial(self, measured: float | None) -> float:
+    def turn_dial(self, measured: float | Callable[[], float] | None) -> float:
         """The dial's setting for this step.
 
         Args:
-            measured: This batch's entropy in nats per token; None where it has none.
+            measured: This batch's entropy in nats per token; None where it has none. Or a function that measures it:
+                a dial that reads earlier batches, or turns to one setting only, answers without it, and has it called
+                when the step is over.
         """
         assert self.dial_loop is not None, "the method has no dial"
-        target = target_at(self.config.target_entropy, self.train_steps, self.measure_base_entropy())
+        if not callable(measured):
+            return self._turn_dial(measured)
+        if (known := self.dial_loop.ahead(self._target_entropy())) is None:
+            return self._turn_dial(measured())
+        self._measure = measured
+        return known
+
+    def _target_entropy(self) -> float:
+        return target_at(self.config.target_entropy, self.train_steps, self.measure_base_entropy())
+
+    def _turn_dial(self, measured: float | None) -> float:
+        """Turn the dial, and log it."""
+        assert self.dial_loop is not None
+        target = self._target_entropy()
         turned = self.dial_loop.turn(measured, target)
         figures = {metrics.TARGET_ENTROPY: target, self.dial_loop.setting: turned.setting}
         self.log(metrics.CONTROL, figures | ({} if turned.entropy is None else {metrics.ENTROPY: turned.entropy}))
@@ -185,16 +219,22 @@ class TextRL(BatchLearning):
         A step that fails has not turned the dial: a checkpoint of the steps before it may follow.
         """
         self.log(metrics.CONTROL, {metrics.BASE_ENTROPY: self.measure_base_entropy()})
-        self._sampled, self.positives, self._unsent = {}, dict[str, int](), False
+        self._asked, self.positives, self._unsent = [], dict[str, int](), False
         started, before = time.perf_counter(), self.own_state()
         try:
             yield
             if self._unsent:
                 raise RuntimeError("the training step has learned, and nobody called sync_weights()")
+            if self._measure is not None:
+                self._turn_dial(self._measure())
+            if waiting := [asked.request.purpose.name for asked in self._asked if asked.waits]:
+                raise RuntimeError(f"the training step asked for {', '.join(waiting)}, and never looked at the groups")
         except BaseException:
             self.set_own_state(before)
             raise
-        completions, self._sampled = sum(g.rewards_PG.numel() for g in self._sampled.values()), None
+        finally:
+            self._measure = None
+        completions, self._asked = sum(asked.groups.rewards_PG.numel() for asked in self._asked), None
         rate = completions / (time.perf_counter() - started)
         self.log(metrics.THROUGHPUT, {metrics.COMPLETIONS_PER_SECOND: rate})
         self._watch_dial()

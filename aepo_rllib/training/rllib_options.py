@@ -64,7 +64,7 @@ IGNORED = {
     "remote_env_batch_wait_ms": _OLD_STACK,
     "create_env_on_local_worker": "the local env runner always has an environment",
     "create_local_env_runner": "the local env runner keeps the weights' version for the others",
-    "max_requests_in_flight_per_env_runner": "a training step asks each env runner once, and waits",
+    "max_requests_in_flight_per_env_runner": "a training step asks each env runner for one piece of a batch at a time",
     "merge_env_runner_states": _NO_CONNECTORS,
     "broadcast_env_runner_states": _NO_CONNECTORS,
     "use_env_runner_state_server": "weights are pushed to the env runners, and a probe tells whether they came",

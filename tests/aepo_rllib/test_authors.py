@@ -21,6 +21,7 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from aepo_rllib import AEPOAuthorsConfig, metrics
+from aepo_rllib.algorithms.aepo import TEMPERED
 from aepo_rllib.columns import Columns
 from aepo_rllib.envs.text_env import ACTION_SPACE, OBSERVATION_SPACE
 from aepo_rllib.envs.verdict import Verdict
@@ -30,6 +31,7 @@ from aepo_rllib.experience.rows import Row, RowGroups, columns_of
 from aepo_rllib.learning.learner import CausalLMLearner
 from aepo_rllib.objectives.entropy import token_statistics
 from aepo_rllib.objectives.parts import MAIN, Method, Term, Tokens
+from aepo_rllib.rollout import RolloutRequest
 from tests.support.goldens import golden_cases, tensor
 
 # --- fit() --------------------------------------------------------------------------------------------------------
@@ -77,21 +79,23 @@ def run_fit(case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[tuple
     algo.base_entropy = 1.0
     seen: list[tuple[float, RowGroups]] = []
 
-    def rollout(stream: str, problems: list[int], *, temperature: float = 1.0) -> Groups:
+    def sample(*requests: RolloutRequest) -> list[Groups]:
+        main, tempered = requests
         step = algo.train_steps
-        if stream == MAIN:
-            assert temperature == 1.0
-            return scripted_groups(1000 * (step + 1), inputs["main_rewards"][step], args["rollout_n"])
-        assert len(problems) == args["n_prompts"] // 4
-        seen.append((temperature, []))
-        return scripted_groups(1000 * (step + 1) + 500, inputs["tempered_rewards"][step], args["rollout_n"])
+        assert (main.purpose.name, main.temperature, tempered.purpose.name) == (MAIN, 1.0, TEMPERED)
+        assert len(tempered.problems) == args["n_prompts"] // 4
+        seen.append((tempered.temperature, []))
+        return [
+            scripted_groups(1000 * (step + 1), inputs["main_rewards"][step], args["rollout_n"]),
+            scripted_groups(1000 * (step + 1) + 500, inputs["tempered_rewards"][step], args["rollout_n"]),
+        ]
 
     def learn_rows(streams: dict[str, RowGroups]) -> None:
         seen[-1][1].extend(streams[MAIN])
         assert len(streams) == 1
         algo.update_surprisal = inputs["entropy_after_step"][algo.train_steps]
 
-    monkeypatch.setattr(algo, "rollout", rollout)
+    monkeypatch.setattr(algo, "_sample", sample)
     monkeypatch.setattr(algo, "learn_rows", learn_rows)
     try:
         for _ in inputs["main_rewards"]:

@@ -77,6 +77,52 @@ def test_the_same_problems_asked_for_twice_get_other_completions() -> None:
     algo.stop()
 
 
+def test_what_is_asked_for_before_anyone_looks_is_sampled_in_one_request() -> None:
+    algo = small(BoxConfig(), evaluation_interval=None).build_algo()
+    sample, requests = algo.samplers.sample, []
+
+    def watched(*asked: Any, **options: Any) -> Any:
+        requests.append([(request.purpose.name, len(request.slots)) for request in asked])
+        return sample(*asked, **options)
+
+    def box() -> None:
+        with algo.step_frame():
+            first, second = (algo.ask("main", algo.next_problems(attempt)) for attempt in range(2))
+            third = algo.ask("main", algo.next_problems(2)[:2])
+            assert first.groups is first.groups
+            fourth = algo.rollout("main", algo.next_problems(3))
+            algo.drawn = [first.groups, second.groups, third.groups, fourth]
+            algo.learn({"main": first.groups})
+            algo.sync_weights()
+
+    algo.body, algo.samplers.sample = box, watched
+    result = algo.train()
+    assert requests == [[("base_entropy", 32)], [("main", 6), ("main", 6), ("main", 2)], [("main", 6)]]
+    rewards = torch.cat([groups.rewards_PG for groups in algo.drawn])
+    assert result[metrics.MAIN][metrics.REWARD_MEAN] == pytest.approx(rewards.mean().item()), "of all that was drawn"
+    one_by_one = small(BoxConfig(), evaluation_interval=None).build_algo()
+
+    def slowly() -> None:
+        with one_by_one.step_frame():
+            one_by_one.drawn = [
+                one_by_one.rollout("main", one_by_one.next_problems(a))[:n] for a, n in enumerate(sizes)
+            ]
+            one_by_one.learn({"main": one_by_one.drawn[0]})
+            one_by_one.sync_weights()
+
+    sizes, one_by_one.body = (6, 6, 6), slowly
+    one_by_one.train()
+    assert [texts(groups) for groups in algo.drawn[:2]] == [texts(groups) for groups in one_by_one.drawn[:2]]
+    assert texts(algo.drawn[2]) == texts(one_by_one.drawn[2])[:2]
+    algo.stop()
+    one_by_one.stop()
+
+
+def no_look(algo: Any) -> None:
+    with algo.step_frame():
+        algo.ask("main", algo.next_problems())
+
+
 def no_sync(algo: Any) -> None:
     with algo.step_frame():
         algo.learn({"main": algo.rollout("main", algo.next_problems())})
@@ -127,6 +173,7 @@ def test_what_a_box_forgets_or_misnames_is_refused() -> None:
         (unknown_stream, "no stream 'mian' in this method; it has main"),
         (undeclared_temperature, "Stream(tempered=True)"),
         (no_sync, "nobody called sync_weights()"),
+        (no_look, "asked for main, and never looked at the groups"),
     ):
         algo.body = lambda body=body: body(algo)
         with pytest.raises((ValueError, RuntimeError), match=re.escape(complaint)):

@@ -43,7 +43,7 @@ from aepo_rllib.models.hf import context_length, load_tokenizer
         ({"importance_cap": "2"}, "importance_cap='2' must be a number at least 1"),
         ({"ratio_tolerance": "0.5"}, "ratio_tolerance='0.5' must be a number at least 0"),
         ({"engine_options": {"dtype": "float16"}}, "unknown engine_options key 'dtype'"),
-        ({"engine_options": {"max_rows": "7"}}, "engine_options key 'max_rows': '7' is a str, not int"),
+        ({"engine_options": {"max_tokens_in_flight": "7"}}, "key 'max_tokens_in_flight': '7' is a str, not int"),
         (
             {"engine": "vllm", "engine_options": {"max_model_len": 70}},
             r"problems leave no room .* engine_options\.max_model_len, 70",
@@ -66,7 +66,7 @@ from aepo_rllib.models.hf import context_length, load_tokenizer
         ({"group_size": True}, "group_size=True must be a whole number"),
         ({"skip_flat_rows": 1}, "skip_flat_rows=1 must be true or false"),
         ({"env_config": {"templat": "plain"}}, "unknown env_config key 'templat'; did you mean template?"),
-        ({"engine_options": {"max_row": 3}}, "unknown engine_options key 'max_row'; did you mean max_rows?"),
+        ({"engine_options": {"max_tokens": 3}}, "key 'max_tokens'; did you mean max_tokens_in_flight?"),
     ],
 )
 def test_validation_names_the_option_its_value_and_the_cure(settings, message):

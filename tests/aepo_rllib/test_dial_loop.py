@@ -61,6 +61,35 @@ def test_where_nothing_is_measured_the_dial_reads_what_it_was_given_or_stays_neu
     assert DialLoop(remembering()).turn(None, 0.5).setting == 1.0
 
 
+@given(measured=entropies, window=st.integers(1, 4), initial=st.sampled_from([None, 0.7]))
+def test_a_dial_that_reads_earlier_batches_turns_ahead_of_the_next_as_it_would_after_it(
+    measured: list[float], window: int, initial: float | None
+) -> None:
+    late, early = (DialLoop(remembering(), window=window, lag=1, initial=initial) for _ in range(2))
+    for entropy in measured:
+        known = early.ahead(0.5)
+        assert early.turn(entropy, 0.5) == late.turn(entropy, 0.5)
+        assert early.last is not None
+        assert early.last.setting == known
+    assert early.get_state() == late.get_state()
+
+
+def test_what_a_dial_of_this_batch_turns_to_is_known_ahead_only_where_there_is_one_setting() -> None:
+    assert DialLoop(TemperatureSwitch(0.8, 1.2)).ahead(0.5) is None
+    constant = DialLoop(Constant(1.3))
+    assert constant.ahead(0.5) == 1.3
+    assert constant.turn(0.4, 0.5) == (0.4, 0.5, 1.3)
+
+
+def test_a_turn_ahead_is_undone_where_the_step_fails() -> None:
+    loop = DialLoop(remembering(), lag=1, initial=0.4)
+    before = loop.get_state()
+    known = loop.ahead(0.5)
+    loop.set_state(before)
+    assert loop.ahead(2.0) != known
+    assert loop.get_state()["dial"] == {"errors": [2.0 - 0.4]}
+
+
 def test_a_dial_that_was_not_asked_remembers_nothing() -> None:
     loop = DialLoop(remembering())
     loop.turn(None, 0.5)

@@ -69,7 +69,7 @@ def test_two_workers_share_a_model(tmp_path):
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.mul_(3.0)
-        engine.update_weights(model.state_dict().items(), version=1)
+        engine.update_weights(model.state_dict(), version=1)
         [group] = engine.generate([Prompt([5, 6, 7], [(0,), (1,)])], max_new_tokens=12, stop_ids=[])
         expected = TransformersEngine(model).log_probs([([5, 6, 7], c.token_ids.tolist()) for c in group])
         for completion, logp in zip(group, expected, strict=True):
@@ -93,7 +93,7 @@ def test_a_sleeping_engine_gives_its_memory_back():
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.mul_(1.1)
-        engine.update_weights(model.state_dict().items(), version=1)
+        engine.update_weights(model.state_dict(), version=1)
         np.testing.assert_allclose(
             engine.log_probs(sequences)[0], TransformersEngine(model).log_probs(sequences)[0], atol=1e-2
         )

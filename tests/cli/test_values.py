@@ -55,7 +55,7 @@ max_new_tokens=1e2 | max_new_tokens=100.0
 dtype=int8 | dtype='int8'
 engine=3 | engine=3
 engine_options=3 | engine_options=3
-engine_options.max_rows=0 | max_rows=0
+engine_options.max_tokens_in_flight=0 | max_tokens_in_flight=0
 env_config= | env_config=None
 env_config.problems=3 | 'problems': 3
 env_config.grader_workers=0 | grader_workers

@@ -53,8 +53,11 @@ def test_a_folder_with_something_else_is_left_alone(aepo_eval, tmp_path):
         (["--temperature", "0"], "equal samples"),
         (["--top-p", "0"], "--top-p"),
         (["--engine", "vlm"], "unknown rollout engine"),
-        (["--engine-option", "max_row=8"], "unknown --engine-option 'max_row'; did you mean max_rows?"),
-        (["--engine-option", "max_rows"], "--engine-option 'max_rows': expected key=value"),
+        (
+            ["--engine-option", "max_tokens=8"],
+            "unknown --engine-option 'max_tokens'; did you mean max_tokens_in_flight?",
+        ),
+        (["--engine-option", "max_tokens"], "--engine-option 'max_tokens': expected key=value"),
         (["--grader", "sympy"], "unknown verifier"),
         (["--template", "boxd"], "unknown prompt template"),
         (["--suite", "aepo_math500", "--n", "1"], "there is no math500.jsonl in the folder that AEPO_DATA_DIR names"),

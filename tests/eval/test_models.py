@@ -78,8 +78,8 @@ def test_special_tokens_in_a_prompt_are_text(lm):
 
 
 def test_options_of_the_engine_are_passed_on_or_refused():
-    lm = SamplingLM("embedded", max_rows=5, engine_options={"max_rows": 7})
-    assert (lm.max_rows, lm.engine.max_rows) == (5, 7)
+    lm = SamplingLM("embedded", max_rows=5, engine_options={"max_tokens_in_flight": 700})
+    assert (lm.max_rows, lm.engine.max_tokens_in_flight) == (5, 700)
     with pytest.raises(ValueError, match="unknown engine option 'max_num_seq'; did you mean max_num_seqs"):
         SamplingVLLM.create_from_arg_string("pretrained=embedded,max_num_seq=8")  # flat, as in lm-eval's --model_args
     with pytest.raises(ValueError, match="engine option 'max_model_len': '4k' is a str, not int or NoneType"):

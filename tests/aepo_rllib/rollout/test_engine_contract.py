@@ -46,7 +46,7 @@ ENGINES_UNDER_TEST = [
 if given := os.environ.get("ENGINE_UNDER_TEST"):
     ENGINES_UNDER_TEST = [given]
 SMALL_WAVES: dict[str, dict[str, Any]] = {
-    "transformers": {"max_rows": 5},
+    "transformers": {"max_tokens_in_flight": 300},
     "vllm": {"max_num_seqs": 5},
     PLAIN: {"max_rows": 5},
 }
@@ -484,7 +484,7 @@ def test_new_weights_change_the_law_and_nothing_of_the_old_remains(
     old_logp = updated.log_probs(sequences)
     assert updated.weights_version == 0
 
-    updated.update_weights(model.state_dict().items(), version=7)
+    updated.update_weights(model.state_dict(), version=7)
 
     assert updated.weights_version == 7
     new_logp = updated.log_probs(sequences)
@@ -503,7 +503,7 @@ def test_new_weights_change_the_law_and_nothing_of_the_old_remains(
 
 def test_weights_in_place_are_copied_not_shared(engines: Engines, prompt_ids: list) -> None:
     engine, model = engines.make("embedded"), perturbed_model()
-    engine.update_weights(model.state_dict().items(), version=1)
+    engine.update_weights(model.state_dict(), version=1)
     sequences = [(prompt_ids[0], [5, 6])]
     (before,) = engine.log_probs(sequences)
     with torch.no_grad():
@@ -516,7 +516,7 @@ def test_weights_in_place_are_copied_not_shared(engines: Engines, prompt_ids: li
 
 def test_weights_may_come_as_arrays(engines: Engines, prompt_ids: list) -> None:
     engine, model = engines.make("embedded"), perturbed_model()
-    engine.update_weights(((name, tensor.numpy()) for name, tensor in model.state_dict().items()), version=1)
+    engine.update_weights({name: tensor.numpy() for name, tensor in model.state_dict().items()}, version=1)
     ids = torch.tensor([[*prompt_ids[0], 5]])
     with torch.no_grad():
         expected = model(input_ids=ids).logits[0, -2].log_softmax(-1)[5].item()
@@ -533,7 +533,7 @@ def test_incomplete_or_unknown_weights_are_refused(engines: Engines, change: str
     else:
         state["model.surplus.weight"] = torch.zeros(1)
     with pytest.raises((RuntimeError, ValueError, KeyError)):
-        engine.update_weights(state.items(), version=3)
+        engine.update_weights(state, version=3)
     assert engine.weights_version == 0
     engine.close()
 
@@ -570,7 +570,7 @@ def test_sleep_and_wake_change_nothing(engine: RolloutEngine, prompt_ids: list) 
     for ask in (
         lambda: sample(engine, prompts_of(prompt_ids)),
         lambda: engine.log_probs(sequences),
-        lambda: engine.update_weights(state.items(), version=5),
+        lambda: engine.update_weights(state, version=5),
     ):
         with pytest.raises(RuntimeError, match="is asleep; wake it first"):
             ask()

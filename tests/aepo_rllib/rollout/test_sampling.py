@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aepo_rllib.rollout import RolloutRequest, SamplingFilters
-from aepo_rllib.rollout.request import MAIN_STREAM, purpose_of
+from aepo_rllib.rollout.request import MAIN_STREAM, purpose_of, split
 from aepo_rllib.rollout.sampling import draw, sampling_law, uniforms
 
 F64 = torch.float64
@@ -184,16 +184,27 @@ def test_every_field_of_a_request_changes_the_key() -> None:
     assert len(set(keys)) == len(set(first)) == len(keys)
 
 
-@given(slots=st.integers(1, 9), parts=st.integers(1, 12))
-def test_a_split_request_covers_every_slot_once_with_its_problem(slots: int, parts: int) -> None:
-    request = RolloutRequest(
-        MAIN_STREAM, 0, 3, tuple(range(slots)), tuple(100 + s for s in range(slots)), group_size=4, temperature=1.2
+@given(slots=st.integers(1, 9), others=st.integers(0, 5), parts=st.integers(1, 16))
+def test_split_requests_cover_every_slot_once_with_its_problem(slots: int, others: int, parts: int) -> None:
+    main = RolloutRequest(MAIN_STREAM, 0, 3, tuple(range(slots)), tuple(range(100, 100 + slots)), group_size=4)
+    tempered = purpose_of("tempered", ("main", "tempered"))
+    hot = RolloutRequest(tempered, 0, 3, tuple(range(others)), tuple(range(200, 200 + others)), 4, temperature=1.2)
+    shares = split([main, hot], parts)
+    assert len(shares) == min(slots + others, parts)
+    assert all(request.slots for share in shares for request in share)
+    covered = [
+        (request.purpose, slot, problem)
+        for share in shares
+        for request in share
+        for slot, problem in zip(request.slots, request.problems, strict=True)
+    ]
+    assert sorted(covered) == sorted(
+        [(MAIN_STREAM, slot, 100 + slot) for slot in range(slots)]
+        + [(tempered, slot, 200 + slot) for slot in range(others)]
     )
-    shares = request.split(parts)
-    assert len(shares) == min(slots, parts)
-    covered = {slot: problem for share in shares for slot, problem in zip(share.slots, share.problems, strict=True)}
-    assert covered == {slot: 100 + slot for slot in range(slots)}
-    assert sum(len(share.slots) for share in shares) == slots
-    sizes = [len(share.slots) for share in shares]
+    sizes = [sum(len(request.slots) for request in share) for share in shares]
     assert max(sizes) - min(sizes) <= 1
-    assert {(s.purpose, s.seed, s.step, s.group_size, s.temperature) for s in shares} == {(MAIN_STREAM, 0, 3, 4, 1.2)}
+    mains = [sum(len(request.slots) for request in share if request.purpose == MAIN_STREAM) for share in shares]
+    assert max(mains) - min(mains) <= 1
+    kept = {(r.purpose, r.seed, r.step, r.group_size, r.temperature) for share in shares for r in share}
+    assert kept == {(MAIN_STREAM, 0, 3, 4, 1.0), *([(tempered, 0, 3, 4, 1.2)] if others else [])}
