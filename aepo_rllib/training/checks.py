@@ -35,6 +35,19 @@ def check_batches(config: AlgorithmConfig) -> None:
         )
 
 
+def check_learners(config: AlgorithmConfig) -> None:
+    """Refuse what learners that share their weights cannot do.
+
+    Raises:
+        ValueError: names the options.
+    """
+    if config.sharded and config.grad_clip and config.grad_clip_by != "global_norm":
+        raise ValueError(
+            f"grad_clip_by={config.grad_clip_by!r} with learner_sharding='fsdp': gradients that are spread over learners "
+            "are clipped by their global norm; set grad_clip_by='global_norm', or grad_clip=None"
+        )
+
+
 def check_objective(config: AlgorithmConfig) -> None:
     """Refuse aggregations, filters and caps that clash.
 

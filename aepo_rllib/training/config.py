@@ -30,6 +30,7 @@ from aepo_rllib.training.algorithm_of import AlgorithmOf
 from aepo_rllib.training.checks import (
     check_batches,
     check_environment,
+    check_learners,
     check_model_and_length,
     check_objective,
     check_problems,
@@ -76,8 +77,7 @@ class TextRLConfig(ProblemSource, TextOptions, AlgorithmConfig):
         self.evaluation_duration = 128
         self.evaluation_duration_unit = "episodes"
         send_no_connector_states(self)
-        # Without buckets of their own, gradients are there once.
-        self.torch_ddp_kwargs = {"gradient_as_bucket_view": True}
+        self.torch_ddp_kwargs = {"gradient_as_bucket_view": True}  # gradients are there once
         # They are refused before (`CausalLMLearner.apply_gradients`).
         self.torch_skip_nan_gradients = True
         # RLlib drops what takes a runner longer than 60 s.
@@ -277,6 +277,7 @@ class TextRLConfig(ProblemSource, TextOptions, AlgorithmConfig):
         super().validate()
         self._make_paths_absolute()
         check_batches(self)
+        check_learners(self)
         check_objective(self)
         check_method(self.method, metrics.SECTIONS)
         self.dial_loop()

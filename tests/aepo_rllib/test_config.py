@@ -15,6 +15,10 @@ from aepo_rllib.models.hf import context_length, load_tokenizer
     [
         ({"group_size": 1}, "group_size=1 must be a whole number of at least 2"),
         ({"batch_size": 2, "updates_per_batch": 3}, "updates_per_batch=3 exceeds batch_size=2"),
+        (
+            {"num_learners": 2, "learner_sharding": "fsdp", "grad_clip_by": "norm"},
+            "grad_clip_by='norm' with learner_sharding='fsdp'",
+        ),
         ({"target_entropy": -0.1}, "-0.1 is no entropy target"),
         ({"target_entropy": "half"}, "'half' is no entropy target"),
         ({"target_entropy": [[5, 0.5]]}, "start at 0"),
