@@ -81,7 +81,8 @@ class DialLoop:
             self._ahead = self._setting(self._shown(len(self.entropies) + 1 - self.lag), target)
             return self._ahead
         low, high = self.dial.bounds
-        return low if low == high else None
+        self._ahead = low if low == high else None
+        return self._ahead
 
     def _shown(self, batches: int) -> float | None:
         """The mean of the last of so many batches' entropies."""

@@ -6,7 +6,8 @@ every pass, so that all have to take equally many. Gradients of a step's passes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import reduce
 from itertools import groupby
 from typing import NamedTuple
 
@@ -30,17 +31,6 @@ class PassLimit(NamedTuple):
     tokens: int | None = None
     share_prompts: bool = True
 
-    def cost(self, rows: Sequence[Row]) -> int:
-        """Tokens that go through the model, padding included."""
-        longest = max((len(row.completion_ids) for row in rows), default=0)
-        prompts = {_prompt(row): len(row.prompt_ids) for row in rows} if self.share_prompts else rows
-        width = max((len(row.prompt_ids) for row in rows), default=0)
-        return len(rows) * longest + len(prompts) * width
-
-    def admits(self, rows: Sequence[Row]) -> bool:
-        """Whether these rows may go together."""
-        return (self.rows is None or len(rows) <= self.rows) and (self.tokens is None or self.cost(rows) <= self.tokens)
-
 
 def passes_of(shares: Shares, limit: PassLimit) -> list[Passes]:
     """The passes of every learner, equally many; a learner that has fewer takes part in the last ones without a row."""
@@ -58,32 +48,65 @@ def cut_rows(rows: Sequence[Row], limit: PassLimit) -> Passes:
     if limit.tokens is None:
         size = limit.rows or max(len(rows), 1)
         return [list(rows[start : start + size]) for start in range(0, len(rows), size)]
-    groups = [list(group) for _, group in groupby(rows, key=_prompt)]
-    packings = [_packed(_units(groups, limit), limit), _packed([[row] for row in rows], limit)]
-    best = min(packings, key=lambda packing: sum(map(limit.cost, packing)))
-    place = {id(row): number for number, row in enumerate(rows)}
-    return [sorted(part, key=lambda row: place[id(row)]) for part in best]
+    number_of: dict[tuple[int, ...], int] = {}
+    single = []
+    for place, row in enumerate(rows):
+        prompt = number_of.setdefault(tuple(row.prompt_ids), len(number_of))
+        single.append(_Pack([place], len(row.completion_ids), len(row.prompt_ids), {prompt}))
+    packings = [_packed(_groups(single, limit), limit), _packed(single, limit)]
+    best = min(packings, key=lambda packing: sum(pack.cost(limit) for pack in packing))
+    return [[rows[place] for place in sorted(pack.places)] for pack in best]
 
 
-def _units(groups: Iterable[list[Row]], limit: PassLimit) -> Passes:
-    """Groups, and parts of those that are too large."""
-    units: Passes = []
-    for group in groups:
-        units += [group] if limit.admits(group) else _packed([[row] for row in group], limit)
-    return units
+class _Pack(NamedTuple):
+    """Rows that go together: their places, the longest completion and prompt in tokens, and their distinct prompts."""
+
+    places: list[int]
+    longest: int
+    width: int
+    prompts: set[int]
+
+    def cost(self, limit: PassLimit) -> int:
+        """As the limit's, of rows."""
+        rows = len(self.places)
+        return rows * self.longest + (len(self.prompts) if limit.share_prompts else rows) * self.width
+
+    def fits(self, limit: PassLimit) -> bool:
+        """Whether the limit admits them."""
+        assert limit.tokens is not None
+        return (limit.rows is None or len(self.places) <= limit.rows) and self.cost(limit) <= limit.tokens
+
+    def joined(self, other: _Pack) -> _Pack:
+        """With those of another."""
+        return _Pack(
+            self.places + other.places,
+            max(self.longest, other.longest),
+            max(self.width, other.width),
+            self.prompts | other.prompts,
+        )
 
 
-def _packed(units: Passes, limit: PassLimit) -> Passes:
-    """First fit, the longest first: a pass is as wide as its first unit, and takes what is like it."""
-    passes: Passes = []
-    for unit in sorted(units, key=lambda unit: -max(len(row.completion_ids) for row in unit)):
-        fitting = next((part for part in passes if limit.admits([*part, *unit])), None)
-        if fitting is None:
-            passes.append(list(unit))
+def _groups(single: list[_Pack], limit: PassLimit) -> list[_Pack]:
+    """Neighbours of one prompt together, and parts of those that are too many."""
+    result = []
+    for _, members in groupby(single, key=lambda pack: pack.prompts):
+        rows = list(members)
+        group = reduce(_Pack.joined, rows)
+        result += [group] if group.fits(limit) else _packed(rows, limit)
+    return result
+
+
+def _packed(packs: list[_Pack], limit: PassLimit) -> list[_Pack]:
+    """First fit, the longest first: a pass is as wide as its first part, and takes what is like it."""
+    passes: list[_Pack] = []
+    for pack in sorted(packs, key=lambda pack: -pack.longest):
+        for place, part in enumerate(passes):
+            # Before sets are joined: at least so many tokens of completions.
+            if (len(part.places) + len(pack.places)) * part.longest <= (limit.tokens or 0):
+                both = part.joined(pack)
+                if both.fits(limit):
+                    passes[place] = both
+                    break
         else:
-            fitting += unit
+            passes.append(pack)
     return passes
-
-
-def _prompt(row: Row) -> tuple[int, ...]:
-    return tuple(row.prompt_ids)

@@ -7,11 +7,13 @@ together; and weights for env runners are no state that passes through here, but
 from __future__ import annotations
 
 import pickle
+import tempfile
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow.fs
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_OPTIMIZER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.utils.annotations import override
@@ -88,7 +90,7 @@ class TextLearnerGroup(LearnerGroup):
         """
         folder.mkdir(parents=True, exist_ok=True)
         components = [COMPONENT_RL_MODULE, COMPONENT_OPTIMIZER]
-        rest = self._first(lambda learner: learner.get_state(not_components=components))
+        rest = self._first(lambda learner: (learner.get_state(not_components=components), learner.rates))
         (folder / REST).write_bytes(pickle.dumps(rest))
         ask_all(self, lambda learner: learner.begin_save(folder / PARTS))
 
@@ -102,9 +104,9 @@ class TextLearnerGroup(LearnerGroup):
         Raises:
             Exception: a learner could not write.
         """
-        answers = ask_all(self, lambda learner: learner.saved())
-        if any(answer is None for answer in answers):
+        if not all(ask_all(self, lambda learner: learner.written())):
             return None
+        answers = ask_all(self, lambda learner: learner.take_digests())
         return {f"{PARTS}/{name}": digest for answer in answers for name, digest in answer.items()}
 
     @override(LearnerGroup)
@@ -121,15 +123,31 @@ class TextLearnerGroup(LearnerGroup):
         return digests
 
     @override(LearnerGroup)
-    def restore_from_path(self, path: str | Path, **kwargs: Any) -> None:
-        """Read what any number of learners has written."""
-        folder = Path(str(path))
+    def restore_from_path(
+        self, path: str | Path, *, component: str | None = None, filesystem: Any = None, **kwargs: Any
+    ) -> None:
+        """Read what any number of learners has written.
+
+        Raises:
+            ValueError: a single component is asked for.
+        """
+        if component:
+            raise ValueError(f"component={component!r}: learners are restored as a whole")
+        if filesystem is None or isinstance(filesystem, pyarrow.fs.LocalFileSystem):
+            self._restore(Path(str(path)))
+            return
+        with tempfile.TemporaryDirectory(prefix="aepo-checkpoint-") as here:
+            pyarrow.fs.copy_files(str(path), here, source_filesystem=filesystem)
+            self._restore(Path(here))
+
+    def _restore(self, folder: Path) -> None:
         self._changed = True
-        rest = pickle.loads((folder / REST).read_bytes())
+        rest, rates = pickle.loads((folder / REST).read_bytes())
 
         def read(learner: Any) -> None:
             learner.load_part(folder / PARTS)
             learner.set_state(rest)
+            learner.set_rates(rates)
 
         ask_all(self, read)
 

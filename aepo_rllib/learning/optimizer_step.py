@@ -116,9 +116,12 @@ def ask_all(group: LearnerGroup, ask: Callable[[Any], Any]) -> list[Any]:
     """Call a function of every learner.
 
     Raises:
+        LearnerLost: one has died, and RLlib would not ask it.
         Exception: whatever a learner raised.
     """
     results = list(group.foreach_learner(ask))
+    if len(results) < len(group):
+        raise LearnerLost(f"{len(group) - len(results)} of {len(group)} learner processes have died")
     for result in results:
         if not result.ok:
             raise result.get()

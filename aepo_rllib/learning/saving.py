@@ -33,17 +33,31 @@ class SavingLearner(WeightKeeper):
         if own is not None:
             self._exporting = self._thread.submit(write_huggingface, self.config.model_path, own, folder, info=info)
 
-    def saved(self) -> Digests | None:
-        """Size and SHA-256 of the files of this learner's part, by name; None while something is being written.
+    def written(self) -> bool:
+        """Whether nothing is being written any more."""
+        return all(task is None or task.done() for task in (self._writing, self._exporting))
+
+    def take_digests(self) -> Digests:
+        """Size and SHA-256 of the files of this learner's part, by name; once, when all is `written`.
 
         Raises:
             Exception: something could not be written.
         """
-        if not all(task is None or task.done() for task in (self._writing, self._exporting)):
-            return None
-        if self._exporting is not None:
-            self._exporting.result()
-        return {} if self._writing is None else self._writing.result()
+        writing, exporting = self._writing, self._exporting
+        self._writing = self._exporting = None
+        if exporting is not None:
+            exporting.result()
+        return {} if writing is None else writing.result()
+
+    @property
+    def rates(self) -> list[float]:
+        """The optimizer's present learning rates; RLlib's schedules set the next ones after a step."""
+        return [float(group["lr"]) for group in self.optimizer.param_groups]
+
+    def set_rates(self, rates: list[float]) -> None:
+        """Go on with these."""
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
 
     @cached_property
     def _cpu_group(self) -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch.distributed import ProcessGroup
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystem, FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.state_dict_loader import load as load_parts
 from torch.distributed.checkpoint.state_dict_saver import async_save
@@ -59,7 +60,10 @@ class Writing:
         Raises:
             Exception: it could not be written.
         """
-        self._future.result()
+        try:
+            self._future.result()
+        except CheckpointException as error:  # no Exception, and of many lines
+            raise next(iter(error.failures.values()))[0] from None
         return self._writer.fs.digests
 
 

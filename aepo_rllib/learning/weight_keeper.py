@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
@@ -20,6 +22,8 @@ from aepo_rllib.models.lora import adapter_weights, base_state, merged_weights, 
 from aepo_rllib.rllib_seam import SteppingLearner
 from aepo_rllib.transfer.object_store import store
 from aepo_rllib.transfer.weights import LiveWeights, Named, StoredWeights
+
+Used = TypeVar("Used")
 
 
 class WeightKeeper(SteppingLearner):
@@ -97,17 +101,11 @@ class WeightKeeper(SteppingLearner):
 
     def stored_weights(self) -> StoredWeights | None:
         """`weights` in Ray's object store, by learner 0; the others take part where they share them."""
-        if self.index == 0:
-            return store(self.weights())
-        self._take_part()
-        return None
+        return self._by_first(store)
 
     def gathered_weights(self) -> dict[str, torch.Tensor] | None:
         """`weights` on the host, at learner 0; the others take part where they share them."""
-        if self.index == 0:
-            return {name: tensor.to("cpu", copy=True) for name, tensor in self.weights()}
-        self._take_part()
-        return None
+        return self._by_first(lambda weights: {name: tensor.to("cpu", copy=True) for name, tensor in weights})
 
     def export_adapter(self, folder: Path) -> None:
         """Write the adapters alone, likewise."""
@@ -115,10 +113,16 @@ class WeightKeeper(SteppingLearner):
         if self.index == 0:
             write_adapter(self.config.model_path, self.model, adapters, folder)
 
-    def _take_part(self) -> None:
-        """Be there where learner 0 gathers weights that all share."""
-        for _ in self.weights() if self.config.sharded else ():
-            pass
+    def _by_first(self, use: Callable[[Named], Used]) -> Used | None:
+        """What learner 0 makes of the weights; others are there where it gathers them, to the end, come what may."""
+        if self.index and not self.config.sharded:
+            return None
+        weights = self.weights()
+        try:
+            return None if self.index else use(weights)
+        finally:
+            for _ in weights:
+                pass
 
     def load_part(self, folder: Path) -> None:
         """Read this learner's part."""

@@ -36,6 +36,9 @@ ROWS_PER_PART = 16
 TOLERANCE = {8: 1e-3, 4: 1e-3, 2: 0.5}
 """Largest difference of two forms' log-probs that is rounding, in nats, by bytes of what they are computed in."""
 
+BENDING = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+"""Options of models whose logits are more than a matrix product."""
+
 Batch = Mapping[str, torch.Tensor]
 
 
@@ -96,8 +99,13 @@ class TokenScorer(torch.nn.Module):
 
     @functools.cached_property
     def head_is_linear(self) -> bool:
-        """Whether logits are a matrix product of the last hidden states; softcaps and scales of logits are not."""
-        return self._agree(_Form(fused=True), _Form()) is None
+        """Whether logits are a matrix product of the last hidden states; softcaps and scales of logits are not.
+
+        A softcap bends small logits too little to be seen on a few tokens, and those of a trained model much.
+        """
+        config = self.model.config.get_text_config()
+        bent = any(getattr(config, name, None) not in (None, 1) for name in BENDING)
+        return not bent and self._agree(_Form(fused=True), _Form()) is None
 
     @functools.cached_property
     def share_prompts(self) -> bool:

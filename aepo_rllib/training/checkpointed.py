@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 from pathlib import Path
@@ -15,7 +16,7 @@ from ray.rllib.utils.annotations import override
 from aepo_rllib.learning.learner_group import TextLearnerGroup
 from aepo_rllib.learning.optimizer_step import ask_all, naming_lost_learners
 from aepo_rllib.models.export import ADAPTER_FOLDER, HF_FOLDER, INFO_FILE
-from aepo_rllib.support.sealed_folder import AppearingFolder, read_manifest, verify
+from aepo_rllib.support.sealed_folder import AppearingFolder, read_manifest, seal, verify
 from aepo_rllib.training.config import TextRLConfig
 from aepo_rllib.training.pending_checkpoint import PendingCheckpoint
 
@@ -27,6 +28,7 @@ class SavedAlgorithm(Algorithm):
 
     config: TextRLConfig
     learner_group: TextLearnerGroup
+    _pending: PendingCheckpoint | None = None
     STATE: tuple[str, ...] = ()
     """Attributes that a resumed run needs."""
     run_id: str = ""
@@ -111,14 +113,24 @@ class SavedAlgorithm(Algorithm):
             OSError: it cannot be written.
             LearnerLost: a learner has died.
         """
+        self._settle_pending()
         folder = AppearingFolder(Path(path).absolute())
         try:
             with naming_lost_learners(self.learner_group):
                 self._begin_parts(folder.path, **kwargs)
         except BaseException:
+            with contextlib.suppress(Exception):
+                self.learner_group.wait()  # for what some have begun, and nobody will read
             folder.abandon()
             raise
-        return PendingCheckpoint(folder, self.learner_group)
+        self._pending = PendingCheckpoint(folder, self.learner_group)
+        return self._pending
+
+    def _settle_pending(self) -> None:
+        """Learners write one thing at a time."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.wait()
 
     def _begin_parts(self, folder: Path, **kwargs: Any) -> None:
         """RLlib's, with the learners' own in place of one state of all."""
@@ -133,10 +145,12 @@ class SavedAlgorithm(Algorithm):
 
     def _save_afar(self, uri: str, **kwargs: Any) -> str:
         """By way of this machine's disk: learners write files."""
+        self._settle_pending()
         filesystem, path = pyarrow.fs.FileSystem.from_uri(uri)
         with tempfile.TemporaryDirectory(prefix="aepo-checkpoint-") as folder:
             self._begin_parts(Path(folder), **kwargs)
-            self.learner_group.wait()
+            digests = self.learner_group.wait()
+            seal(Path(folder), {f"{COMPONENT_LEARNER_GROUP}/{name}": digest for name, digest in digests.items()})
             pyarrow.fs.copy_files(folder, path, destination_filesystem=filesystem)
         return uri
 
@@ -145,6 +159,7 @@ class SavedAlgorithm(Algorithm):
 
         Adapters are merged into the weights.
         """
+        self._settle_pending()
         self.learner_group.begin_export(Path(folder).absolute(), self._info())
         self.learner_group.wait()
 

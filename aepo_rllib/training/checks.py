@@ -43,8 +43,8 @@ def check_learners(config: AlgorithmConfig) -> None:
     """
     if config.sharded and config.grad_clip and config.grad_clip_by != "global_norm":
         raise ValueError(
-            f"grad_clip_by={config.grad_clip_by!r} with learner_sharding='fsdp': gradients that are spread over learners "
-            "are clipped by their global norm; set grad_clip_by='global_norm', or grad_clip=None"
+            f"grad_clip_by={config.grad_clip_by!r} with learner_sharding='fsdp': gradients that are spread over "
+            "learners are clipped by their global norm; set grad_clip_by='global_norm', or grad_clip=None"
         )
 
 

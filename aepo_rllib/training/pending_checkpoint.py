@@ -21,7 +21,8 @@ class PendingCheckpoint:
     """
 
     def __init__(self, folder: AppearingFolder, group: TextLearnerGroup) -> None:
-        self._folder, self._group = folder, group
+        self._folder, self._group, self._there = folder, group, False
+        self._over = False
 
     @property
     def path(self) -> Path:
@@ -42,6 +43,8 @@ class PendingCheckpoint:
         self._settle(wait=True)
 
     def _settle(self, *, wait: bool) -> bool:
+        if self._over:
+            return self._there
         try:
             with naming_lost_learners(self._group):
                 digests: Digests | None = self._group.wait() if wait else self._group.saved()
@@ -50,5 +53,7 @@ class PendingCheckpoint:
             self._folder.appear(known={f"{COMPONENT_LEARNER_GROUP}/{name}": each for name, each in digests.items()})
         except BaseException:
             self._folder.abandon()
+            self._over = True
             raise
+        self._there = self._over = True
         return True

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 from ray import tune
 from ray.rllib.algorithms.algorithm import Algorithm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from aepo_rllib import AEPOConfig, GRPOConfig
 from aepo_rllib.experience.groups import problem_of
+from aepo_rllib.learning.optimizer_step import ask_all
 from aepo_rllib.models.export import HF_FOLDER, INFO_FILE
 from aepo_rllib.models.state_names import PREFIX
 from aepo_rllib.support.sealed_folder import MANIFEST, CheckpointError, verify
@@ -146,3 +148,34 @@ def test_saving_twice_in_one_place_keeps_the_newer_one(reference, tmp_path):
         verify(tmp_path / "checkpoint")
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
     assert (Path(algo.save_to_path()) / HF_FOLDER).is_dir()
+
+
+def test_a_learning_rate_that_changes_goes_on_from_where_it_was(ray_cluster, tmp_path):
+    """RLlib sets the next rate after a step: the first step of a resumed run has the last one."""
+    config = small(GRPOConfig()).training(lr=[[0, 1e-3], [200, 1e-5]])
+    algo, resumed = config.copy(copy_frozen=False).build_algo(), config.copy(copy_frozen=False).build_algo()
+    try:
+        algo.train()
+        resumed.restore_from_path(algo.save_to_path(tmp_path / "checkpoint"))
+        [rates], [others] = (ask_all(each.learner_group, lambda learner: learner.rates) for each in (algo, resumed))
+        assert others == rates != [1e-3]
+        for one in (algo, resumed):
+            one.train()
+        for name, expected in weights(algo).items():
+            np.testing.assert_array_equal(weights(resumed)[name], expected)
+    finally:
+        algo.stop()
+        resumed.stop()
+
+
+def test_a_checkpoint_on_another_file_system_comes_back(reference, tmp_path):
+    """As in a bucket: RLlib hands the file system down."""
+    path = reference.algo.save_to_path(tmp_path / "bucket" / "checkpoint")
+    elsewhere = SubTreeFileSystem(str(tmp_path / "bucket"), LocalFileSystem())
+    before = weights(reference.algo)
+    reference.algo.learner_group.restore_from_path("checkpoint/learner_group", filesystem=elsewhere)
+    for name, expected in before.items():
+        np.testing.assert_array_equal(weights(reference.algo)[name], expected)
+    assert path
+    with pytest.raises(ValueError, match="learners are restored as a whole"):
+        reference.algo.learner_group.restore_from_path(Path(path) / "learner_group", component="learner/rl_module")

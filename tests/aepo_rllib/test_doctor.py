@@ -20,8 +20,8 @@ def test_the_embedded_model_is_well():
 
 
 def test_rows_that_get_lost_between_passes_are_noticed(monkeypatch):
-    passes = learner._passes
-    monkeypatch.setattr(learner, "_passes", lambda batch: passes(batch)[:2])  # a third pass never runs
+    passes = learner.passes_in
+    monkeypatch.setattr(learner, "passes_in", lambda batch: passes(batch)[:2])  # a third pass never runs
     findings = list(doctor.examine("embedded", max_new_tokens=32))
     assert [finding.fine for finding in findings] == [True, False, False, False]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -18,9 +19,10 @@ from aepo_rllib import metrics
 from aepo_rllib.columns import Columns
 from aepo_rllib.envs.grading import GraderBroken
 from aepo_rllib.learning.learner_side import LearnerSide
-from aepo_rllib.learning.optimizer_step import NonFiniteError
+from aepo_rllib.learning.optimizer_step import LearnerLost, NonFiniteError
 from aepo_rllib.rollout import make_engine
 from aepo_rllib.support import sealed_folder
+from aepo_rllib.support.hashing import HashedStream
 from aepo_rllib.support.sealed_folder import sha256, verify
 from tests.support.layouts import POLICY, Built, build, columns_of, rows_of
 from tests.support.small_runs import STEPS, figures, weights
@@ -227,6 +229,39 @@ def test_a_checkpoint_holds_the_step_it_was_begun_at_whatever_is_trained_while_i
 
 
 @of(LOCAL, SHARED)
+def test_learners_write_one_checkpoint_after_the_other(layout: Built, tmp_path: Path) -> None:
+    algo = layout.algo
+    first = algo.begin_checkpoint(tmp_path / "first")
+    algo.train()
+    second = algo.begin_checkpoint(tmp_path / "second")
+    assert first.poll()
+    verify(tmp_path / "first")
+    second.wait()
+    verify(tmp_path / "second")
+
+
+@of(LOCAL)
+def test_a_checkpoint_that_cannot_be_written_leaves_nothing_behind_and_the_next_one_can(
+    layout: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: HashedStream, data: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    algo = layout.algo
+    with monkeypatch.context() as patch:
+        patch.setattr(HashedStream, "write", full)
+        failing = algo.begin_checkpoint(tmp_path / "failing")
+        with pytest.raises(OSError, match="No space left on device"):
+            failing.wait()
+    assert not failing.poll()
+    assert not [*tmp_path.iterdir()]
+    algo.export_huggingface(tmp_path / "model")
+    assert (tmp_path / "model" / "model.safetensors").is_file()
+    algo.save_to_path(tmp_path / "next")
+    verify(tmp_path / "next")
+
+
+@of(LOCAL, SHARED)
 def test_the_digests_in_a_manifest_were_taken_while_its_files_were_written(
     layout: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,7 +336,9 @@ def test_a_runner_that_was_restarted_while_nobody_looked_samples_from_the_curren
 
 
 @of(LEARNERS, SHARED)
-def test_a_killed_learner_ends_the_step_with_an_error(layout: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_learner_ends_the_step_with_an_error_and_no_checkpoint_appears_without_its_part(
+    layout: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Between sampling and learning; the other learner waits for its gradients. No later test has this layout."""
     algo, steps = layout.algo, layout.algo.train_steps
     [pid, _] = [answer.get() for answer in algo.learner_group.foreach_learner(lambda learner: os.getpid())]
@@ -311,9 +348,13 @@ def test_a_killed_learner_ends_the_step_with_an_error(layout: Built, monkeypatch
         os.kill(pid, signal.SIGKILL)
         learn(*args, **kwargs)
 
+    pending = algo.begin_checkpoint(tmp_path / "pending")
     monkeypatch.setattr(algo, "learn", losing_a_learner)
     started = time.monotonic()
     with pytest.raises(RuntimeError, match="learner"):
         algo.train()
     assert time.monotonic() - started < 60
     assert algo.train_steps == steps
+    with pytest.raises(LearnerLost):
+        pending.wait()
+    assert not (tmp_path / "pending").exists()
