@@ -103,9 +103,8 @@ class SteppingLearner(TorchLearner):
     @override(TorchLearner)
     def _set_optimizer_state(self, state: dict[str, Any]) -> None:
         super()._set_optimizer_state(state)
-        for optimizer in self.optimizers:
-            for weight, moments in optimizer.state.items():
-                optimizer.state[weight] = _each(moments, functools.partial(self.own_part, like=weight))
+        for weight, moments in self.optimizer.state.items():
+            self.optimizer.state[weight] = _each(moments, functools.partial(self.own_part, like=weight))
 
     def model_device(self) -> str:
         """Where the weights of this learner's module are read to."""
@@ -119,13 +118,8 @@ class SteppingLearner(TorchLearner):
     @property
     def optimizer(self) -> torch.optim.Optimizer:
         """The only one."""
-        [only] = self.optimizers
+        [only] = self._named_optimizers.values()
         return only
-
-    @property
-    def optimizers(self) -> list[torch.optim.Optimizer]:
-        """All there are."""
-        return list(self._named_optimizers.values())
 
     @override(Learner)
     def compute_loss_for_module(self, **kwargs: Any) -> torch.Tensor:

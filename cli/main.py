@@ -12,6 +12,7 @@ from aepo_rllib._version import __version__
 
 COMMANDS = {
     "train": ("aepo_rllib.cli.train:train_command", "Train a language model on verifiable maths."),
+    "plan": ("aepo_rllib.cli.plan:plan_command", "Tell whether a run fits a machine, and what would make it fit."),
     "eval": ("aepo_rllib.cli.eval:eval_command", "Measure pass@k of a model or run through lm-eval."),
     "compare": ("aepo_rllib.cli.compare:compare_command", "Compare evaluations, paired by problem."),
     "regrade": ("aepo_rllib.cli.regrade:regrade_command", "Judge stored samples again, without sampling."),

@@ -81,6 +81,17 @@ def build(values: Mapping[str, Any]) -> tuple[RunSettings, TextRLConfig]:
     Raises:
         ValueError: an unknown algorithm or key, or a value that does not fit; see `TextRLConfig.validate`.
     """
+    settings, config = unchecked(values)
+    config.validate()
+    return settings, config
+
+
+def unchecked(values: Mapping[str, Any]) -> tuple[RunSettings, TextRLConfig]:
+    """As `build`, for a machine that may be another one, and a model and problems that may not be here.
+
+    Raises:
+        ValueError: an unknown algorithm or key, or a value that does not fit.
+    """
     from aepo_rllib.algorithms import find_config
     from aepo_rllib.training.known_keys import check_plain
 
@@ -94,7 +105,6 @@ def build(values: Mapping[str, Any]) -> tuple[RunSettings, TextRLConfig]:
     config.update_from_dict(given)
     if config.seed is None:
         config.seed = 0
-    config.validate()
     return settings, config
 
 

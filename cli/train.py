@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 import yaml
 
+from aepo_rllib.cli.config_file import ConfigFile
 from aepo_rllib.cli.errors import InputError, RunFailed, input_errors
 from aepo_rllib.cli.failing import failure
 from aepo_rllib.cli.last_words import last_words
+from aepo_rllib.cli.memory import check_memory, show_memory
 from aepo_rllib.cli.quiet import quiet_libraries
 from aepo_rllib.cli.ray_cluster import ADDRESS as RAY_ADDRESS
 from aepo_rllib.cli.ray_cluster import ray_cluster
@@ -28,9 +30,6 @@ from aepo_rllib.cli.yaml_input import read_mapping
 if TYPE_CHECKING:
     from aepo_rllib.training.algorithm import TextRL
     from aepo_rllib.training.config import TextRLConfig
-
-CHECKPOINT_COPIES = 5
-"""A checkpoint holds weights, two Adam moments and a Hugging Face copy; one more is being written."""
 
 
 @click.command("train", context_settings={"show_default": False})
@@ -78,8 +77,9 @@ CHECKPOINT_COPIES = 5
 @click.option(
     "--config",
     "config_file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="YAML file with these options and any config key.",
+    type=ConfigFile(),
+    help="YAML file with these options and any config key, or recipe:NAME (docs/scale.md), as "
+    "recipe:qwen2.5-math-7b-8x80gb.",
 )
 @click.option(
     "--set",
@@ -131,7 +131,7 @@ def train_command(**options: Any) -> None:
             if options["ray_address"]:
                 os.environ[RAY_ADDRESS] = options["ray_address"]
             prepare = _resumed if options["resume"] else _new
-            prepared = prepare(options, _values(options), console, claims)
+            prepared = prepare(options, given_values(options), console, claims)
         if prepared is not None:
             _run(*prepared, console, started, resuming=bool(options["resume"]))
 
@@ -163,9 +163,9 @@ def _new(
     settings, config = build(values)
     plain = resolved(settings, config) | fingerprints(config)
     if options["dry_run"]:
-        _show(plain)
+        _show(plain, settings, config)
         return None
-    needed = _bytes_needed(config, settings)
+    needed = check_memory(config, settings)
     return _Prepared(settings, config, claims.enter_context(RunFolder.create(output, plain, bytes_needed=needed)))
 
 
@@ -185,8 +185,9 @@ def _resumed(
     plain = resolved(settings, config) | fingerprints(config)
     check_same_run(stored | stored_fingerprints, plain, resolved(RunSettings(), type(config)()))
     if options["dry_run"]:
-        _show(plain)
+        _show(plain, settings, config)
         return None
+    check_memory(config, settings)
     folder.write_config(plain, folder.config_and_id()[1])  # with what was changed
     return _Prepared(settings, config, folder, checkpoint)
 
@@ -198,11 +199,12 @@ def _load_ray(console: Any) -> None:
     quiet_libraries()
 
 
-def _show(plain: Mapping[str, Any]) -> None:
+def _show(plain: Mapping[str, Any], settings: RunSettings, config: TextRLConfig) -> None:
+    show_memory(config, settings)
     click.echo(yaml.safe_dump(dict(plain), sort_keys=False, allow_unicode=True), nl=False)
 
 
-def _values(options: dict[str, Any]) -> dict[str, Any]:
+def given_values(options: dict[str, Any]) -> dict[str, Any]:
     """File, then options, then --set: later ones win."""
     values = read_mapping(options["config_file"]) if options["config_file"] else {}
     for name in FINGERPRINTS:  # a run's own config.yaml: the same settings, whatever the weights
@@ -271,13 +273,6 @@ def _run(
         console.print(f"interrupted; continue with: aepo train --resume {folder.path}")
         raise SystemExit(128 + stop.signal)
     console.print(f"next: aepo eval {folder.path}")
-
-
-def _bytes_needed(config: TextRLConfig, settings: RunSettings) -> int:
-    from aepo_rllib.models.hf import resolve_model
-
-    weights = sum(file.stat().st_size for file in Path(resolve_model(config.model_path)).glob("*.safetensors"))
-    return weights * CHECKPOINT_COPIES * (settings.keep_checkpoints + 1)
 
 
 @contextlib.contextmanager

@@ -158,7 +158,7 @@ def bytes_of(learner: Any) -> tuple[int, int]:
     def held(tensor: Any) -> int:
         return (tensor.to_local() if hasattr(tensor, "to_local") else tensor).nbytes
 
-    [optimizer] = learner.optimizers
+    optimizer = learner.optimizer
     moments = [m for state in optimizer.state.values() for m in state.values() if m.dim()]
     return sum(map(held, learner.parameters())), sum(map(held, moments))
 
@@ -233,7 +233,7 @@ def test_in_sixteen_bits_masters_and_gradients_keep_thirty_two(ray_cluster: None
         found, expected = (LearnerSide(each, config).log_probs(ASKED) for each in (group, alone))
         off = np.abs(np.concatenate(found) - np.concatenate(expected))
         assert 0 < off.max() < 0.3
-        ask_all(group, lambda learner: [each.update(lr=1e-6) for each in learner.optimizers[0].param_groups] and None)
+        ask_all(group, lambda learner: [each.update(lr=1e-6) for each in learner.optimizer.param_groups] and None)
         take(group, config.copy(copy_frozen=False).training(lr=1e-6), layout, 0)
         after = weights_of(group)
         moved = np.concatenate([(after[name] - before[name]).ravel() for name in after])

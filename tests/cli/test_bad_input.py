@@ -95,7 +95,7 @@ def test_resume_refuses_what_is_no_run_and_other_settings(tmp_path):
     refused(run("train", "--resume", tmp_path), "no run directory")
     dry = run("train", "--dry-run")
     assert dry.exit_code == 0
-    (tmp_path / "config.yaml").write_text("".join(line + "\n" for line in dry.output.splitlines()[1:]))
+    (tmp_path / "config.yaml").write_text("".join(line + "\n" for line in dry.stdout.splitlines()[1:]))
     refused(run("train", "--resume", tmp_path, "--set", "lr=0.1"), "lr (was 0.0006, now 0.1)")
     text = (tmp_path / "config.yaml").read_text()
     fingerprint = next(line for line in text.splitlines() if line.startswith("model_sha256"))
@@ -114,7 +114,7 @@ def test_dry_run_prints_a_configuration_that_reads_back(tmp_path):
     assignments = [part for setting in settings for part in ("--set", setting)]
     first = run("train", "--dry-run", *assignments, "--target-entropy", "0.75x")
     assert first.exit_code == 0, first.output
-    text = "\n".join(first.output.splitlines()[1:])
+    text = "\n".join(first.stdout.splitlines()[1:])
     values = yaml.safe_load(text)
     assert (values["alpha"], values["lr"]) == (2, 1e-6)
     assert values["target_entropy"] == "0.75x"
@@ -122,7 +122,7 @@ def test_dry_run_prints_a_configuration_that_reads_back(tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text(text)
     second = run("train", "--dry-run", "--config", file)
-    assert "\n".join(second.output.splitlines()[1:]) == text
+    assert "\n".join(second.stdout.splitlines()[1:]) == text
 
 
 def test_samples_are_json(tmp_path):
