@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from aepo_rllib.cli.config_file import recipes
 from aepo_rllib.cli.main import cli
 from aepo_rllib.cli.settings import RUN_OPTIONS
 from aepo_rllib.support.options import check_values
+from tests.support.shapes import qwen
 
 
 @pytest.mark.parametrize("name", recipes())
@@ -56,3 +58,27 @@ def test_an_unknown_recipe_is_told_with_those_that_exist() -> None:
     assert result.exit_code == 2
     assert "no recipe 'qwen2.5-math-7b-8x80'; did you mean qwen2.5-math-7b-8x80gb" in " ".join(result.output.split())
     assert os.path.sep not in result.output.split("there are")[1]
+
+
+MACHINES = {
+    "qwen2.5-0.5b-24gb": ("0.5b", 1, 24),
+    "qwen2.5-math-1.5b-lora-24gb": ("1.5b", 1, 24),
+    "qwen2.5-math-1.5b-80gb": ("1.5b", 1, 80),
+    "qwen2.5-math-7b-lora-80gb": ("7b", 1, 80),
+    "qwen2.5-math-7b-8x80gb": ("7b", 8, 80),
+    "qwen2.5-math-7b-2xh200": ("7b", 2, 141),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", recipes())
+def test_it_fits_the_machine_that_it_names_and_not_one_of_a_quarter_of_the_memory(name: str, tmp_path: Path) -> None:
+    shape, gpus, memory = MACHINES[name]
+    qwen(shape).save_pretrained(tmp_path)
+    planned = {}
+    for card in (str(memory), str(memory / 4)):
+        options = ["--config", f"recipe:{name}", "--model", str(tmp_path), "--gpus", str(gpus), "--gpu-memory", card]
+        result = CliRunner().invoke(cli, ["plan", *options, "--json"])
+        planned[card] = json.loads(result.stdout)["fits"], result.exit_code
+    assert planned[str(memory)] == (True, 0)
+    assert planned[str(memory / 4)] == (False, 1)
