@@ -81,7 +81,13 @@ def expected(ray_cluster: None, gpt2: str) -> Run:
     return run(ONE, gpt2)
 
 
-@pytest.fixture(scope="module", params=LAYOUTS)
+QUICK = "FSDP2, passes by tokens, activations computed again"
+"""The others take half a minute each."""
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=() if name == QUICK else pytest.mark.slow) for name in LAYOUTS]
+)
 def layout(request: pytest.FixtureRequest) -> Layout:
     return LAYOUTS[request.param]
 

@@ -117,7 +117,16 @@ def expected(ray_cluster: None, model: str) -> Run:
     return run(ONE, model)
 
 
-@pytest.fixture(scope="module", params=[name for name in LAYOUTS if LAYOUTS[name] != ONE])
+QUICK = ("FSDP2, one pass", "FSDP2, passes by tokens, activations computed again")
+"""The others take half a minute each; all of DDP's is tried in smaller forms elsewhere."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in LAYOUTS if LAYOUTS[name] != ONE
+    ],
+)
 def layout(request: pytest.FixtureRequest) -> Layout:
     return LAYOUTS[request.param]
 
