@@ -51,11 +51,12 @@ def check_names(given: Weights, model: torch.nn.Module) -> None:
 
 
 def with_second_names(weights: Weights, model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """Names and tensors, and again by the other names of those that are tied, where these are not given."""
+    """Names and tensors, of arrays too, and again by the other names of those that are tied, where not given."""
     others: dict[str, list[str]] = {}
     for other, name in second_names(model).items():
         others.setdefault(name, []).append(other)
-    for name, tensor in weights.items():
+    for name, given in weights.items():
+        tensor = _as_tensor(given)
         yield name, tensor
         for other in others.get(name, ()):
             if other not in weights:
@@ -76,7 +77,11 @@ def copy_weights(model: torch.nn.Module, weights: Weights) -> None:
     check_names(weights, model)
     own = model.state_dict()
     for name, tensor in weights.items():
-        given = torch.as_tensor(np.array(tensor)) if isinstance(tensor, np.ndarray) else tensor
+        given = _as_tensor(tensor)
         if given.shape != own[name].shape:
             raise ValueError(f"{name} has shape {tuple(given.shape)} instead of {tuple(own[name].shape)}")
         own[name].copy_(given)
+
+
+def _as_tensor(given: torch.Tensor | np.ndarray) -> torch.Tensor:
+    return torch.as_tensor(np.array(given)) if isinstance(given, np.ndarray) else given
