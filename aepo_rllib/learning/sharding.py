@@ -67,12 +67,12 @@ def fill(model: PreTrainedModel, source: PreTrainedModel | None) -> None:
         model: A sharded one; adapters in it stay as they are.
         source: A whole one, on learner 0; None on the others.
     """
-    whole = {} if source is None else source.state_dict()
+    given = {} if source is None else source.state_dict()
     for name, tensor in base_state(model).items():
         if source is None:
             full = torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device)
         else:
-            full = whole[name].to(tensor.device, tensor.dtype)
+            full = given[name].to(tensor.device, tensor.dtype)
         torch.distributed.broadcast(full, src=0)
         tensor.copy_(own_part(full, tensor))
 

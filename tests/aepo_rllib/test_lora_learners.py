@@ -12,10 +12,8 @@ import pytest
 import ray
 import torch
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
-from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from torch.distributed.checkpoint import FileSystemReader
 
-from aepo_rllib import AEPOConfig
 from aepo_rllib.columns import Columns
 from aepo_rllib.experience.passes import PassLimit
 from aepo_rllib.learning.learner_group import PARTS
@@ -23,7 +21,8 @@ from aepo_rllib.learning.learner_side import LearnerSide
 from aepo_rllib.learning.optimizer_step import ask_all
 from aepo_rllib.models.hf import EMBEDDED, load_model
 from aepo_rllib.models.named_weights import copy_weights, own_state
-from tests.aepo_rllib.test_sharding import ASKED, Layout, bytes_of, take, weights_of
+from tests.support.learner_groups import ASKED, Layout, bytes_of, marked, take, weights_of
+from tests.support.learner_groups import build as build_learners
 from tests.support.modules import ABSOLUTE_POSITIONS
 
 RANK, ALPHA, STEPS, CLIP = 4, 12.0, 10, 0.9
@@ -31,12 +30,7 @@ ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Ray's process
 
 
 def build(layout: Layout, model: str, **options: Any) -> tuple[Any, Any]:
-    config = AEPOConfig().language_model(model_path=model, dtype=layout.dtype, share_prompts=layout.limit.share_prompts)
-    config = config.language_model(lora_rank=RANK, lora_alpha=ALPHA).update_from_dict(options)
-    config = config.training(lr=1e-3, grad_clip=CLIP, weight_decay=0.01, checkpoint_activations=layout.checkpoint)
-    config = config.learners(num_learners=layout.learners, num_cpus_per_learner=1, learner_sharding=layout.sharding)
-    spec = MultiRLModuleSpec(rl_module_specs={DEFAULT_MODULE_ID: config.get_default_rl_module_spec()})
-    return config, config.build_learner_group(rl_module_spec=spec)
+    return build_learners(layout, model, clip=CLIP, **{"lora_rank": RANK, "lora_alpha": ALPHA} | options)
 
 
 ONE = Layout(0, "none")
@@ -81,13 +75,11 @@ def expected(ray_cluster: None, gpt2: str) -> Run:
     return run(ONE, gpt2)
 
 
-QUICK = "FSDP2, passes by tokens, activations computed again"
+QUICK = ("FSDP2, passes by tokens, activations computed again",)
 """The others take half a minute each."""
 
 
-@pytest.fixture(
-    scope="module", params=[pytest.param(name, marks=() if name == QUICK else pytest.mark.slow) for name in LAYOUTS]
-)
+@pytest.fixture(scope="module", params=marked(LAYOUTS, QUICK))
 def layout(request: pytest.FixtureRequest) -> Layout:
     return LAYOUTS[request.param]
 

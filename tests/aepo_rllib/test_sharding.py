@@ -11,32 +11,17 @@ import numpy as np
 import pytest
 import ray
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_OPTIMIZER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
-from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 
-from aepo_rllib import AEPOConfig
 from aepo_rllib.columns import Columns
-from aepo_rllib.experience.dealing import Mean, deal
-from aepo_rllib.experience.passes import PassLimit, passes_of
-from aepo_rllib.experience.rows import Row, RowGroups
+from aepo_rllib.experience.passes import PassLimit
 from aepo_rllib.learning.learner_side import LearnerSide
-from aepo_rllib.learning.optimizer_step import ask_all, take_step
+from aepo_rllib.learning.optimizer_step import ask_all
 from aepo_rllib.models.state_names import PREFIX
-from aepo_rllib.objectives.parts import MAIN
+from tests.support.learner_groups import ASKED, Layout, build, bytes_of, marked, take, weights_of
 from tests.support.modules import ABSOLUTE_POSITIONS
 
 STEPS = 20
-ASKED = [([5, 6, 7], [8, 9, 10, 11]), ([3, 4], [5, 6]), ([9], [1])]
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Ray's processes cannot import a test file
-
-
-class Layout(NamedTuple):
-    """How a batch is spread."""
-
-    learners: int
-    sharding: str
-    limit: PassLimit = PassLimit()
-    dtype: str = "float64"
-    checkpoint: bool = False
 
 
 ONE = Layout(0, "none")
@@ -57,43 +42,6 @@ class Run(NamedTuple):
     norms: list[float]
     weights: dict[str, np.ndarray]
     scored: list[dict[str, np.ndarray]]
-
-
-def batch(step: int) -> dict[str, RowGroups]:
-    """Both streams; lengths from 1 on, some steps with a single group, so that a learner has no row."""
-    generator = np.random.default_rng(step)
-
-    def row(prompt: list[int], place: int) -> Row:
-        tokens = int(generator.integers(1, 17))
-        logp = (-np.abs(generator.standard_normal(tokens)) - 2).astype(np.float32)
-        advantage = float(generator.integers(2)) if place else float(generator.standard_normal())
-        return Row(prompt, generator.integers(2, 32, tokens), logp, advantage, place, tempered=bool(place))
-
-    def group(place: int) -> list[Row]:
-        prompt = generator.integers(5, 32, generator.integers(4, 12)).tolist()
-        return [row(prompt, place) for _ in range(3)]
-
-    return {name: [group(place) for _ in range(1 + step % 4)] for place, name in enumerate((MAIN, "tempered"))}
-
-
-def build(layout: Layout, model: str) -> tuple[Any, Any]:
-    config = AEPOConfig().language_model(model_path=model, dtype=layout.dtype, share_prompts=layout.limit.share_prompts)
-    config = config.training(lr=1e-3, grad_clip=2.0, weight_decay=0.01, checkpoint_activations=layout.checkpoint)
-    config = config.learners(num_learners=layout.learners, num_cpus_per_learner=1, learner_sharding=layout.sharding)
-    spec = MultiRLModuleSpec(rl_module_specs={DEFAULT_MODULE_ID: config.get_default_rl_module_spec()})
-    return config, config.build_learner_group(rl_module_spec=spec)
-
-
-def take(group: Any, config: Any, layout: Layout, step: int) -> float:
-    """One optimizer step; the norm of its gradient before clipping."""
-    learners = max(layout.learners, 1)
-    [shares] = deal(batch(step), config.method(), Mean("token-mean", 16), updates=1, learners=learners)
-    taken = take_step(group, passes_of(shares, layout.limit), env_steps=0, step=step)
-    return float(taken.results[0][DEFAULT_MODULE_ID]["gradients_default_optimizer_global_norm"].peek())
-
-
-def weights_of(group: Any) -> dict[str, np.ndarray]:
-    return {name: value.copy() for name, value in group.get_weights()[DEFAULT_MODULE_ID].items()}
 
 
 def run(layout: Layout, model: str) -> Run:
@@ -121,12 +69,7 @@ QUICK = ("FSDP2, one pass", "FSDP2, passes by tokens, activations computed again
 """The others take half a minute each; all of DDP's is tried in smaller forms elsewhere."""
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in LAYOUTS if LAYOUTS[name] != ONE
-    ],
-)
+@pytest.fixture(scope="module", params=marked((name for name in LAYOUTS if LAYOUTS[name] != ONE), QUICK))
 def layout(request: pytest.FixtureRequest) -> Layout:
     return LAYOUTS[request.param]
 
@@ -159,17 +102,6 @@ def test_engines_are_sent_every_weight_once(done: Run) -> None:
     assert {*sent, "lm_head.weight"} == {name.removeprefix(PREFIX) for name in done.weights}
     for name, tensor in sent.items():
         np.testing.assert_array_equal(tensor.numpy(), done.weights[PREFIX + name])
-
-
-def bytes_of(learner: Any) -> tuple[int, int]:
-    """Of weights, and of Adam's moments, that this process holds."""
-
-    def held(tensor: Any) -> int:
-        return (tensor.to_local() if hasattr(tensor, "to_local") else tensor).nbytes
-
-    optimizer = learner.optimizer
-    moments = [m for state in optimizer.state.values() for m in state.values() if m.dim()]
-    return sum(map(held, learner.parameters())), sum(map(held, moments))
 
 
 def test_a_learner_holds_its_share_of_weights_and_moments(done: Run, layout: Layout, expected: Run) -> None:
