@@ -18,6 +18,8 @@ class Columns:
     """Log-prob under the law that was sampled from (tempered, filtered), (N, T)."""
     ENTROPY = "policy_entropy"
     """Exact entropy of the policy at T = 1, in nats, (N, T)."""
+    CORE_ENTROPY = "policy_core_entropy"
+    """Exact entropy within the likeliest tokens alone, see `objectives.entropy.core_log_probs`, (N, T)."""
     LOGIT_VARIANCE = "policy_logit_variance"
     """Variance of the policy's logits under itself, (N, T)."""
     HEATED_LOGP = "heated_logp"

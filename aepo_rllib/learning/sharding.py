@@ -26,7 +26,7 @@ def shard(scorer: TokenScorer, device: torch.device) -> None:
     precision = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=None if half is None else torch.float32)
     for part in (*decoder_layers(scorer.model), scorer):
         fully_shard(part, mesh=mesh, mp_policy=precision)
-    scorer.autocast_to, scorer.length_parts = None, 1
+    scorer.autocast_to = None
     buffers = {name: buffer.clone() for name, buffer in scorer.named_buffers()}
     scorer.to_empty(device=device)
     with torch.no_grad():

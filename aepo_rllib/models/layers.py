@@ -23,8 +23,8 @@ def decoder_layers(model: PreTrainedModel) -> list[torch.nn.Module]:
 def recompute_activations(model: PreTrainedModel) -> None:
     """Have every decoder layer keep its input alone, and compute what lies inside again in the backward pass.
 
-    transformers' own switch (`gradient_checkpointing_enable`) does nothing in eval mode, and in train mode takes the
-    cache away from a layer, so that completions would no longer see a prompt that they share.
+    transformers' own switch (`gradient_checkpointing_enable`) silently does nothing in eval mode, in which the learner
+    keeps a model so that nothing drops out.
 
     Raises:
         ValueError: transformers does not tell the model's layers.

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from aepo_rllib.objectives.entropy import TokenStatistics, distribution_moments
+from aepo_rllib.objectives.entropy import TokenStatistics, core_log_probs, distribution_moments, exact_entropy
 
 SLICE_LOGITS = 2**24
 """Most logits that are there at a time; a few tensors of this size are, so 0.3 GB."""
@@ -28,11 +28,11 @@ def head_statistics(
     temperature: float = 1.0,
     slice_logits: int = SLICE_LOGITS,
 ) -> TokenStatistics:
-    """As `entropy.token_statistics` of `hidden_KD @ weight_VD.T + bias_V`, in float32 (float64 of float64 weights).
+    """As `entropy.token_statistics` of `hidden_KD @ weight_VD.T + bias_V`, in float32 (float64 of float64 states).
 
     Args:
-        hidden_KD: Last hidden states, of the weight's dtype: matrix products run in it.
-        weight_VD: Of the output head.
+        hidden_KD: Last hidden states: matrix products run in their dtype.
+        weight_VD: Of the output head, and of any dtype: it is cast when it is needed, and its gradient never.
         bias_V: Likewise, if it has one.
         token_ids_K: The tokens.
         reads: Fields of `TokenStatistics` that are computed beside `logp`.
@@ -46,7 +46,7 @@ def head_statistics(
 
 
 class _Head(torch.autograd.Function):
-    """Gradients reach hidden states, weight and bias through `logp` and, where it is read, `entropy`."""
+    """Gradients reach hidden states, weight and bias through `logp` and, where they are read, the entropies."""
 
     @staticmethod
     def forward(
@@ -61,15 +61,18 @@ class _Head(torch.autograd.Function):
     ) -> tuple[torch.Tensor | None, ...]:
         figures: dict[str, torch.Tensor] = {
             name: hidden_KD.new_empty(len(token_ids_K), dtype=_wide(hidden_KD.dtype))
-            for name in ("logp", "entropy", "logit_variance", "heated_logp")
+            for name in TokenStatistics._fields
             if name in reads or name == "logp"
         }
+        head = _cast(weight_VD, bias_V, hidden_KD.dtype)
         for part in _slices(hidden_KD, weight_VD, slice_logits):
-            logp_KV = _log_probs(hidden_KD[part], weight_VD, bias_V)
+            logp_KV = _log_probs(hidden_KD[part], *head)
             figures["logp"][part] = logp_KV.gather(-1, token_ids_K[part, None])[:, 0]
             if "heated_logp" in reads:
                 law_K = (logp_KV / temperature).logsumexp(-1)
                 figures["heated_logp"][part] = figures["logp"][part] / temperature - law_K
+            if "core_entropy" in reads:
+                figures["core_entropy"][part] = exact_entropy(core_log_probs(logp_KV))
             if "logit_variance" in reads:
                 entropy_K, figures["logit_variance"][part] = distribution_moments(logp_KV)
                 if "entropy" in reads:
@@ -87,15 +90,16 @@ class _Head(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         hidden_KD, weight_VD, bias_V, token_ids_K, entropy_K = ctx.saved_tensors
-        d_logp_K, d_entropy_K, *_ = gradients
-        wide = _wide(weight_VD.dtype)
+        d_logp_K, d_entropy_K, _, _, d_core_K = gradients
+        wide, head = _wide(hidden_KD.dtype), _cast(weight_VD, bias_V, hidden_KD.dtype)
         d_hidden_KD = torch.empty_like(hidden_KD)
         learns, bias_learns = ctx.needs_input_grad[1:3]
         # Sums of many slices are lost in 16 bits.
         d_weight_VD = torch.zeros_like(weight_VD, dtype=wide) if learns else None
         d_bias_V = torch.zeros_like(bias_V, dtype=wide) if bias_learns else None
         for part in _slices(hidden_KD, weight_VD, ctx.slice_logits):
-            logp_KV = _log_probs(hidden_KD[part], weight_VD, bias_V)
+            logp_KV = _log_probs(hidden_KD[part], *head)
+            d_core_KV = None if d_core_K is None else _entropy_slope(core_log_probs(logp_KV), d_core_K[part])
             d_KV = logp_KV.exp()
             if d_entropy_K is None or entropy_K is None:
                 d_KV.mul_(-_column(d_logp_K, part, d_KV))
@@ -104,10 +108,12 @@ class _Head(torch.autograd.Function):
                 d_KV.mul_(inner_KV.mul_(-d_entropy_K[part, None]).sub_(_column(d_logp_K, part, d_KV)))
             if d_logp_K is not None:
                 d_KV.scatter_add_(-1, token_ids_K[part, None], d_logp_K[part, None])
+            if d_core_KV is not None:
+                d_KV.add_(d_core_KV)
             if d_bias_V is not None:
                 d_bias_V += d_KV.sum(0)
             d_KV = d_KV.to(hidden_KD.dtype)
-            d_hidden_KD[part] = d_KV @ weight_VD
+            d_hidden_KD[part] = d_KV @ head[0]
             if d_weight_VD is None:
                 continue
             if d_weight_VD.dtype == hidden_KD.dtype:
@@ -119,6 +125,12 @@ class _Head(torch.autograd.Function):
         return d_hidden_KD, d_weight_VD, d_bias_V, None, None, None, None
 
 
+def _cast(
+    weight_VD: torch.Tensor, bias_V: torch.Tensor | None, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    return weight_VD.to(dtype), None if bias_V is None else bias_V.to(dtype)
+
+
 def _slices(hidden_KD: torch.Tensor, weight_VD: torch.Tensor, slice_logits: int) -> Iterator[slice]:
     size = max(1, slice_logits // len(weight_VD))
     return (slice(start, start + size) for start in range(0, len(hidden_KD), size))
@@ -127,6 +139,14 @@ def _slices(hidden_KD: torch.Tensor, weight_VD: torch.Tensor, slice_logits: int)
 def _log_probs(hidden_KD: torch.Tensor, weight_VD: torch.Tensor, bias_V: torch.Tensor | None) -> torch.Tensor:
     logits_KV = torch.nn.functional.linear(hidden_KD, weight_VD, bias_V)
     return logits_KV.to(_wide(logits_KV.dtype)).log_softmax(-1)
+
+
+def _entropy_slope(logp_KV: torch.Tensor, d_entropy_K: torch.Tensor) -> torch.Tensor:
+    """The gradient on the logits: -p (log p + H) for each."""
+    p_KV = logp_KV.exp()
+    inner_KV = logp_KV.masked_fill(p_KV == 0, 0.0)
+    entropy_K1 = -(p_KV * inner_KV).sum(-1, keepdim=True)
+    return p_KV.mul_(inner_KV.add_(entropy_K1)).mul_(-d_entropy_K.unsqueeze(-1))
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:

@@ -23,12 +23,18 @@ class TokenStatistics(NamedTuple):
         entropy: Exact entropy of pi, with its gradient; None where it was not read, as those below.
         logit_variance: Var_pi(z), which Lemma A turns into dH/dT = Var(z) / T^3. A measurement, without gradient.
         heated_logp: log pi_T(token) at another temperature; a measurement, too.
+        core_entropy: Exact entropy within the core of pi, with its gradient, see `core_log_probs`.
     """
 
     logp: torch.Tensor
     entropy: torch.Tensor | None = None
     logit_variance: torch.Tensor | None = None
     heated_logp: torch.Tensor | None = None
+    core_entropy: torch.Tensor | None = None
+
+
+CORE_MASS = 0.8
+"""Most probability of the core of a law: the p of SIREN (arXiv 2509.25133)."""
 
 
 def distribution_moments(logp_V: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -46,6 +52,14 @@ def exact_entropy(logp_V: torch.Tensor) -> torch.Tensor:
     """Exact entropy of normalised log-probs over the last axis, whose gradient keeps nothing but the log-probs."""
     apply: Callable[[torch.Tensor], torch.Tensor] = _ExactEntropy.apply
     return apply(logp_V)
+
+
+def core_log_probs(logp_V: torch.Tensor, mass: float = CORE_MASS) -> torch.Tensor:
+    """Log-probs within the likeliest tokens that have at most the mass together, at least one; -inf for all others."""
+    ordered_V, order_V = logp_V.detach().sort(-1, descending=True)
+    beyond_V = ordered_V.exp().cumsum(-1) > mass
+    beyond_V[..., 0] = False
+    return logp_V.masked_fill(beyond_V.scatter(-1, order_V, beyond_V), -torch.inf).log_softmax(-1)
 
 
 def token_statistics(
@@ -71,6 +85,7 @@ def token_statistics(
         exact_entropy(logp_BTV) if "entropy" in reads else None,
         distribution_moments(measured_BTV)[1] if "logit_variance" in reads else None,
         _heated(measured_BTV, measured_BT, temperature) if "heated_logp" in reads else None,
+        exact_entropy(core_log_probs(logp_BTV)) if "core_entropy" in reads else None,
     )
 
 

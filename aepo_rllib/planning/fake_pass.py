@@ -7,7 +7,7 @@ contents. Only what depends on contents is left out: all rows are of one length,
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -16,10 +16,12 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import PreTrainedModel
 
+from aepo_rllib.columns import Columns
 from aepo_rllib.models.hf import DTYPES
 from aepo_rllib.models.layers import decoder_layers, recompute_activations
 from aepo_rllib.models.lora import Lora, add_adapters
-from aepo_rllib.models.prompt_cache import PromptCache
+from aepo_rllib.models.packed_attention import pack_attention, packed_inputs
+from aepo_rllib.models.packing import Block, Packing, pack
 from aepo_rllib.objectives.chunked_head import SLICE_LOGITS, head_statistics
 from aepo_rllib.planning.live_bytes import LiveBytes, counted_attention
 from aepo_rllib.planning.shape import ModelShape
@@ -89,7 +91,7 @@ def pass_bytes(shape: ModelShape, work: Work) -> PassBytes:
     if not shape.layers_are_alike or len(shape.layers) <= max(FEW_LAYERS):
         peaks = _peaks(shape, work, len(shape.layers))
     else:
-        # Activations of layers go as gradients come that wait for those of the prompts' run: the worst is at an end.
+        # Activations of layers go as the gradients of their weights come: the worst is at an end.
         few, more = (_peaks(shape, work, layers) for layers in FEW_LAYERS)
         left = len(shape.layers) - FEW_LAYERS[0]
         peaks = {stage: few[stage] + left * (more[stage] - few[stage]) for stage in few if stage != OTHERS}
@@ -125,15 +127,18 @@ def _count(shape: ModelShape, work: Work, layers: int) -> dict[str, np.ndarray]:
         add_adapters(model, work.lora)
     if work.checkpoint:
         recompute_activations(model)
-    with FakeTensorMode():
+    if work.share_prompts:
+        pack_attention(model)
+    packing = _packing(work) if work.share_prompts else None
+    with FakeTensorMode() as mode:
+        packing = packing and _faked(packing, mode)
         _fake(model, work.weights if work.sharded else None)
         live = LiveBytes(model.parameters())
         _watch(model, work, live)
         with live:
             cached = not work.checkpoint
             with torch.autocast("cpu", dtype=work.half, enabled=work.half is not None, cache_enabled=cached):
-                # Cloned, for `TokenScorer` takes the real tokens out.
-                features_KD = _features(model, work, live).flatten(0, 1).clone()
+                features_KD = _features(model, work, packing)
                 kept, live.stage = live.now, "head forward"
                 features_KD.register_hook(lambda gradient: setattr(live, "stage", "last layer backward"))
                 loss = _head(model, features_KD, work)
@@ -194,26 +199,47 @@ def _name_stages(module: torch.nn.Module, live: LiveBytes, name: str | None) -> 
     module.register_forward_hook(end)
 
 
-def _features(model: PreTrainedModel, work: Work, live: LiveBytes) -> torch.Tensor:
-    """Last hidden states of all completion tokens, (rows, tokens, width); see `TokenScorer`."""
+def _features(model: PreTrainedModel, work: Work, packing: Packing | None) -> torch.Tensor:
+    """Last hidden states of all completion tokens, (tokens, width); see `TokenScorer`."""
+    if packing is not None:
+        return model.base_model(**packed_inputs(packing)).last_hidden_state[0].index_select(0, packing.sources)
+    width = work.prompt_tokens + work.completion_tokens
+    ids = torch.zeros(work.rows, width, dtype=torch.long)
+    hidden = model.base_model(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        position_ids=torch.arange(width).expand(work.rows, -1),
+        use_cache=False,
+    ).last_hidden_state
+    return hidden[:, -work.completion_tokens - 1 : -1].flatten(0, 1).clone()  # as the real tokens are taken out
+
+
+def _packing(work: Work) -> Packing:
+    """Of the pass's tokens."""
     N, P, L, T = work.rows, work.prompts, work.prompt_tokens, work.completion_tokens
-    prompts, completions = torch.zeros(P, L, dtype=torch.long), torch.zeros(N, T, dtype=torch.long)
-    prompt_of_row = torch.arange(N) * P // N
-    if not work.share_prompts:
-        ids = torch.cat([prompts[prompt_of_row], completions], dim=1)
-        return _run(model, ids, 0, use_cache=False)[:, -T - 1 : -1]
-    cache = PromptCache(model.config)
-    last = _run(model, prompts, 0, past_key_values=cache, use_cache=True)[:, -1:]
-    live.stage = OTHERS
-    continued = cache.continued(prompt_of_row)
-    following = _run(model, completions[:, :-1], L, past_key_values=continued, use_cache=True)
-    return torch.cat([last[prompt_of_row], following], dim=1)
+    prompts, completions = torch.zeros(N, L, dtype=torch.long), torch.zeros(N, T, dtype=torch.long)
+    return pack(
+        {
+            Columns.PROMPT_IDS: prompts,
+            Columns.PROMPT_MASK: torch.ones_like(prompts, dtype=torch.bool),
+            Columns.PROMPT_INDEX: torch.arange(N) * P // N,
+            Columns.COMPLETION_IDS: completions,
+            Columns.COMPLETION_MASK: torch.ones_like(completions, dtype=torch.bool),
+        }
+    )
 
 
-def _run(model: PreTrainedModel, ids: torch.Tensor, before: int, **cache: Any) -> torch.Tensor:
-    places = torch.arange(before, before + ids.shape[1]).expand(len(ids), -1)
-    mask = torch.ones(len(ids), before + ids.shape[1], dtype=torch.long)
-    return model.base_model(input_ids=ids, attention_mask=mask, position_ids=places, **cache).last_hidden_state
+def _faked(packing: Packing, mode: FakeTensorMode) -> Packing:
+    """The same, of tensors without contents, which say nothing of how many there are of a kind."""
+
+    def fake(value: Any) -> Any:
+        return mode.from_tensor(value) if isinstance(value, torch.Tensor) else value
+
+    blocks = [
+        Block(**{each.name: fake(getattr(block, each.name)) for each in fields(Block) if each.init})
+        for block in packing.blocks
+    ]
+    return Packing(fake(packing.ids), fake(packing.positions), tuple(blocks), fake(packing.sources))
 
 
 def _head(model: PreTrainedModel, features_KD: torch.Tensor, work: Work) -> torch.Tensor:
@@ -223,5 +249,5 @@ def _head(model: PreTrainedModel, features_KD: torch.Tensor, work: Work) -> torc
     size = min(len(features_KD), SLICES * max(1, SLICE_LOGITS // len(weight)))
     ids = torch.zeros(size, dtype=torch.long)
     reads = ("entropy",) if work.entropy else ()
-    statistics = head_statistics(features_KD.to(dtype)[:size], weight.to(dtype), None, ids, reads)
+    statistics = head_statistics(features_KD.to(dtype)[:size], weight, None, ids, reads)
     return statistics.logp.sum() if statistics.entropy is None else (statistics.logp + statistics.entropy).sum()

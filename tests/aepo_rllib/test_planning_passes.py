@@ -105,13 +105,13 @@ def test_a_model_of_another_kind_is_counted_too() -> None:
 
 @pytest.mark.parametrize("name", QWEN)
 @pytest.mark.parametrize("rows", [1, 8])
-def test_layers_keep_8_intermediate_and_34_hidden_bytes_a_token(name: str, rows: int) -> None:
+def test_layers_keep_8_intermediate_and_37_hidden_bytes_a_token(name: str, rows: int) -> None:
     config, prompt, length = qwen(name), 200, 2048
     shape = ModelShape(config)
     work = Work(rows, 1, prompt, length, "bfloat16")
-    a_token = 8 * config.intermediate_size + 34 * config.hidden_size
-    pairs = rows * (length - 1) * (prompt + length - 1) + prompt**2  # a mask, 2 bytes a pair
-    expected = config.num_hidden_layers * ((rows * length + prompt) * a_token + 2 * pairs)
+    a_token = 8 * config.intermediate_size + 37 * config.hidden_size
+    pairs = rows * (length - 1) * (prompt + length - 1) + prompt**2  # a mask for all layers, 2 bytes a pair
+    expected = config.num_hidden_layers * (rows * length + prompt) * a_token + 2 * pairs
     copies = 2 * sum(shape.layers)
     assert pass_bytes(shape, work).kept - copies == pytest.approx(expected, rel=0.02)
 

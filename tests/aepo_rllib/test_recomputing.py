@@ -66,15 +66,11 @@ def test_a_pass_keeps_a_fraction_in_the_mode_that_trains(share_prompts: bool, ti
 
 
 def test_transformers_own_switch_does_nothing_here(tiny_models: dict[str, str]) -> None:
-    """The reason for ours: in eval mode it is silently off, and in train mode it loses the prompt."""
+    """The reason for ours: it is silently off in eval mode, in which dropout is."""
     batch = make_batch(LONG)
     plain, switched = (scorer_of("embedded", tiny_models) for _ in range(2))
     switched.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     assert kept_bytes(switched, batch) == kept_bytes(plain, batch)
-    switched.model.train()
-    mask_NT = batch[Columns.COMPLETION_MASK]
-    off_NT = switched(batch)[Columns.POLICY_LOGP] - plain(batch)[Columns.POLICY_LOGP]
-    assert off_NT[mask_NT].abs().max() > 0.1
 
 
 @pytest.mark.parametrize("name", ["embedded", ABSOLUTE_POSITIONS, SLIDING_WINDOW])

@@ -203,7 +203,7 @@ def test_without_a_single_token_every_weight_still_has_its_zero_gradient(share_p
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        (MambaConfig(vocab_size=32, hidden_size=16, num_hidden_layers=2, state_size=4), "this model's cache cannot"),
+        (MambaConfig(vocab_size=32, hidden_size=16, num_hidden_layers=2, state_size=4), "this model's attention cannot"),
         pytest.param(
             RwkvConfig(vocab_size=32, hidden_size=16, num_hidden_layers=2, attention_hidden_size=16),
             "log-probs would be off",
@@ -211,7 +211,7 @@ def test_without_a_single_token_every_weight_still_has_its_zero_gradient(share_p
         ),
     ],
 )
-def test_a_model_whose_cache_cannot_share_falls_back_to_padded_rows(
+def test_a_model_whose_layers_mix_tokens_falls_back_to_padded_rows(
     config: MambaConfig | RwkvConfig, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     torch.manual_seed(0)
