@@ -73,6 +73,7 @@ def _finish(algo: TextRL, settings: RunSettings, folder: RunFolder) -> None:
     In the middle of an update the weights are those of no step, and the last checkpoint stands; likewise where the disk
     has refused the step's record.
     """
+    algo.finish_learning()
     folder.settle(wait=True)
     if algo.train_steps and not algo.updating and folder.recorded_steps() == algo.train_steps:
         folder.begin_checkpoint(algo, keep=settings.keep_checkpoints)

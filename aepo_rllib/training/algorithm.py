@@ -219,7 +219,8 @@ class TextRL(BatchLearning):
         A step that fails has not turned the dial: a checkpoint of the steps before it may follow.
         """
         self.log(metrics.CONTROL, {metrics.BASE_ENTROPY: self.measure_base_entropy()})
-        self._asked, self.positives, self._unsent = [], dict[str, int](), False
+        self._asked, self.positives, self._unsent, self._waiting = [], dict[str, int](), False, None
+        self._own_weights = self._under_way is None
         started, before = time.perf_counter(), self.own_state()
         try:
             yield
@@ -240,7 +241,7 @@ class TextRL(BatchLearning):
         self._watch_dial()
         self._watch_runners()
         self.train_steps += 1
-        self.updating = False
+        self.updating = self._under_way is not None
 
     def _watch_dial(self) -> None:
         """Log how the dial stands, and say when it turns without effect."""

@@ -40,14 +40,24 @@ class SavedAlgorithm(Algorithm):
         """Bring the learner's weights to the env runners."""
         raise NotImplementedError
 
+    def finish_learning(self) -> None:
+        """Wait for optimizer steps that are under way."""
+        raise NotImplementedError
+
+    def settle_learning(self) -> None:
+        """Likewise, and bring their weights to the env runners."""
+        raise NotImplementedError
+
     @override(Algorithm)
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """RLlib's state and ours."""
+        self.settle_learning()
         return {**super().get_state(*args, **kwargs), STATE_KEY: self.own_state()}
 
     @override(Algorithm)
     def set_state(self, state: dict[str, Any]) -> None:
         """Restore RLlib's state and ours."""
+        self.settle_learning()
         super().set_state(state)
         if STATE_KEY in state:
             self.set_own_state(state[STATE_KEY])
@@ -87,6 +97,7 @@ class SavedAlgorithm(Algorithm):
         """
         if _is_local(path) and not verified:
             verify(Path(path))
+        self.settle_learning()
         super().restore_from_path(path, *args, **kwargs)
         self.sync_weights()
 
@@ -113,6 +124,7 @@ class SavedAlgorithm(Algorithm):
             OSError: it cannot be written.
             LearnerLost: a learner has died.
         """
+        self.settle_learning()
         self._settle_pending()
         folder = AppearingFolder(Path(path).absolute())
         try:
@@ -159,6 +171,7 @@ class SavedAlgorithm(Algorithm):
 
         Adapters are merged into the weights.
         """
+        self.settle_learning()
         self._settle_pending()
         self.learner_group.begin_export(Path(folder).absolute(), self._info())
         self.learner_group.wait()
@@ -171,6 +184,7 @@ class SavedAlgorithm(Algorithm):
         """
         if not self.config.lora_rank:
             raise ValueError("export_adapter() needs adapters: set lora_rank, or call export_huggingface()")
+        self.settle_learning()
         path = Path(folder).absolute()
         ask_all(self.learner_group, lambda learner: learner.export_adapter(path))
 

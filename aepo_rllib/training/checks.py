@@ -36,7 +36,7 @@ def check_batches(config: AlgorithmConfig) -> None:
 
 
 def check_learners(config: AlgorithmConfig) -> None:
-    """Refuse what learners that share their weights cannot do.
+    """Refuse what learners cannot do that share their weights, or work beside env runners.
 
     Raises:
         ValueError: names the options.
@@ -45,6 +45,16 @@ def check_learners(config: AlgorithmConfig) -> None:
         raise ValueError(
             f"grad_clip_by={config.grad_clip_by!r} with learner_sharding='fsdp': gradients that are spread over "
             "learners are clipped by their global norm; set grad_clip_by='global_norm', or grad_clip=None"
+        )
+    if config.async_steps and not config.num_env_runners and not config.in_evaluation:
+        raise ValueError(
+            f"async_steps={config.async_steps} with num_env_runners=0: nobody else samples while the learner works; "
+            "set num_env_runners to at least 1, or async_steps=0"
+        )
+    if config.async_steps and config.sleep_while_learning:
+        raise ValueError(
+            f"async_steps={config.async_steps} with sleep_while_learning=True: engines sample while the learner works; "
+            "switch one of them off"
         )
 
 

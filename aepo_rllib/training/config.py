@@ -165,6 +165,7 @@ class TextRLConfig(ProblemSource, TextOptions, AlgorithmConfig):
         aggregation: str = NotProvided,
         micro_batch_size: int | None = NotProvided,
         skip_flat_rows: bool = NotProvided,
+        async_steps: int = NotProvided,
         rows_per_backward: int | None = NotProvided,
         tokens_per_backward: int | None = NotProvided,
         checkpoint_activations: bool | None = NotProvided,
@@ -175,9 +176,7 @@ class TextRLConfig(ProblemSource, TextOptions, AlgorithmConfig):
         importance_cap: float | None = NotProvided,
         **kwargs: Any,
     ) -> Self:
-        """Sets the training related configuration: these, any other declared option, and RLlib's own, such as `lr`,
-        `grad_clip`, and `num_epochs` (passes over a batch).
-        """
+        """Sets the training configuration: these, any other declared option, and RLlib's (`lr`, `grad_clip`, ...)."""
         return super().training(**kwargs)
 
     @override(AlgorithmConfig)

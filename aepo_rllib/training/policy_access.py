@@ -31,6 +31,7 @@ class PolicyAccess(SavedAlgorithm):
         """
         if module_id != DEFAULT_MODULE_ID:
             return None
+        self.settle_learning()
         if self._module is None:
             self._module = self.config.get_rl_module_spec(spaces=self.env_runner.get_spaces()).build()
         self._module.set_state(super().get_weights()[module_id])
@@ -50,6 +51,7 @@ class PolicyAccess(SavedAlgorithm):
                 "evaluate() needs env runners with problems of their own: set evaluation(evaluation_interval=...), to "
                 "a number above your last step to evaluate by hand alone"
             )
+        self.settle_learning()
         results = super().evaluate(*args, **kwargs)
         figures = results.get(ENV_RUNNER_RESULTS, {})
         if episodes := figures.get(NUM_EPISODES):
@@ -60,6 +62,7 @@ class PolicyAccess(SavedAlgorithm):
     @override(Algorithm)
     def get_weights(self, policies: Collection[str] | None = None) -> dict[str, Any]:
         """As RLlib's, but a copy: its own are the very memory of a learner in this process."""
+        self.settle_learning()
         return copy.deepcopy(super().get_weights(policies))
 
     @override(SavedAlgorithm)
@@ -90,10 +93,12 @@ class PolicyAccess(SavedAlgorithm):
         """
         if set(weights) != {DEFAULT_MODULE_ID}:
             raise ValueError(f"weights of {sorted(weights)} were given; there is one module, {DEFAULT_MODULE_ID!r}")
+        self.settle_learning()
         self.learner_group.set_weights(dict(weights))
         self._send_weights(self.env_runner_group)
 
     def _send_weights(self, env_runner_group: EnvRunnerGroup) -> None:
+        self.finish_learning()  # in the middle of an update they are of no step
         env_runner_group.sync_weights(
             from_worker_or_learner_group=self.learner_group,
             inference_only=True,

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 
 import ray
 import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from aepo_rllib.rollout import engine_class
+from aepo_rllib.training.gpu_places import laid_out
 
 
 def check_resources(config: AlgorithmConfig) -> None:
-    """Refuse a layout that Ray would wait for in silence.
+    """Refuse a layout that Ray would wait for in silence, or that would put two learners on one GPU.
 
     A cluster that is yet to be joined is checked then: RLlib validates again when it builds. It also validates a
     config of evaluation alone, whose runners have been counted with the rest. (Tune asks for a CPU more for each
@@ -22,7 +22,10 @@ def check_resources(config: AlgorithmConfig) -> None:
     Raises:
         ValueError: names the options, what they need and what there is.
     """
-    if config.in_evaluation or (not ray.is_initialized() and os.environ.get("RAY_ADDRESS")):
+    if config.in_evaluation:
+        return
+    gpus = _gpus(config)
+    if not ray.is_initialized() and os.environ.get("RAY_ADDRESS"):
         return
     _check_local_evaluation(config)
     runners, evaluators, learners = config.num_env_runners, config.evaluation_num_env_runners or 0, config.num_learners
@@ -32,11 +35,6 @@ def check_resources(config: AlgorithmConfig) -> None:
         cpus_per_learner = int(gpus_per_learner == 0)
     cpus = runners * config.num_cpus_per_env_runner + evaluators * evaluation.num_cpus_per_env_runner
     cpus += learners * cpus_per_learner
-    gpus = _gpus_for(
-        [config.num_gpus_per_env_runner] * runners
-        + [evaluation.num_gpus_per_env_runner] * evaluators
-        + [gpus_per_learner] * learners
-    )
     # Outside Tune the algorithm's own process asks Ray for nothing, and shares whatever GPU it sees.
     own = max(config.num_gpus_per_env_runner * (runners == 0), gpus_per_learner * (learners == 0))
     for resource, needed in (("CPU", cpus), ("GPU", max(gpus, own))):
@@ -60,16 +58,23 @@ def _check_local_evaluation(config: AlgorithmConfig) -> None:
         )
 
 
-def _gpus_for(actors: Sequence[float]) -> float:
-    """GPUs for actors that take so many each; a share of one has to fit one."""
-    rooms: list[float] = []
-    for share in sorted((share for share in actors if 0 < share < 1), reverse=True):
-        fitting = next((place for place, room in enumerate(rooms) if room >= share - 1e-9), None)
-        if fitting is None:
-            rooms.append(1 - share)
-        else:
-            rooms[fitting] -= share
-    return len(rooms) + sum(share for share in actors if share >= 1)
+def _gpus(config: AlgorithmConfig) -> int:
+    """How many GPUs the actors are put on: env runners, those of evaluation, then learners, each on its own.
+
+    Raises:
+        ValueError: two learners would share one.
+    """
+    runners, evaluators, learners = config.num_env_runners, config.evaluation_num_env_runners or 0, config.num_learners
+    evaluation = config.get_evaluation_config_object() if evaluators else config
+    others = [config.num_gpus_per_env_runner] * runners + [evaluation.num_gpus_per_env_runner] * evaluators
+    gpus = laid_out([*others, *[config.num_gpus_per_learner] * learners])
+    if any(sum(actor >= len(others) for actor in actors) > 1 for actors in gpus):
+        raise ValueError(
+            f"num_gpus_per_learner={config.num_gpus_per_learner} would put several of num_learners={learners} on one "
+            "GPU, which NCCL refuses; set num_gpus_per_learner=1, or, for one of each on every GPU, "
+            f"num_env_runners={learners}, num_gpus_per_env_runner=0.6 and num_gpus_per_learner=0.4"
+        )
+    return len(gpus)
 
 
 def _here(resource: str) -> int:

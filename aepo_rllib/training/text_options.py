@@ -119,6 +119,13 @@ class TextOptions(Declared):
         "Leave completions that carry no gradient (advantage 0, in most methods) out of the learner's forward pass. "
         "They stay in the token count; only the surprisal of the update needs them.",
     )
+    async_steps: int = option(
+        0,
+        "1: a batch's optimizer steps are taken while the env runners sample the next one, from the weights before "
+        "them. The ratio corrects main rows for it; tempered ones have none, see docs/scale.md. 0: one after another.",
+        least=0,
+        most=1,
+    )
     rows_per_backward: int | None = option(
         None,
         "Most completions of a forward and backward pass of a learner; the gradients of an optimizer step's passes "
@@ -136,7 +143,8 @@ class TextOptions(Declared):
     checkpoint_activations: bool | None = option(
         None,
         "Keep only the inputs of decoder layers for the backward pass, and compute the rest again: a sixth to a "
-        "twentieth of the memory for a third more work. None: where a GPU would not hold them otherwise.",
+        "twentieth of the memory for a third more work. None: `aepo train` does so where its GPUs would not hold them "
+        "otherwise; from Python off, and `planning.fit.resolve_checkpointing` tells.",
         kind=bool,
     )
     learner_sharding: str = option(
