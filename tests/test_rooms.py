@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "control": {"support"},
     "envs": {"support"},
     "models": {"objectives", "envs", "support", *VOCABULARY},
-    "rollout": {"models", "objectives", "support"},
+    "rollout": {"models", "objectives", "support", "transfer"},
     "transfer": set(),
     "experience": {"objectives", "envs", "support", *VOCABULARY},
     "sampling": {"experience", "rollout", "models", "envs", "support", "rllib_seam", *VOCABULARY},
@@ -55,7 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": {*BELOW_TRAINING, "rllib_seam", *VOCABULARY},
     "algorithms": {"training", *BELOW_TRAINING, *VOCABULARY},
     "doctor": {"algorithms", "training", *BELOW_TRAINING, "rllib_seam", *VOCABULARY},
-    "planning": {"training", *BELOW_TRAINING},
+    "planning": {"training", *BELOW_TRAINING, *VOCABULARY},
     "eval": {"rollout", "models", "envs", "support", *VOCABULARY},
     "cli": {
         "eval",
@@ -77,6 +77,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": {"envs"},
     "metrics_page": {"envs", "metrics"},
     "options_page": {"algorithms", "training", "support"},
+    "methods_page": {"algorithms", "training", "options_page"},
 }
 """Rooms of ours that a room knows; "" is the package's own file."""
 

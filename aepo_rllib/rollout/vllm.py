@@ -9,6 +9,7 @@ Install it with `pip install aepo-rllib[vllm]` for CUDA; docs/vllm.md says how t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -23,6 +24,7 @@ from aepo_rllib.models.hf import ModelError, context_length, load_model, reason_
 from aepo_rllib.models.named_weights import check_names, with_second_names
 from aepo_rllib.rollout.engine import NO_FILTERS, Completion, FinishReason, Prompt, RolloutEngine, SamplingFilters
 from aepo_rllib.support.options import Option, count
+from aepo_rllib.transfer.shared_memory import share
 
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine in this process: weights reach it without being copied around
@@ -33,7 +35,9 @@ ENVIRONMENT = {
 }
 """Set before vLLM is imported, unless the user has set them."""
 DTYPES = ("float32", "bfloat16", "float16")
-WORKER_EXTENSION = "aepo_rllib.rollout.vllm_worker.WeightUpdates"
+WORKER_EXTENSION = "aepo_rllib.rollout.vllm_worker.Registration"
+WEIGHT_TRANSFER = "aepo_host"
+"""Name, within vLLM's weight-transfer API, of the transport that the extension's module registers."""
 
 
 class VLLMEngine(RolloutEngine):
@@ -102,6 +106,7 @@ class VLLMEngine(RolloutEngine):
                 max_num_batched_tokens=max(self.context_length or 0, 8192) if on_cpu else None,
                 gpu_memory_utilization=gpu_memory_utilization,
                 tensor_parallel_size=tensor_parallel_size,
+                distributed_executor_backend="uni" if self._in_process else "mp",  # with Ray's, on other machines too
                 enforce_eager=enforce_eager or on_cpu,
                 enable_sleep_mode=self._can_sleep,
                 enable_prefix_caching=True,
@@ -110,6 +115,7 @@ class VLLMEngine(RolloutEngine):
                 load_format="safetensors",
                 trust_remote_code=False,
                 worker_extension_cls=WORKER_EXTENSION,
+                weight_transfer_config={"backend": WEIGHT_TRANSFER},
                 seed=0 if seeded else secrets.randbits(31),  # of its own generator, which always starts alike
             )
         except (OSError, ValueError) as error:
@@ -167,15 +173,25 @@ class VLLMEngine(RolloutEngine):
     def update_weights(self, weights: Mapping[str, torch.Tensor], *, version: int) -> None:
         """See `RolloutEngine.update_weights`; cached prefixes of the old weights are dropped.
 
+        To processes of its own vLLM is shown a bucket at a time.
+
         Raises:
             ValueError: weights are missing or unknown; the old ones stay.
             RuntimeError: vLLM would not drop its cache.
+            Exception: weights that did not come; those that did are in place, and all have to be sent again.
         """
         self._check_awake()
         check_names(weights, self._shape)
         named = with_second_names(weights, self._shape)
-        # To processes of its own vLLM sends a copy.
-        self._llm.collective_rpc("replace_weights", args=(named if self._in_process else list(named),))
+        self._llm.start_weight_update()
+        try:
+            for portion in [named] if self._in_process else share(named):
+                self._llm.update_weights({"update_info": {"weights": portion}})
+        except BaseException:
+            with contextlib.suppress(RuntimeError):  # a worker that failed has ended it
+                self._llm.finish_weight_update()
+            raise
+        self._llm.finish_weight_update()
         if not self._llm.reset_prefix_cache():
             raise RuntimeError("vLLM did not drop the cached prefixes of the old weights")
         self.weights_version = version

@@ -27,6 +27,9 @@ class LazyWeights(Mapping[str, torch.Tensor]):
                 return tensor
         raise KeyError(name)
 
+    def __contains__(self, name: object) -> bool:
+        return name in iter(self)  # without bringing any
+
 
 class LiveWeights(LazyWeights):
     """Of a model in this very process; they cannot leave it.
@@ -103,19 +106,31 @@ def _left_behind() -> dict[str, torch.Tensor]:
 
 def packed(weights: Named, bucket_bytes: int = BUCKET_BYTES) -> Iterator[tuple[list[Entry], np.ndarray]]:
     """Tensors as buckets of bytes; each is complete before the next begins."""
+    return ((entries, np.concatenate(parts)) for entries, parts in collected(weights, bucket_bytes))
+
+
+def collected(weights: Named, bucket_bytes: int = BUCKET_BYTES) -> Iterator[tuple[list[Entry], list[np.ndarray]]]:
+    """What `packed` makes buckets of: arrays of bytes, to be laid one after the other.
+
+    A tensor that comes again at once, by another name, lies in the bucket once.
+    """
     entries: list[Entry] = []
     parts: list[np.ndarray] = []
-    size = 0
+    size, before = 0, None
     for name, tensor in weights:
+        if tensor is before:
+            entries.append(entries[-1]._replace(name=name))
+            continue
         data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
         if parts and size + len(data) > bucket_bytes:
-            yield entries, np.concatenate(parts)
+            yield entries, parts
             entries, parts, size = [], [], 0
         entries.append(Entry(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), size, len(data)))
         parts += [data, np.empty(-len(data) % ALIGNMENT, np.uint8)]
         size += len(data) + len(parts[-1])
+        before = tensor
     if parts:
-        yield entries, np.concatenate(parts)
+        yield entries, parts
 
 
 def unpacked(entries: Sequence[Entry], data: np.ndarray) -> Named:

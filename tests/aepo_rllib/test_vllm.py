@@ -111,12 +111,13 @@ def test_an_output_head_that_an_update_forgets_stops_the_run(ray_cluster):
     algo = vllm_run(GRPOConfig()).training(lr=0.05).evaluation(evaluation_interval=None).build_algo()
     try:
         llm = algo.env_runner.engine._llm
-        rpc = llm.collective_rpc
+        update = llm.update_weights
 
-        def forgetful(method, *, args):
-            return rpc(method, args=([pair for pair in args[0] if pair[0] != "lm_head.weight"],))
+        def forgetful(request):
+            weights = request["update_info"]["weights"]
+            update({"update_info": {"weights": [pair for pair in weights if pair[0] != "lm_head.weight"]}})
 
-        llm.collective_rpc = forgetful
+        llm.update_weights = forgetful
         with pytest.raises(ProbeError, match="training step 1"):
             algo.train()
     finally:
