@@ -42,6 +42,7 @@ TARGET_ENTROPY = "target_entropy"
 BASE_ENTROPY = "base_entropy"
 TEMPERATURE = "temperature"
 COEFFICIENT = "coefficient"
+POSITIVE_SHARE = "positive_share"
 
 # Names of the learner.
 RATIO_MAX_DEVIATION = "ratio_max_deviation"
@@ -67,6 +68,7 @@ SAMPLING_SECONDS = "sampling_seconds"
 LEARNING_SECONDS = "learning_seconds"
 SYNC_SECONDS = "sync_seconds"
 TRAINED_ROWS = "trained_rows"
+SAMPLING_ROUNDS = "sampling_rounds"
 HEALTHY_ENV_RUNNERS = "healthy_env_runners"
 
 # Names of evaluation results, under evaluation/env_runners.

@@ -31,12 +31,14 @@ from aepo_rllib.metrics import (
     MISMATCH_KL,
     MISMATCH_LARGEST_GAP,
     PASS_AT_1,
+    POSITIVE_SHARE,
     POSITIVES,
     PROBE_LARGEST_GAP,
     PROBE_MEAN_GAP,
     RATIO_MAX_DEVIATION,
     REWARD_MEAN,
     SAMPLED_SURPRISAL,
+    SAMPLING_ROUNDS,
     SAMPLING_SECONDS,
     STUCK,
     SURPRISAL,
@@ -119,6 +121,11 @@ DOCUMENTED: list[Documented] = [
 
 OF_SOME_METHODS: list[Documented] = [
     Documented(f"{CONTROL}/{COEFFICIENT}", "1", "coefficient of the term that a dial turns; only of such methods", "moves as the entropy does", "the term is off"),
+    Documented(f"{CONTROL}/{POSITIVE_SHARE}", "0-1", "weight of the tempered law in the advantages of correct completions; only of methods that weigh by it", "below 0.1, and near 0 at the target", "no correct completion, or the entropy at its target"),
+    Documented(f"{THROUGHPUT}/{SAMPLING_ROUNDS}", "rounds", "batches of problems that were asked until there was one of groups with unequal rewards; only of methods that sample so", "1-4", "cannot be"),
+    Documented(f"{LEARNER}/{loss_of('kl')}", "nats", "`kl_coefficient` times the mean KL divergence from the starting weights per token; only with such a coefficient", "rises slowly from 0", "the policy is where it started"),
+    Documented(f"{LEARNER}/{loss_of('penalty')}", "nats", "the penalty on moving tokens whose advantage and log-prob vary together; only of methods that have the term", "near 0", "one optimizer step per batch"),
+    Documented(f"{LEARNER}/{loss_of('anchored')}", "nats", "the entropy of uncertain tokens times the slope of its squared distance from the first batch's; only of methods that have the term", "near 0", "the entropy is where it started"),
     Documented(f"{LEARNER}/{loss_of('entropy')}", "nats", "minus the coefficient times the mean entropy per token; only of methods that have the term", "minus coefficient times main/exact_entropy", "the coefficient is 0"),
 ]  # fmt: skip
 """Those that only a run of a method with such a part has."""

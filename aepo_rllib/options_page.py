@@ -39,7 +39,7 @@ def page_of(config: type[TextRLConfig]) -> MethodPage:
     declared = config.declared()
     own = {name: option for name, option in declared.items() if name not in base}
     changed = {name: option for name, option in declared.items() if name in base and option != base[name]}
-    return MethodPage(title, text.strip(), own, changed)
+    return MethodPage(title, text.strip("\n"), own, changed)
 
 
 def as_markdown() -> str:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from aepo_rllib import metrics_page, options_page
+from aepo_rllib import methods_page, metrics_page, options_page
 
 ROOT = Path(__file__).parent.parent
 
@@ -33,3 +33,7 @@ def test_the_metrics_page_is_up_to_date():
 
 def test_the_configuration_page_is_up_to_date():
     assert (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8") == options_page.as_markdown()
+
+
+def test_the_page_of_methods_is_up_to_date():
+    assert (ROOT / "docs" / "methods.md").read_text(encoding="utf-8") == methods_page.as_markdown()

@@ -36,19 +36,28 @@ def test_the_page_shows_the_example_and_fits_a_screen(name: str) -> None:
 def test_a_method_in_a_file_trains_and_resumes_from_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text((ROOT / "examples" / "own_method.py").read_text())
     options = [*SMALL, "--seed", "1", "--set", "positive_weight=0.5"]
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    named = ["--algo", "mine.py:WeightedReinforceConfig"]
-    done = aepo("train", *named, *options, "--steps", 4, "-o", whole, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert yaml.safe_load((whole / "config.yaml").read_text())["positive_weight"] == 0.5
-    assert records(whole)[-1]["learner/loss_main"] != 0
-    assert aepo("train", *named, *options, "--steps", 2, "-o", parts, cwd=tmp_path).returncode == 0
-    resumed = aepo("train", "--resume", parts, "--steps", 4)  # from another folder
+    run = tmp_path / "run"
+    begun = aepo("train", "--algo", "mine.py:WeightedReinforceConfig", *options, "--steps", 2, "-o", run, cwd=tmp_path)
+    assert begun.returncode == 0, begun.stderr
+    assert yaml.safe_load((run / "config.yaml").read_text())["positive_weight"] == 0.5
+    first = weights_hash(run)
+    resumed = aepo("train", "--resume", run, "--steps", 3)  # from another folder
     assert resumed.returncode == 0, resumed.stderr
-    assert weights_hash(whole) == weights_hash(parts)
+    assert [record["step"] for record in records(run)] == [1, 2, 3]
+    assert all(record["learner/loss_main"] != 0 for record in records(run))
+    assert weights_hash(run) != first
 
 
-@pytest.mark.parametrize("name", ["dr_grpo", "rloo", "gspo", "entropy_reg", "aepo_signed", "scope_rl"])
+SLOW = {"dr_grpo", "gspo", "aepo_signed"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW))
+        for name in ("dr_grpo", "rloo", "gspo", "entropy_reg", "aepo_signed", "scope_rl")
+    ],
+)
 def test_a_method_is_its_file_and_nothing_else(ray_cluster: None, name: str, tmp_path: Path) -> None:
     """The file of a built-in method, copied to a folder of the user's, trains to the same weights."""
     copied = tmp_path / "copied.py"
@@ -67,14 +76,25 @@ def test_a_method_is_its_file_and_nothing_else(ray_cluster: None, name: str, tmp
         np.testing.assert_array_equal(value, trained[1][key])
 
 
-def test_remote_processes_find_a_method_and_a_dial_by_their_names(ray_cluster: None) -> None:
+OWN_AEPO = """
+from aepo_rllib.algorithms.aepo import AEPOConfig
+
+
+class OwnConfig(AEPOConfig):
+    lr = 1e-4
+"""
+
+
+def test_remote_processes_find_a_method_and_a_dial_by_their_names(ray_cluster: None, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN_AEPO)
     layout = {"num_env_runners": 1, "num_learners": 2, "evaluation_interval": None}
-    algo = small(find_config(METHOD)(), **layout).build_algo()
+    config = small(find_config(f"{tmp_path}/own.py:OwnConfig")(), controller=DIAL, tempered_share=1.0, **layout)
+    algo = config.build_algo()
     result = algo.train()
-    assert np.isfinite(float(result["learners"]["default_policy"]["loss_main"]))
-    algo.stop()
-    algo = small(AEPOConfig(), controller=DIAL, num_env_runners=1, evaluation_interval=None).build_algo()
-    assert 0.8 <= algo.train()["control"]["temperature"] <= 1.2
+    learned = result["learners"]["default_policy"]
+    assert np.isfinite(float(learned["loss_main"]))
+    assert float(learned["default_optimizer_learning_rate"]) == 1e-4
+    assert 0.8 <= result["control"]["temperature"] <= 1.2
     algo.stop()
 
 

@@ -89,9 +89,9 @@ class AEPOAuthorsConfig(AEPOConfig):
 
     @override(AEPOConfig)
     def method(self) -> Method:
-        """Two streams, and one term that reads the first."""
+        """Two streams, and terms that read the first."""
         both = super().method()
-        return replace(both, terms={MAIN: both.terms[MAIN]})
+        return replace(both, terms=both.terms_of(MAIN))
 
     @override(AEPOConfig)
     def tempered_advantage(self) -> Advantage:

@@ -1,6 +1,6 @@
 """GSPO (Zheng et al., arXiv 2507.18071): one importance ratio a sequence.
 
-s_i = (pi(o_i) / pi_old(o_i))^(1 / |o_i|),    J = E[ min(s_i A_i, clip(s_i, 1 - low, 1 + high) A_i) ],    rows alike
+    s_i = (pi(o_i) / pi_old(o_i))^(1 / |o_i|),    J = E[ min(s_i A_i, clip(s_i, 1 - low, 1 + high) A_i) ],    rows alike
 
 Its clip is a thousand times narrower than PPO's, because s is a mean over tokens.
 """

@@ -26,6 +26,7 @@ class CausalLMModule(TorchRLModule):
         model: Hugging Face folder or id, or "embedded".
         dtype: "float32" (default) or "bfloat16". In 16 bits forward passes run under autocast, and the weights stay
             float32: an optimizer step of 1e-6 would be rounded away. Frozen ones have 16.
+        frozen: Whether no weight ever learns, as of a reference.
         lora: Fields of `Lora`: adapters learn, and the model's own weights are frozen. None: all weights learn.
         share_prompts: Run each distinct prompt once, where the model's cache can do it; see `TokenScorer`.
         checkpoint_activations: Keep only the inputs of decoder layers for the backward pass.
@@ -40,7 +41,7 @@ class CausalLMModule(TorchRLModule):
         name, lora = config.get("dtype", "float32"), config.get("lora")
         half = DTYPES[name] if DTYPES[name].itemsize == 2 else None
         attention, device = config.get("attn_implementation"), config.get("device", "cpu")
-        kept = "float32" if half and not lora else name
+        kept = "float32" if half and not lora and not config.get("frozen") else name
         if device == "meta":
             model = empty_model(config["model"], dtype=kept, attention=attention)
         else:

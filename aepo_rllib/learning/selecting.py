@@ -11,6 +11,7 @@ import torch
 from aepo_rllib.columns import Columns
 from aepo_rllib.experience.dealing import Shares
 from aepo_rllib.experience.rows import Row, columns_of, padded
+from aepo_rllib.learning.batches import LIVE_COLUMNS
 from aepo_rllib.learning.importance import Scorer
 from aepo_rllib.objectives.parts import Method, Tokens
 
@@ -27,7 +28,7 @@ def selected(shares: Shares, method: Method, learners: Scorer, generator: torch.
     if not any(term.select for term in method.terms.values()):
         return shares
     rows = [row for share in shares for row in share]
-    reads = [Columns.ENTROPY] * ("entropy" in method.selection_reads)
+    reads = [column for name, column in LIVE_COLUMNS.items() if name in method.selection_reads]
     figures = learners.score([(list(row.prompt_ids), row.completion_ids.tolist()) for row in rows], reads)
     factors = [np.ones((len(method.terms), len(row.completion_ids)), dtype=np.float32) for row in rows]
     for place, term in enumerate(method.terms.values()):
@@ -55,7 +56,7 @@ def _tokens(rows: Sequence[Row], figures: Sequence[dict[str, np.ndarray]]) -> To
         columns[Columns.OLD_LOGP],
         columns[Columns.ADVANTAGE],
         columns[Columns.COMPLETION_MASK],
-        live(Columns.ENTROPY) if Columns.ENTROPY in figures[0] else None,
-        columns.get(Columns.REF_LOGP),
-        columns.get(Columns.HEATED_LOGP),
+        ref_logp=columns.get(Columns.REF_LOGP),
+        heated_logp=columns.get(Columns.HEATED_LOGP),
+        **{name: live(column) for name, column in LIVE_COLUMNS.items() if column in figures[0]},
     )

@@ -75,11 +75,11 @@ class WeightKeeper(SteppingLearner):
 
     @functools.cached_property
     def reference(self) -> CausalLMModule | BasePolicy:
-        """The policy that the run started from: a second model, once it is asked, or what stands beside adapters."""
+        """The policy that the run started from: a second model of the passes' dtype, or what is beside adapters."""
         if self.config.lora_rank:
             return BasePolicy(self.module[DEFAULT_MODULE_ID].unwrapped())
         spec = self.config.get_default_rl_module_spec()
-        spec.model_config = {**spec.model_config, "device": self.model_device()}
+        spec.model_config = {**spec.model_config, "device": self.model_device(), "frozen": True}
         module = spec.build()
         if self.config.sharded:
             self._spread(module)

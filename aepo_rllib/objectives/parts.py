@@ -34,6 +34,7 @@ class Tokens(NamedTuple):
         entropy: Exact entropy of pi in nats, with gradient in a loss.
         ref_logp: log-prob under the run's starting weights.
         heated_logp: log-prob under the policy that sampled, at the temperature that the training step names.
+        core_entropy: As `entropy`, within the likeliest tokens alone, see `entropy.core_log_probs`.
     """
 
     logp: torch.Tensor
@@ -43,9 +44,10 @@ class Tokens(NamedTuple):
     entropy: torch.Tensor | None = None
     ref_logp: torch.Tensor | None = None
     heated_logp: torch.Tensor | None = None
+    core_entropy: torch.Tensor | None = None
 
 
-OPTIONAL = frozenset({"old_logp", "entropy", "ref_logp", "heated_logp"})
+OPTIONAL = frozenset({"old_logp", "entropy", "ref_logp", "heated_logp", "core_entropy"})
 """Fields of `Tokens` that are there for those who read them."""
 TokenLoss = Callable[[Tokens], torch.Tensor]
 """Losses (B, T) of all tokens. It knows neither denominators nor coefficients, and looks at each row alone: which rows

@@ -22,7 +22,7 @@ def states(shape: ModelShape, settings: Settings) -> Bytes:
     frozen = shape.parameters * settings.itemsize // learners if settings.lora else 0
     kinds = {"weights": frozen + trained, "gradients": trained, "Adam moments": 2 * trained}
     if settings.reference and not settings.lora:
-        kinds["weights of the reference"] = trained
+        kinds["weights of the reference"] = shape.parameters * settings.itemsize // learners
     return kinds
 
 

@@ -74,7 +74,7 @@ class Settings:
             "evaluation_num_env_runners": config.evaluation_num_env_runners or 0,
             "streams": {name: stream.share for name, stream in method.streams.items()},
             "trained_streams": frozenset(term.stream for term in method.terms.values()),
-            "entropy": "entropy" in method.reads,
+            "entropy": bool({"entropy", "core_entropy"} & method.reads),
             "reference": any("ref_logp" in term.scored_reads for term in method.terms.values()),
             "local_evaluation": bool(config.evaluation_interval) and not config.evaluation_num_env_runners,
         }

@@ -41,7 +41,7 @@ class TextRL(BatchLearning):
 
     Config: ClassVar[type[TextRLConfig]]
     """The algorithm's config class, which knows it as its `Algo`."""
-    STATE = ("train_steps", "base_entropy", "update_surprisal")
+    STATE: tuple[str, ...] = ("train_steps", "base_entropy", "update_surprisal")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

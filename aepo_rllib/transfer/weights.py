@@ -28,7 +28,7 @@ class LazyWeights(Mapping[str, torch.Tensor]):
         raise KeyError(name)
 
     def __contains__(self, name: object) -> bool:
-        return name in iter(self)  # without bringing any
+        return any(name == each for each in self)  # without bringing any
 
 
 class LiveWeights(LazyWeights):

@@ -34,6 +34,7 @@ def weighted_mean(values_BT: torch.Tensor, mask_BT: torch.Tensor, weight_B: torc
     [
         (*golden_cases("verl", "agg_token-mean")[0].values, "token-mean", None),
         (*golden_cases("verl", "agg_seq-mean-token-sum-norm")[0].values, "seq-mean-token-sum-norm", 5),
+        (*golden_cases("verl", "agg_seq-mean-token-sum")[-1].values, "seq-mean-token-sum-norm", 1),
         (*golden_cases("verl", "agg_dr_grpo_const")[0].values, "seq-mean-token-sum-norm", 16),
         (*golden_cases("oat_drgrpo", "agg_drgrpo_const3000")[0].values, "seq-mean-token-sum-norm", 3000),
         (*golden_cases("oat_drgrpo", "agg_grpo_seqmean")[0].values, "seq-mean-token-mean", None),

@@ -6,7 +6,6 @@ Their trainer was driven with scripted rewards and entropies, their actor with a
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 
 from aepo_rllib import AEPOAuthorsConfig, metrics
 from aepo_rllib.algorithms.aepo import TEMPERED
+from aepo_rllib.algorithms.entropy_reg import EntropyRegConfig
 from aepo_rllib.columns import Columns
 from aepo_rllib.envs.text_env import ACTION_SPACE, OBSERVATION_SPACE
 from aepo_rllib.envs.verdict import Verdict
@@ -30,7 +30,7 @@ from aepo_rllib.experience.groups import Groups
 from aepo_rllib.experience.rows import Row, RowGroups, columns_of
 from aepo_rllib.learning.learner import CausalLMLearner
 from aepo_rllib.objectives.entropy import token_statistics
-from aepo_rllib.objectives.parts import MAIN, Method, Term, Tokens
+from aepo_rllib.objectives.parts import MAIN
 from aepo_rllib.rollout import RolloutRequest
 from tests.support.goldens import golden_cases, tensor
 
@@ -123,10 +123,10 @@ def test_every_step_is_the_authors(ray_cluster: None, case: dict[str, Any], monk
         assert [(row.stream, row.tempered) for row in rows] == [(0, tempered) for tempered in replaced]
 
 
+@pytest.mark.parametrize("case", golden_cases("aepo_official", "fit_aepo_no_positive"))
 def test_without_a_positive_the_authors_crash_and_we_take_a_plain_grpo_step(
-    ray_cluster: None, monkeypatch: pytest.MonkeyPatch
+    case: dict[str, Any], ray_cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    [case] = golden_cases("aepo_official", "fit_aepo_no_positive")[0].values
     assert "NoneType" in case["outputs"]["error"]
     [(_, groups)] = run_fit(case, monkeypatch)
     assert [int(row.completion_ids[0]) for group in groups for row in group] == list(range(1000, 1024))
@@ -161,17 +161,10 @@ class SGDLearner(CausalLMLearner):
         )
 
 
-def log_prob(tokens: Tokens) -> torch.Tensor:
-    """Minus the surprisal."""
-    return tokens.logp
+class WithSampledEntropyLoss(EntropyRegConfig, AEPOAuthorsConfig):
+    """The authors' `use_entropy_loss`: minus a coefficient times the mean surprisal, Entropy-Reg's sampled form."""
 
-
-class WithSampledEntropyLoss(AEPOAuthorsConfig):
-    """The authors' `use_entropy_loss`: minus a coefficient times the mean surprisal, as one more term."""
-
-    def method(self) -> Method:
-        plain = super().method()
-        return replace(plain, terms={**plain.terms, "surprisal": Term(log_prob, coefficient=0.03)})
+    entropy_coefficient, entropy_estimator = 0.03, "sampled"
 
 
 def golden_rows(case: dict[str, Any]) -> RowGroups:

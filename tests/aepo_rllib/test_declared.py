@@ -249,7 +249,7 @@ def consistent(cls: Config) -> dict[str, Any]:
     """Other values that go together and that this machine can run: through `validate`, not past it."""
     given = {name: other(name, declared) for name, declared in cls.declared().items()}
     names = {"model_path": "embedded", "engine": "transformers", "dtype": "float32", "ignore_filters_in_ratio": True}
-    sizes = {"max_new_tokens": 32, "batch_size": 12, "tempered_share": 0.5, "updates_per_batch": 3}
+    sizes = {"async_steps": 0, "max_new_tokens": 32, "batch_size": 12, "tempered_share": 0.5, "updates_per_batch": 3}
     given |= {name: value for name, value in (names | sizes).items() if name in given}
     given |= {"aggregation": "micro-batch-token-mean", "micro_batch_size": 3}
     for rule in (rule for base in cls.__mro__ for rule in vars(base).get("IDLE", ())):

@@ -55,7 +55,7 @@ def test_statistics_equal_torch_distributions_and_brute_force(
     torch.testing.assert_close(statistics.logit_variance, variance_BT, atol=1e-9, rtol=1e-7)
 
 
-ALL = ("entropy", "logit_variance", "heated_logp")
+ALL = ("entropy", "logit_variance", "heated_logp", "core_entropy")
 
 
 def test_impossible_tokens_count_nothing() -> None:
@@ -68,7 +68,7 @@ def test_impossible_tokens_count_nothing() -> None:
     ):
         torch.testing.assert_close(full, cut)
     certain = torch.tensor([[[0.0, float("-inf")]]])
-    assert [figure.item() for figure in token_statistics(certain, torch.tensor([[0]]), ALL)] == [0.0] * 4
+    assert [figure.item() for figure in token_statistics(certain, torch.tensor([[0]]), ALL)] == [0.0] * 5
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -86,7 +86,7 @@ def test_log_prob_and_entropy_carry_a_gradient_and_measurements_do_not() -> None
     token_ids_BT = torch.tensor([[0, 1, 2], [3, 4, 0]])
     statistics = token_statistics(logits_BTV, token_ids_BT, ALL)
     carries = {name for name, figure in statistics._asdict().items() if figure.requires_grad}
-    assert carries == {"logp", "entropy"}
+    assert carries == {"logp", "entropy", "core_entropy"}
     (gradient_BTV,) = torch.autograd.grad(statistics.logp.sum(), logits_BTV)
     one_hot_BTV = torch.nn.functional.one_hot(token_ids_BT, 5)
     torch.testing.assert_close(gradient_BTV, one_hot_BTV - logits_BTV.detach().softmax(-1))

@@ -22,6 +22,7 @@ from aepo_rllib.columns import Columns
 from aepo_rllib.envs.text_env import ACTION_SPACE, OBSERVATION_SPACE
 from aepo_rllib.experience.dealing import Mean, deal
 from aepo_rllib.experience.rows import Row, columns_of
+from aepo_rllib.learning.batches import LIVE_COLUMNS
 from aepo_rllib.learning.learner import CausalLMLearner
 from aepo_rllib.objectives.advantages import group_normalised
 from aepo_rllib.objectives.entropy import token_statistics
@@ -45,8 +46,9 @@ class NotingBigram(TorchRLModule):
         self.asked.append(set(reads))
         ids = torch.cat([batch[Columns.PROMPT_IDS], batch[Columns.COMPLETION_IDS]], dim=1)
         start = batch[Columns.PROMPT_IDS].shape[1]
-        statistics = token_statistics(self.table[ids[:, start - 1 : -1]], batch[Columns.COMPLETION_IDS])
+        statistics = token_statistics(self.table[ids[:, start - 1 : -1]], batch[Columns.COMPLETION_IDS], LIVE_COLUMNS)
         figures = {Columns.POLICY_LOGP: statistics.logp, Columns.ENTROPY: statistics.entropy}
+        figures[Columns.CORE_ENTROPY] = statistics.core_entropy
         # Added, so that a gradient of padding reaches the table.
         padding = torch.zeros_like(statistics.logp).masked_fill(~batch[Columns.COMPLETION_MASK], NAN)
         return {name: figures[name] + padding for name in (Columns.POLICY_LOGP, *reads)}

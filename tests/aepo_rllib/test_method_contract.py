@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from aepo_rllib import metrics, metrics_page
+from aepo_rllib import doctor, metrics, metrics_page
 from aepo_rllib.algorithms import ALGORITHMS
+from aepo_rllib.algorithms.clip_cov import ClipCovConfig
 from aepo_rllib.cli.settings import RunSettings, build, resolved
-from aepo_rllib.doctor import examine
 from aepo_rllib.objectives.advantages import Graded
 from aepo_rllib.objectives.parts import Method, Tokens, reads_of
 from aepo_rllib.options_page import page_of
@@ -20,10 +21,28 @@ from tests.support.small_runs import small, weights
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 SIZES: dict[str, dict[str, Any]] = {
-    "aepo_authors": {"replace_rows": 5, "max_new_tokens": 64, "lr": 6e-4, "updates_per_batch": 2, "micro_batch_size": 3}
+    "aepo_authors": {
+        "replace_rows": 5,
+        "max_new_tokens": 64,
+        "lr": 6e-4,
+        "updates_per_batch": 2,
+        "micro_batch_size": 3,
+    },
+    "pass_at_k": {"subset_size": 2},
+    "pkpo": {"subset_size": 2},
 }
 """What a method with the sizes of a large model needs to run on a small one."""
-OPTIONAL = ("entropy", "ref_logp", "heated_logp")
+
+
+class AllCovarying(ClipCovConfig):
+    """Without lots, which go by the order of the rows."""
+
+    covarying_share, covariance_low = 1.0, 0.1
+
+
+IN_ANY_ORDER = {"clip_cov": AllCovarying}
+"""What stands for a method whose draws depend on how rows are ordered."""
+OPTIONAL = ("entropy", "ref_logp", "heated_logp", "core_entropy")
 
 
 @pytest.fixture(scope="module", params=ALGORITHMS)
@@ -49,13 +68,27 @@ def stepped(config: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
     algo.stop()
 
 
+def of_other_parts() -> list[str]:
+    """The first method of the table with every combination of losses, selections and means."""
+
+    def written(part: Any) -> Any:
+        return written(part.func) if isinstance(part, partial) else part
+
+    first: dict[Any, str] = {}
+    for name, config in ALGORITHMS.items():
+        terms = config().method().terms.values()
+        parts = tuple((written(term.loss), written(term.select), term.stream, term.aggregation) for term in terms)
+        first.setdefault((parts, config().aggregation), name)
+    return list(first.values())
+
+
 def some_tokens(method: Method) -> Tokens:
     """Eight rows of up to five tokens with every figure there is."""
     generator = torch.Generator().manual_seed(0)
     mask = torch.arange(5) < torch.randint(1, 6, (8, 1), generator=generator)
-    logp, old, ref, heated, advantage = (torch.randn(8, 5, generator=generator).abs() for _ in range(5))
+    logp, old, ref, heated, advantage, core = (torch.randn(8, 5, generator=generator).abs() for _ in range(6))
     values = [torch.where(mask, x, 0.0) for x in (-logp, -old, advantage)]
-    figures = [torch.where(mask, x, 0.0) for x in (logp, -ref, -heated)]
+    figures = [torch.where(mask, x, 0.0) for x in (logp, -ref, -heated, core)]
     return Tokens(*values, mask, *figures)
 
 
@@ -74,9 +107,17 @@ def test_the_first_ratio_of_a_batch_is_one(stepped: tuple[Any, dict[str, Any]]) 
     assert float(result[metrics.UPDATE][metrics.FIRST_RATIO_MAX_DEVIATION]) < 1e-3
 
 
-def test_a_batch_has_one_gradient_however_it_is_split(name: str) -> None:
-    findings = list(examine("embedded", method=ALGORITHMS[name], max_new_tokens=32))
-    assert len(findings) == 4
+@pytest.mark.parametrize("name", of_other_parts())
+def test_a_batch_has_one_gradient_however_it_is_split(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undivided, and among three learners in three passes each; test_doctor.py has all that lies between.
+
+    Of methods that differ in their advantages alone, one has to show it.
+    """
+    monkeypatch.setattr(doctor, "LEARNERS", (1, 3))
+    monkeypatch.setattr(doctor, "PASSES", (1, 3))
+    method = IN_ANY_ORDER.get(name, ALGORITHMS[name])
+    findings = list(doctor.examine("embedded", method=method, max_new_tokens=32))
+    assert len(findings) == 3
     assert all(finding.fine for finding in findings), findings
 
 
@@ -135,9 +176,9 @@ def test_a_loss_that_says_so_has_no_gradient_without_advantage(method: Method) -
     for term in method.terms.values():
         tokens = some_tokens(method)
         logp = tokens.logp.clone().requires_grad_()
-        entropy = tokens.entropy.clone().requires_grad_()
-        flat = tokens._replace(logp=logp, entropy=entropy, advantage=torch.zeros_like(logp))
-        gradients = torch.autograd.grad(term.loss(flat).sum(), (logp, entropy), allow_unused=True)
+        entropy, core = (values.clone().requires_grad_() for values in (tokens.entropy, tokens.core_entropy))
+        flat = tokens._replace(logp=logp, entropy=entropy, core_entropy=core, advantage=torch.zeros_like(logp))
+        gradients = torch.autograd.grad(term.loss(flat).sum(), (logp, entropy, core), allow_unused=True)
         silent = all(gradient is None or not gradient.any() for gradient in gradients)
         assert silent or term.needs_all_rows
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -16,29 +14,12 @@ from aepo_rllib.algorithms.dr_grpo import DrGRPOConfig
 from aepo_rllib.algorithms.entropy_reg import EntropyRegConfig
 from aepo_rllib.algorithms.gspo import GSPOConfig
 from aepo_rllib.algorithms.rloo import RLOOConfig
-from aepo_rllib.experience.dealing import Mean, deal
-from aepo_rllib.experience.rows import Row
 from aepo_rllib.objectives.advantages import Graded
-from aepo_rllib.objectives.losses import entropy, kl_k3, kl_to_reference, truncated_importance
-from aepo_rllib.objectives.parts import MAIN, Method, Term, Tokens, term_values
+from aepo_rllib.objectives.losses import entropy
+from aepo_rllib.objectives.parts import MAIN, Term, Tokens
 from aepo_rllib.objectives.selections import most_uncertain
 from tests.support.goldens import GROUP_SIZE, golden_cases, tensor
-
-
-class Ours(NamedTuple):
-    """A peer's options in our words; `micro_batches` of one optimizer step share its mean over rows."""
-
-    method: Method
-    mean: Mean
-    micro_batches: int = 1
-
-
-OursOf = Callable[[dict[str, Any]], Ours]
-
-
-def ours(config: GRPOConfig, max_length: int = 5, micro_batches: int = 1) -> Ours:
-    """What a config minimises."""
-    return Ours(config.method(), Mean(config.aggregation, max_length), micro_batches)
+from tests.support.peer_losses import Ours, assert_the_peers, gradient, importance, loss_cases, ours, with_term
 
 
 def grpo(aggregation: str, low: float = 0.2, high: float = 0.2, dual: float | None = None) -> GRPOConfig:
@@ -49,11 +30,6 @@ def gspo(low: float, high: float) -> GRPOConfig:
     config = GSPOConfig()
     assert (config.clip_low, config.clip_high) == (low, high)  # the peers' defaults are ours
     return config
-
-
-def with_term(given: Ours, **terms: Term) -> Ours:
-    """One more term over the main rows, or another main term."""
-    return given._replace(method=replace(given.method, terms={**given.method.terms, **terms}))
 
 
 def verl(args: dict[str, Any]) -> Ours:
@@ -78,8 +54,8 @@ def trl(args: dict[str, Any]) -> Ours:
     }[args["loss_type"]]()
     given = ours(config, length, parts)
     if "beta" in args:
-        assert not args["use_bias_correction_kl"]
-        given = with_term(given, kl=Term(kl_to_reference, coefficient=args["beta"]))
+        estimator = "k3_corrected" if args["use_bias_correction_kl"] else "k3"
+        given = ours(config.training(kl_coefficient=args["beta"], kl_estimator=estimator), length, parts)
     if "entropy_coef" in args:  # a mean over tokens, whatever the loss's own is
         given = with_term(given, entropy=Term(entropy, coefficient=-args["entropy_coef"], aggregation="token-mean"))
     if "top_entropy_quantile" in args:
@@ -99,14 +75,9 @@ def authors(args: dict[str, Any]) -> Ours:
     return ours(grpo("token-mean", args["clip_ratio_low"], args["clip_ratio_high"], args["clip_ratio_dual"]))
 
 
-def loss_cases(peer: str, prefix: str, ours_of: OursOf) -> list[Any]:
-    """Parameters for pytest: (case, its options in our words)."""
-    return [pytest.param(case, ours_of(case["args"]), id=id_) for (case,), _, id_ in golden_cases(peer, prefix)]
-
-
 LOSSES = [
-    *loss_cases("verl", "loss", verl),
-    *loss_cases("trl", "loss", trl),
+    *loss_cases("verl", ("loss_vanilla", "loss_gspo", "loss_rollout_is"), verl),
+    *loss_cases("trl", ("loss_grpo", "loss_dr_grpo", "loss_dapo", "loss_gspo"), trl),
     *loss_cases("openrlhf", "policy_loss", openrlhf),
     *loss_cases("aepo_official", "policy_loss", authors),
 ]
@@ -117,67 +88,9 @@ BINDING_DUAL_CLIPS = [
 ]
 
 
-def importance(case: dict[str, Any]) -> torch.Tensor | None:
-    if "rollout_is_threshold" not in case["args"]:
-        return None
-    cap = case["args"]["rollout_is_threshold"]
-    return truncated_importance(tensor(case, "old_log_prob"), tensor(case, "rollout_log_prob"), cap)
-
-
-def tokens_of(case: dict[str, Any]) -> Tokens:
-    """The rows of a case, zero on padding; log-probs and entropies are leaves."""
-    mask_BT = tensor(case, "response_mask").bool()
-
-    def real(name: str) -> torch.Tensor | None:
-        return tensor(case, name) * mask_BT if name in case["inputs"] else None
-
-    logp_BT, old_logp_BT, entropy_BT = real("log_prob"), real("old_log_prob"), real("entropies")
-    assert logp_BT is not None
-    assert old_logp_BT is not None
-    advantage = tensor(case, "advantages")
-    advantage_BT = (advantage if advantage.ndim == 2 else advantage.unsqueeze(1)) * mask_BT
-    entropy_BT = None if entropy_BT is None else entropy_BT.requires_grad_()
-    return Tokens(logp_BT.requires_grad_(), old_logp_BT, advantage_BT, mask_BT, entropy_BT, real("ref_log_prob"))
-
-
-def weights(tokens: Tokens, given: Ours) -> torch.Tensor:
-    """What the algorithm would multiply the rows' sums by in every term."""
-    rows = [Row([1], np.zeros(int(length)), np.zeros(int(length)), 1.0) for length in tokens.mask.sum(1)]
-    [[dealt]] = deal({MAIN: [rows] * given.micro_batches}, given.method, given.mean, updates=1, learners=1)
-    return torch.tensor([row.weights for row in dealt[: len(rows)]], dtype=torch.float64)
-
-
-def factors(case: dict[str, Any], tokens: Tokens, method: Method) -> torch.Tensor | None:
-    """What the algorithm would multiply token losses by in every term."""
-    weighted, seen = importance(case), tokens._replace(logp=tokens.logp.detach())
-    factor_BKT = torch.ones(len(tokens.mask), len(method.terms), tokens.mask.shape[1], dtype=torch.float64)
-    if weighted is not None:
-        factor_BKT = factor_BKT * weighted.unsqueeze(1)
-    for place, term in enumerate(method.terms.values()):
-        if term.select is not None:
-            factor_BKT[:, place] *= term.select(seen, torch.Generator())
-    return factor_BKT
-
-
-def loss_of(case: dict[str, Any], given: Ours, tokens: Tokens) -> torch.Tensor:
-    values = term_values(given.method.terms, tokens, weights(tokens, given), factors(case, tokens, given.method))
-    return torch.stack(list(values.values())).sum()
-
-
-def gradient(case: dict[str, Any], given: Ours) -> torch.Tensor:
-    """On the log-probs."""
-    tokens = tokens_of(case)
-    return torch.autograd.grad(loss_of(case, given, tokens), tokens.logp)[0]
-
-
 @pytest.mark.parametrize(("case", "given"), LOSSES)
 def test_loss_and_gradients_are_the_peers(case: dict[str, Any], given: Ours) -> None:
-    tokens = tokens_of(case)
-    loss = loss_of(case, given, tokens)
-    leaves = [tokens.logp] if "grad_entropies" not in case["outputs"] else [tokens.logp, tokens.entropy]
-    found = dict(zip(("grad_log_prob", "grad_entropies"), torch.autograd.grad(loss, leaves), strict=False))
-    for name, value in {"loss": loss.detach(), **found}.items():
-        torch.testing.assert_close(value, tensor(case, name), atol=case["tolerance"], rtol=0)
+    assert_the_peers(case, given)
 
 
 @pytest.mark.parametrize("case", golden_cases("verl", "loss_rollout_is"))
@@ -199,13 +112,25 @@ def test_the_dual_clip_binds_on_as_many_tokens_as_the_peer_counts(case: dict[str
     torch.testing.assert_close(share.double(), tensor(case, "pg_clipfrac_lower"), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("case", golden_cases("verl", "kl_k3"))
-def test_k3_and_its_gradient_are_verls(case: dict[str, Any]) -> None:
-    logp_BT = tensor(case, "log_prob").requires_grad_()
-    kl_BT = kl_k3(logp_BT, tensor(case, "ref_log_prob"))
-    torch.testing.assert_close(kl_BT.detach(), tensor(case, "kl"), atol=1e-6, rtol=0)
-    (gradient_BT,) = torch.autograd.grad(kl_BT.sum(), logp_BT)
-    torch.testing.assert_close(gradient_BT, tensor(case, "grad_sum_wrt_logprob"), atol=1e-6, rtol=0)
+KL_NAMES = {"kl": "k1", "mse": "k2"}
+"""What the authors' code calls them, where it is not our name."""
+
+
+@pytest.mark.parametrize(
+    "case", [*golden_cases("verl", "kl"), *golden_cases("openrlhf", "kl"), *golden_cases("aepo_official", "kl")]
+)
+def test_estimates_of_the_kl_and_their_gradients_are_the_peers(case: dict[str, Any]) -> None:
+    name = case["args"].get("kl_penalty", case["args"].get("kl_estimator"))
+    logp_BT, mask_BT = tensor(case, "log_prob").requires_grad_(), torch.ones_like(tensor(case, "log_prob")).bool()
+    tokens = Tokens(logp_BT, None, logp_BT, mask_BT, ref_logp=tensor(case, "ref_log_prob"))
+    config = GRPOConfig().training(kl_coefficient=0.04, kl_estimator=KL_NAMES.get(name, name))
+    term = config.method().terms["kl"]
+    assert (term.coefficient, term.reads) == (0.04, {"ref_logp"})
+    kl_BT = term.loss(tokens)
+    torch.testing.assert_close(kl_BT.detach(), tensor(case, "kl"), atol=case["tolerance"], rtol=0)
+    if "grad_sum_wrt_logprob" in case["outputs"]:
+        (gradient_BT,) = torch.autograd.grad(kl_BT.sum(), logp_BT)
+        torch.testing.assert_close(gradient_BT, tensor(case, "grad_sum_wrt_logprob"), atol=case["tolerance"], rtol=0)
 
 
 @pytest.mark.parametrize("case", golden_cases("trl", "high_entropy_mask"))

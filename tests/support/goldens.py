@@ -17,16 +17,23 @@ import torch
 
 FOLDER = Path(__file__).parents[1] / "golden"
 GROUP_SIZE = 3
+ASKED: set[tuple[str, str]] = set()
+"""Peer and name of every case that some test has asked for."""
 TOLERANCES = {"float64": 1e-6, "float32": 1e-4}
 
 
-def golden_cases(peer: str, prefix: str = "") -> list[Any]:
-    """Parameters for pytest: the cases of a peer whose names start with `prefix`."""
+def golden_cases(peer: str, prefix: str | tuple[str, ...] = "") -> list[Any]:
+    """Parameters for pytest: the cases of a peer whose names start with `prefix`, or with one of several.
+
+    Their ids name peer, version and case.
+    """
     content = json.loads((FOLDER / f"{peer}.json").read_text())
     tolerance = TOLERANCES[content["dtype"]]
     found = [case | {"tolerance": tolerance} for case in content["cases"] if case["name"].startswith(prefix)]
     assert found, f"no case of {peer} starts with {prefix!r}"
-    return [pytest.param(case, id=f"{peer}-{case['name']}") for case in found]
+    ASKED.update((peer, case["name"]) for case in found)
+    version = content["version"].split()[0]
+    return [pytest.param(case, id=f"{peer}-{version}-{case['name']}") for case in found]
 
 
 def tensor(case: dict[str, Any], name: str) -> torch.Tensor:

@@ -17,11 +17,12 @@ STEPS = 2
 
 def small(config: Any, **settings: Any) -> Any:
     """The configuration with a batch of 6 x 4, seeded; `settings` are options by name."""
+    tempers = isinstance(config, AEPOConfig) and metrics.TEMPERED in config.method().streams
     return (
         config.debugging(seed=3)
         .training(batch_size=6, group_size=4)
         .evaluation(evaluation_interval=10, evaluation_duration=25)
-        .update_from_dict({"tempered_share": 1.0, **settings} if isinstance(config, AEPOConfig) else settings)
+        .update_from_dict({"tempered_share": 1.0, **settings} if tempers else settings)
     )
 
 
