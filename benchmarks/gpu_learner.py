@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import torch
+from gpu_forecast import Forecast, fields
 from gpu_models import (
     Batch,
     Memory,
@@ -46,11 +47,14 @@ def learner(work: Work, shape: str) -> Rows:
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
         _backward(TokenScorer(model, half=HALF), rows_of(batch, slice(1)), LOGP)
         optimizer.step()  # makes its state, which counts in every peak
+        forecast = Forecast(model, work)
         for share, reads, rows in cases:
             row = {"shape": shape, "prompts": "shared" if share else "padded", "reads": _words(reads), "rows": rows}
             with cleared():
                 scorer = TokenScorer(model, half=HALF, share_prompts=share)
-                yield row | _attempt(lambda s=scorer, r=reads, n=rows: _step(work, s, optimizer, batch, r, n))
+                found = _attempt(lambda s=scorer, r=reads, n=rows: _step(work, s, optimizer, batch, r, n))
+                planned = forecast.passes(rows, share=scorer.share_prompts, entropy=bool(reads))
+                yield row | found | {"planned": gib(planned), "AdamW planned": gib(forecast.adamw)}
             model.zero_grad(set_to_none=True)
 
 
@@ -63,6 +67,7 @@ def head(work: Work, shape: str) -> Rows:
             for backward in (False, True):
                 peaks = [_head_peak(work, model, size, reads, backward=backward) for size in sizes]
                 growth = slope(sizes, peaks)
+                planned = Forecast(model, work).head(sizes[-1], reads, backward=backward)
                 yield {
                     "shape": shape,
                     "reads": _words(reads),
@@ -70,6 +75,7 @@ def head(work: Work, shape: str) -> Rows:
                     "bytes/token": growth,
                     "bytes/logit": growth and round(growth / model.config.vocab_size, 2),
                     "peak GiB": gib(peaks[-1]),
+                    "planned": gib(planned),
                     "tokens": sizes[-1],
                 }
 
@@ -82,10 +88,12 @@ def activations(work: Work, shape: str) -> Rows:
         counts = [rows for rows in (1, 2, 4, 8) if rows <= work.group_size]
         width = batch[Columns.PROMPT_IDS].shape[1] + work.completion_tokens
         kept = [_kept(work, model, rows_of(batch, slice(rows))) for rows in counts]
+        planned = [Forecast(model, work).one_pass(rows, share=False).kept for rows in counts]
         yield {
             "shape": shape,
             "what": "kept by the layers, padded rows",
             "bytes/token": slope([width * n for n in counts], kept),
+            "planned": slope([(work.prompt_tokens + work.completion_tokens) * n for n in counts], planned),
         }
         trained = [rows * work.completion_tokens for rows in counts]
         for share in (True, False):
@@ -96,7 +104,9 @@ def activations(work: Work, shape: str) -> Rows:
                 _backward(scorer, rows_of(batch, slice(rows)), LOGP)
                 peaks.append(memory.extra())
             what = f"peak of a pass, {'shared' if share else 'padded'}, for each completion token"
-            yield {"shape": shape, "what": what, "bytes/token": slope(trained, peaks)}
+            planned = [Forecast(model, work).one_pass(rows, share=scorer.share_prompts).peak for rows in counts]
+            found = {"bytes/token": slope(trained, peaks), "planned": slope(trained, planned)}
+            yield {"shape": shape, "what": what, **found}
             model.zero_grad(set_to_none=True)
 
 
@@ -115,7 +125,11 @@ def checkpointing(work: Work, shape: str) -> Rows:
                     "activations": "computed again" if again else "kept",
                 }
                 with cleared():
-                    yield row | _attempt(lambda s=scorer: _checkpointed(work, s, batch, expected))
+                    found = _attempt(lambda s=scorer: _checkpointed(work, s, batch, expected))
+                    # The first pass makes the gradients.
+                    forecast = Forecast(model, work)
+                    a_pass = forecast.one_pass(work.rows[0], share=scorer.share_prompts, checkpoint=again)
+                    yield row | found | {"planned": gib(forecast.gradients + a_pass.peak)}
                 model.zero_grad(set_to_none=True)
 
 
@@ -211,8 +225,7 @@ def _head_peak(
         model.zero_grad(set_to_none=True)
         memory = Memory(work.device)
         with torch.set_grad_enabled(backward):
-            fields = [{Columns.ENTROPY: "entropy", Columns.LOGIT_VARIANCE: "logit_variance"}[name] for name in reads]
-            statistics = head_statistics(hidden, model.lm_head.weight.to(HALF), None, ids, fields)
+            statistics = head_statistics(hidden, model.lm_head.weight.to(HALF), None, ids, fields(reads))
         if backward:
             loss = statistics.logp.sum() + (0 if statistics.entropy is None else statistics.entropy.sum())
             loss.backward()

@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 import torch
-from workload import MODEL, PROBLEMS, Workload, appended, report, run_arguments
+from workload import PROBLEMS, Workload, appended, report, run_arguments
 
 from aepo_rllib.algorithms.grpo import GRPOConfig
 from aepo_rllib.cli.quiet import quiet_libraries
@@ -47,7 +47,7 @@ class Stopwatch:
 def config(work: Workload, arguments: Any) -> GRPOConfig:
     return (
         GRPOConfig()
-        .language_model(model_path=MODEL, share_prompts=not arguments.padded)
+        .language_model(model_path=work.model, share_prompts=not arguments.padded)
         .problems(problems=PROBLEMS)
         .sampling(max_new_tokens=work.max_new_tokens, torch_threads=arguments.threads)
         .training(
@@ -59,6 +59,7 @@ def config(work: Workload, arguments: Any) -> GRPOConfig:
             clip_low=work.clip,
             clip_high=work.clip,
             skip_flat_rows=not arguments.all_rows,
+            async_steps=arguments.async_steps,
         )
         .env_runners(num_env_runners=arguments.env_runners, num_cpus_per_env_runner=FRACTION)
         .learners(num_learners=arguments.learners, num_cpus_per_learner=FRACTION)
@@ -67,27 +68,31 @@ def config(work: Workload, arguments: Any) -> GRPOConfig:
     )
 
 
-def figures(result: dict[str, Any], step: float, tensor_work: float | None, work: Workload) -> dict[str, float]:
+def figures(
+    result: dict[str, Any], step: float, tensor_work: float | None, work: Workload, *, beside: bool = False
+) -> dict[str, float]:
     """One batch's row: the whole step and its parts, in seconds.
 
     `generation + grading + learning + rest = step`. `learning` is the learner's forward, backward and optimizer; a
     remote learner's cannot be seen from here and counts with RLlib's way there and back. `rest` is RLlib, Ray and our
     own Python, weight sync included. `*_section` and `between` cut the same step at the algorithm's own timers.
+    With `async_steps` learning, of the batch before, lies beside the others: `rest` is what the longer side leaves.
     """
     throughput = result["throughput"]
-    sections = {name: throughput[f"{name}_seconds"] for name in ("sampling", "learning", "sync")}
+    sections = {name: throughput.get(f"{name}_seconds", 0.0) for name in ("sampling", "learning", "sync")}
     row = {
         "step": step,
         "tokens_per_completion": result["main"]["completion_tokens"],
         "reward": result["main"]["reward_mean"],
         "completions": work.completions,
-        "trained_rows": result["update"]["trained_rows"],
+        "trained_rows": result.get("update", {}).get("trained_rows", 0),
         "generation": throughput["generation_seconds"],
         "grading": throughput["grading_seconds"],
         "learning": sections["learning"] if tensor_work is None else tensor_work,
         "between": step - sum(sections.values()),
     }
-    row["rest"] = step - row["generation"] - row["grading"] - row["learning"]
+    sampled = row["generation"] + row["grading"]
+    row["rest"] = step - (max(sampled, row["learning"]) if beside else sampled + row["learning"])
     return row | {f"{name}_section": seconds for name, seconds in sections.items()}
 
 
@@ -95,13 +100,14 @@ def main() -> None:
     parser = run_arguments(__doc__)
     parser.add_argument("--env-runners", type=int, default=0)
     parser.add_argument("--learners", type=int, default=0)
+    parser.add_argument("--async-steps", type=int, default=0, help="1: learn beside the sampling of the next batch")
     parser.add_argument("--all-rows", action="store_true", help="also run rows with advantage 0")
     parser.add_argument("--padded", action="store_true", help="learn on padded rows instead of shared prompts")
     arguments = parser.parse_args()
     quiet_libraries()
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # Ray's actors inherit it
     torch.set_num_threads(arguments.threads)
-    work, table = Workload(), {}
+    work, table = Workload.of(arguments), {}
     with ray_cluster(), stopped(config(work, arguments)) as algo:
         learner = None if arguments.learners else algo.learner_group._learner
         if learner is not None:
@@ -110,7 +116,8 @@ def main() -> None:
             started = time.perf_counter()
             result = algo.train()
             step = time.perf_counter() - started
-            appended(table, figures(result, step, learner._update.take() if learner is not None else None, work))
+            tensor_work = learner._update.take() if learner is not None else None
+            appended(table, figures(result, step, tensor_work, work, beside=bool(arguments.async_steps)))
     report(table, warmup=arguments.warmup)
 
 

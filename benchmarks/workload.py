@@ -17,8 +17,9 @@ PROBLEMS = "arithmetic"
 
 @dataclass(frozen=True)
 class Workload:
-    """One GRPO batch: sizes, optimizer and clipping, the same numbers on both sides."""
+    """One GRPO batch: model, sizes, optimizer and clipping, the same on both sides."""
 
+    model: str = MODEL
     prompts: int = 16
     group_size: int = 8
     max_new_tokens: int = 64
@@ -27,6 +28,11 @@ class Workload:
     clip: float = 0.2
     grad_clip: float = 1.0
     seed: int = 0
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> Workload:
+        """As the options of `run_arguments` say."""
+        return cls(arguments.model, arguments.prompts, arguments.group_size, arguments.max_new_tokens)
 
     @property
     def completions(self) -> int:
@@ -49,6 +55,10 @@ def run_arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=20, help="batches that are timed")
     parser.add_argument("--warmup", type=int, default=3, help="batches before them")
     parser.add_argument("--threads", type=int, default=1, help="torch threads of a process")
+    parser.add_argument("--model", default=Workload.model)
+    parser.add_argument("--prompts", type=int, default=Workload.prompts)
+    parser.add_argument("--group-size", type=int, default=Workload.group_size)
+    parser.add_argument("--max-new-tokens", type=int, default=Workload.max_new_tokens)
     return parser
 
 

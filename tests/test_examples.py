@@ -13,7 +13,11 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 @pytest.mark.parametrize(
     ("name", "shown"),
-    [("train_from_python.py", "339,648 parameters"), ("tune_target_entropy.py", "target 0.75x: entropy")],
+    [
+        ("train_from_python.py", "339,648 parameters"),
+        # Its search is what tests/aepo_rllib/test_tune.py runs.
+        pytest.param("tune_target_entropy.py", "target 0.75x: entropy", marks=pytest.mark.slow),
+    ],
 )
 def test_example(name, shown, tmp_path):
     command = [sys.executable, str(EXAMPLES / name), "--steps", "2"]

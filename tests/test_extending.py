@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.command import records
+from tests.support.command import here, records
 from tests.support.installed import install
 
 ROOT = Path(__file__).parents[1]
@@ -64,7 +64,9 @@ def scores(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.process
-def test_own_engine_own_problems_and_own_suite_train_and_evaluate(tmp_path: Path) -> None:
+def test_own_engine_own_problems_and_own_suite_train_and_evaluate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The files of the pages, as they stand; the environment runner is a process of its own."""
     for name in ("own_engine.py", "own_problems.py", "own_suite.yaml"):
         shutil.copy(EXAMPLES / name, tmp_path)
@@ -76,8 +78,9 @@ def test_own_engine_own_problems_and_own_suite_train_and_evaluate(tmp_path: Path
     samples = records(tmp_path / "run", "samples.jsonl")
     assert {sample["family"] for sample in samples} == {"doubles"}
 
-    aepo("eval", "run", "--suite", "own_suite.yaml", *engine, *SAMPLING, "-o", "plain", cwd=tmp_path)
-    aepo("eval", "run", "--suite", "own_suite.yaml", *SAMPLING, "-o", "usual", cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    here("eval", "run", "--suite", "own_suite.yaml", *engine, *SAMPLING, "-o", "plain")
+    here("eval", "run", "--suite", "own_suite.yaml", *SAMPLING, "-o", "usual")
     plain, usual = scores(tmp_path / "plain"), scores(tmp_path / "usual")
     assert plain["suites"]["own_doubles"]["problems"] == 6
     # Both draw by a completion's own key from one law, so that their samples are the same.

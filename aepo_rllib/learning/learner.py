@@ -32,6 +32,9 @@ class CausalLMLearner(SavingLearner):
     (`aepo_rllib.experience.dealing`), because RLlib shards before a learner connector could see a whole group.
     """
 
+    _norm: torch.Tensor | None = None
+    """Of the gradients at hand before clipping: learners that share them gather it, and so take it once."""
+
     @override(TorchLearner)
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         """AdamW, as everywhere in this field, of what is not frozen."""
@@ -159,8 +162,8 @@ class CausalLMLearner(SavingLearner):
         """As RLlib's, whose clipping would log a part of a norm that learners share."""
         if not self.config.sharded:
             return super().postprocess_gradients(gradients_dict)
+        self._norm = norm = _norm(gradients_dict)
         if clip := self.config.grad_clip:
-            norm = _norm(gradients_dict)
             key = (DEFAULT_MODULE_ID, "gradients_default_optimizer_global_norm")
             self.metrics.log_value(key, norm, window=1)
             torch.nn.utils.clip_grads_with_norm_(self.parameters(), clip, norm)
@@ -174,7 +177,8 @@ class CausalLMLearner(SavingLearner):
         `metrics.GRADIENT_FINITE` and stops the run; raising here would take a remote learner out of service, and the
         weights with it.
         """
-        finite = bool(torch.isfinite(_norm(gradients_dict)))
+        norm, self._norm = self._norm, None
+        finite = bool(torch.isfinite(_norm(gradients_dict) if norm is None else norm))
         self.metrics.log_value((DEFAULT_MODULE_ID, metrics.GRADIENT_FINITE), float(finite), reduce="min", window=1)
         if finite:
             super().apply_gradients(gradients_dict)

@@ -21,6 +21,7 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 from aepo_rllib.learning.optimizer_step import ask_all
 from aepo_rllib.learning.shards import Digests
+from aepo_rllib.learning.together import Together
 from aepo_rllib.rllib_seam import asked_of_learners
 
 PARTS, REST = "parts", "state.pkl"
@@ -32,6 +33,15 @@ class TextLearnerGroup(LearnerGroup):
 
     _changed = False
     """Whether the weights are others than those of the model's files, which every engine has read itself."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._together = Together.take_over(self)
+
+    @property
+    def failures(self) -> dict[int, Exception]:
+        """What remote learners have raised, or died of, by their numbers."""
+        return self._together.failures if self._together else {}
 
     @override(LearnerGroup)
     def update(self, *args: Any, **kwargs: Any) -> Any:

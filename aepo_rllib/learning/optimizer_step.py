@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
+from ray.exceptions import RayActorError
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.core.learner.training_data import TrainingData
@@ -27,26 +28,30 @@ class NonFiniteError(RuntimeError):
 
 
 class LearnerLost(RuntimeError):
-    """A learner process has died; RLlib brings none back."""
+    """A learner process has died or failed, and the others cannot go on without it; RLlib brings none back."""
 
 
 @contextmanager
 def naming_lost_learners(group: LearnerGroup) -> Iterator[None]:
-    """What is raised when a learner dies depends on what it was doing; here it is one error.
+    """What is raised when a learner fails depends on what it and the others were doing; here it is one error.
 
     Raises:
-        LearnerLost: something was raised, and a learner has died.
+        LearnerLost: something was raised, and a learner has died or failed.
     """
     try:
         yield
     except Exception as error:
-        alive = healthy_learners(group)
-        if alive == len(group):
+        if healthy_learners(group) == len(group):
             raise
-        raise LearnerLost(
-            f"learning failed in {len(group) - alive} of {len(group)} learner processes: one was killed, by the system "
-            "for want of memory or by somebody"
-        ) from error
+        failures: dict[int, Exception] = getattr(group, "failures", {})
+        killed = {learner: failure for learner, failure in failures.items() if isinstance(failure, RayActorError)}
+        # The others miss one that was killed, and say so in many ways.
+        learner, first = next(iter((killed or failures).items()), (0, error))
+        cause = getattr(first, "cause", first)
+        what = f"raised {type(cause).__name__}: {cause}".splitlines()[0]
+        if killed:
+            what = "was killed, by the system for want of memory or by somebody"
+        raise LearnerLost(f"learning failed: learner {learner} of {len(group)} {what}") from first
 
 
 class OptimizerStep(NamedTuple):
@@ -116,15 +121,15 @@ def ask_all(group: LearnerGroup, ask: Callable[[Any], Any]) -> list[Any]:
     """Call a function of every learner.
 
     Raises:
-        LearnerLost: one has died, and RLlib would not ask it.
+        LearnerLost: one has died or failed before, and RLlib would not ask it.
         Exception: whatever a learner raised.
     """
     results = list(group.foreach_learner(ask))
-    if len(results) < len(group):
-        raise LearnerLost(f"{len(group) - len(results)} of {len(group)} learner processes have died")
     for result in results:
         if not result.ok:
             raise result.get()
+    if len(results) < len(group):
+        raise LearnerLost(f"{len(group) - len(results)} of {len(group)} learner processes are there no more")
     return [result.get() for result in results]
 
 

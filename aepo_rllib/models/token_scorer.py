@@ -35,7 +35,7 @@ FIGURES = {
 TOLERANCE = {8: 1e-3, 4: 1e-3, 2: 0.5}
 """Largest difference of two forms' log-probs that is rounding, in nats, by bytes of what they are computed in."""
 LEAK = {8: 1e-12, 4: 1e-6, 2: 1e-2}
-"""Likewise, of a row's log-probs beside other rows: experts round by how many tokens they are given, nothing else does."""
+"""Likewise, of a row's log-probs beside other rows: experts round by how many tokens they get, nobody else."""
 
 BENDING = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 """Options of models whose logits are more than a matrix product."""

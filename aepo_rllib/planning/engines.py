@@ -7,11 +7,14 @@ from typing import NamedTuple
 from aepo_rllib.planning.learners import Bytes
 from aepo_rllib.planning.settings import Settings
 from aepo_rllib.planning.shape import ModelShape
+from aepo_rllib.rollout.transformers import TOKENS_IN_FLIGHT
 
 SHARE = "gpu_memory_utilization"
 """Option of an engine that takes a share of its GPU whatever it needs, and makes a cache of what its model leaves."""
 PARTS = "tensor_parallel_size"
 """Option of an engine that spreads its model over several GPUs."""
+LIMIT = "max_tokens_in_flight"
+"""Option of an engine that samples in waves of so many tokens; one that has none is taken to have Transformers'."""
 WORKSPACE_BYTES = 2 * 10**9
 """Of such an engine: CUDA graphs, and the activations of its largest batch."""
 ASLEEP_BYTES = 10**9
@@ -47,10 +50,9 @@ def engine_bytes(shape: ModelShape, settings: Settings, gpu_memory: int) -> Engi
     share = settings.engine_option(SHARE)
     if share is not None and gpu_memory:
         return _sharing(shape, settings, int(share * gpu_memory), weights, token)
-    limit, row = settings.engine_option("max_tokens_in_flight"), settings.prompt_tokens + settings.max_new_tokens
-    tokens = settings.rows_in_flight() * row
-    if limit is not None:
-        tokens = min(tokens, max(limit, row))
+    row = settings.prompt_tokens + settings.max_new_tokens
+    limit = settings.engine_option(LIMIT) or TOKENS_IN_FLIGHT
+    tokens = min(settings.rows_in_flight() * row, max(limit, row))
     layer = token * tokens // len(shape.layers)  # a layer's cache grows by being copied
     logits = tokens // row * shape.config.get_text_config().vocab_size * settings.itemsize
     kinds = {"engine's weights": weights, "cache": token * tokens + layer, "sampling": SAMPLING_BYTES + logits}

@@ -20,7 +20,7 @@ def host_bytes(shape: ModelShape, settings: Settings, machine: Machine) -> Bytes
     learners = -(-settings.learners // nodes)
     runners = -(-max(settings.num_env_runners, 1) // nodes)
     engine = engine_bytes(shape, settings, machine.gpu_memory if settings.num_gpus_per_env_runner else 0)
-    staged = _stored(shape, settings) * learners // settings.learners
+    staged = stored_bytes(shape, settings) * learners // settings.learners
     others = learners * (settings.num_learners > 0) + runners * (settings.num_env_runners > 0)
     kinds = {
         "processes": PROCESS_BYTES * (1 + others),
@@ -39,8 +39,9 @@ def host_bytes(shape: ModelShape, settings: Settings, machine: Machine) -> Bytes
 def disk_bytes(shape: ModelShape, settings: Settings) -> int:
     """Of all checkpoints that are there at a time, one that is being written included."""
     exported = shape.parameters * settings.itemsize * settings.export_checkpoints
-    return (_stored(shape, settings) + exported) * settings.checkpoints
+    return (stored_bytes(shape, settings) + exported) * settings.checkpoints
 
 
-def _stored(shape: ModelShape, settings: Settings) -> int:
+def stored_bytes(shape: ModelShape, settings: Settings) -> int:
+    """Of weights and moments in one checkpoint."""
     return STORED * settings.wide * settings.trained(shape)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ import psutil
 import torch
 
 from aepo_rllib.planning.settings import Settings
+from aepo_rllib.training.gpu_places import laid_out
 
 CARDS = {24: 25.3e9, 40: 42.4e9, 48: 47.7e9, 80: 85.5e9, 141: 150.8e9}
 """Bytes of memory on GPUs by the GB of their name."""
@@ -64,22 +64,10 @@ def placed(settings: Settings) -> list[list[Actor]]:
 
     The algorithm's own process asks Ray for nothing, and takes the first GPU.
     """
-    rooms: list[float] = []
-    found: list[list[Actor]] = []
     runners = settings.num_env_runners + settings.evaluation_num_env_runners
     actors = [Actor(ENGINE, 1 + n, settings.num_gpus_per_env_runner) for n in range(runners)]
     actors += [Actor(LEARNER, 1 + runners + n, settings.num_gpus_per_learner) for n in range(settings.num_learners)]
-    for actor in actors:
-        if not actor.gpus:
-            continue
-        fitting = [place for place, room in enumerate(rooms) if room >= actor.gpus - 1e-9 and actor.gpus < 1]
-        if fitting:
-            place = min(fitting, key=lambda place: rooms[place])
-            rooms[place] -= actor.gpus
-            found[place].append(actor)
-        else:
-            rooms += [max(1 - actor.gpus, 0)] * math.ceil(actor.gpus)
-            found += [[actor] for _ in range(math.ceil(actor.gpus))]
+    found = [[actors[place] for place in places] for places in laid_out([actor.gpus for actor in actors])]
     own = _own(settings)
     return [own + found[0], *found[1:]] if own and found else found or ([own] if own else [])
 

@@ -22,7 +22,7 @@ from datasets import Dataset
 from transformers import TrainerCallback
 from transformers.utils import logging
 from trl import GRPOConfig, GRPOTrainer
-from workload import MODEL, Workload, durations, report, run_arguments
+from workload import Workload, durations, report, run_arguments
 
 from aepo_rllib.envs.grading import Grader
 from aepo_rllib.models.hf import load_model, load_tokenizer
@@ -148,13 +148,13 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    work, batches = Workload(), arguments.warmup + arguments.steps
+    work, batches = Workload.of(arguments), arguments.warmup + arguments.steps
     reward, clock = Reward(work, batches), BatchClock(work.updates)
     rows = [{"prompt": problem.text, "position": index} for index, problem in enumerate(reward.problems)]
     with tempfile.TemporaryDirectory() as folder:
         trainer = TimedTrainer(
-            model=load_model(MODEL),
-            processing_class=load_tokenizer(MODEL),
+            model=load_model(work.model),
+            processing_class=load_tokenizer(work.model),
             reward_funcs=reward,
             args=config(work, batches, folder),
             train_dataset=Dataset.from_list(rows),

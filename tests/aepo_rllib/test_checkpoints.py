@@ -1,5 +1,6 @@
 """Checkpoints hold the whole run: it goes on as if nothing had happened, and damage is found."""
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -16,12 +17,13 @@ from aepo_rllib.experience.groups import problem_of
 from aepo_rllib.learning.optimizer_step import ask_all
 from aepo_rllib.models.export import HF_FOLDER, INFO_FILE
 from aepo_rllib.models.state_names import PREFIX
+from aepo_rllib.support.hashing import HashedStream
 from aepo_rllib.support.sealed_folder import MANIFEST, CheckpointError, verify
 from tests.support.small_runs import STEPS, figures, small, weights
 
 
 def test_a_restored_run_goes_on_as_if_nothing_had_happened(reference):
-    """In other layouts too: tests/aepo_rllib/test_layouts.py."""
+    """In other layouts too: test_remote_runner.py and test_layouts.py."""
     algo = Algorithm.from_checkpoint(reference.path)
     try:
         assert algo.train_steps == STEPS
@@ -139,6 +141,26 @@ def test_tunes_checkpoints_are_sealed_too(ray_cluster, tmp_path):
         assert algo.train_steps == 1
     finally:
         algo.stop()
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_nothing_behind_and_the_next_one_can(
+    reference, tmp_path, monkeypatch
+):
+    def full(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    algo = reference.algo
+    with monkeypatch.context() as patch:
+        patch.setattr(HashedStream, "write", full)
+        failing = algo.begin_checkpoint(tmp_path / "failing")
+        with pytest.raises(OSError, match="No space left on device"):
+            failing.wait()
+    assert not failing.poll()
+    assert not [*tmp_path.iterdir()]
+    algo.export_huggingface(tmp_path / "model")
+    assert (tmp_path / "model" / "model.safetensors").is_file()
+    algo.save_to_path(tmp_path / "next")
+    verify(tmp_path / "next")
 
 
 def test_saving_twice_in_one_place_keeps_the_newer_one(reference, tmp_path):

@@ -64,30 +64,29 @@ def test_a_grader_that_cannot_judge_stops_the_run(ray_cluster):
 
 
 def test_a_run_whose_env_runners_are_all_lost_stops_instead_of_sampling_elsewhere(ray_cluster):
-    config = small(GRPOConfig(), num_env_runners=1, env_runner_restore_timeout_s=2)
+    config = small(GRPOConfig(), num_env_runners=1, env_runner_restore_timeout_s=1)
     algo = config.fault_tolerance(restart_failed_env_runners=False, ignore_env_runner_failures=True).build_algo()
     try:
         algo.train()
         [pid] = algo.env_runner_group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
         os.kill(pid, signal.SIGKILL)
-        with pytest.raises(CapacityError, match=r"all 1 env runners are lost, .* env_runner_restore_timeout_s=2"):
+        with pytest.raises(CapacityError, match=r"all 1 env runners are lost, .* env_runner_restore_timeout_s=1"):
             algo.train()
     finally:
         algo.stop()
 
 
 def test_a_stopped_env_runner_does_not_stop_the_run(ray_cluster, caplog):
-    algo = small(GRPOConfig(), num_env_runners=2, sample_timeout_s=5, env_runner_health_probe_timeout_s=2).build_algo()
+    algo = small(GRPOConfig(), num_env_runners=2, sample_timeout_s=3, env_runner_health_probe_timeout_s=1).build_algo()
     group = algo.env_runner_group
     try:
         algo.train()
         [pid, _] = group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
         os.kill(pid, signal.SIGSTOP)
         try:
-            for _ in range(2):
-                result = algo.train()
-                assert result[metrics.UPDATE][metrics.FIRST_RATIO_MAX_DEVIATION] < 1e-3
-            assert "brought nothing within sample_timeout_s=5" in caplog.text
+            result = algo.train()
+            assert result[metrics.UPDATE][metrics.FIRST_RATIO_MAX_DEVIATION] < 1e-3
+            assert "brought nothing within sample_timeout_s=3" in caplog.text
         finally:
             os.kill(pid, signal.SIGCONT)
         back, deadline = [], time.monotonic() + 120

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
@@ -17,19 +16,18 @@ import ray
 
 from aepo_rllib import metrics
 from aepo_rllib.columns import Columns
-from aepo_rllib.envs.grading import GraderBroken
 from aepo_rllib.learning.learner_side import LearnerSide
 from aepo_rllib.learning.optimizer_step import LearnerLost, NonFiniteError
 from aepo_rllib.rollout import make_engine
 from aepo_rllib.support import sealed_folder
-from aepo_rllib.support.hashing import HashedStream
 from aepo_rllib.support.sealed_folder import sha256, verify
 from tests.support.layouts import POLICY, Built, build, columns_of, rows_of
 from tests.support.small_runs import STEPS, figures, weights
 
-LOCAL, RUNNER, RUNNERS, LEARNERS = (0, 0, "none"), (1, 0, "none"), (2, 0, "none"), (0, 2, "none")
-SHARED = (2, 2, "fsdp")
+LOCAL, RUNNERS, LEARNERS, SHARED = (0, 0, "none"), (2, 0, "none"), (0, 2, "none"), (2, 2, "fsdp")
 """Remote env runners, remote learners, and what these share; without any, all is in one process."""
+SLOW = {RUNNERS}
+"""What they do is done by others here; and by one runner in test_remote_runner.py."""
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Ray's processes cannot import a test file
 
 
@@ -52,10 +50,11 @@ def layout(request: pytest.FixtureRequest, local: Built) -> Iterator[Built]:
 
 def of(*layouts: tuple[int, int, str]) -> Callable[[Any], Any]:
     """The layouts that a test is about."""
-    return pytest.mark.parametrize("layout", layouts, indirect=True, ids=lambda layout: "{}+{} {}".format(*layout))
+    params = [pytest.param(layout, marks=[pytest.mark.slow] * (layout in SLOW)) for layout in layouts]
+    return pytest.mark.parametrize("layout", params, indirect=True, ids=lambda layout: "{}+{} {}".format(*layout))
 
 
-@of(RUNNER, RUNNERS, LEARNERS, SHARED)
+@of(RUNNERS, LEARNERS, SHARED)
 def test_every_layout_computes_the_same(local: Built, layout: Built) -> None:
     for result, expected in zip(layout.results, local.results, strict=True):
         assert figures(result) == pytest.approx(figures(expected), rel=1e-4, abs=1e-6)
@@ -64,7 +63,7 @@ def test_every_layout_computes_the_same(local: Built, layout: Built) -> None:
         np.testing.assert_allclose(layout.weights[name], expected, atol=1e-4)
 
 
-@of(LOCAL, RUNNER, RUNNERS, LEARNERS, SHARED)
+@of(LOCAL, RUNNERS, LEARNERS, SHARED)
 def test_the_probe_is_asked_after_every_update(layout: Built) -> None:
     for result in layout.results:
         update = result[metrics.UPDATE]
@@ -73,7 +72,7 @@ def test_the_probe_is_asked_after_every_update(layout: Built) -> None:
         assert 0 <= update[metrics.MISMATCH_KL] < 1e-6
 
 
-@of(LOCAL, RUNNER, RUNNERS, LEARNERS, SHARED)
+@of(LOCAL, RUNNERS, LEARNERS, SHARED)
 def test_engines_sleep_while_the_learner_works(layout: Built) -> None:
     """Evaluation's too, from its first time on: an engine for every runner that samples, and one more."""
     engines = max(layout.algo.config.num_env_runners, 1)
@@ -145,7 +144,7 @@ def test_a_step_with_nan_is_refused_before_the_optimizer_and_the_next_one_is_tak
     assert algo.train()[metrics.UPDATE][metrics.FIRST_RATIO_MAX_DEVIATION] < 1e-3
 
 
-@of(LOCAL, RUNNER, RUNNERS, LEARNERS, SHARED)
+@of(LOCAL, RUNNERS, LEARNERS, SHARED)
 def test_engines_wake_after_an_error_of_the_learner(layout: Built, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*args: Any, **kwargs: Any) -> None:
         raise RuntimeError("out of memory")
@@ -158,47 +157,7 @@ def test_engines_wake_after_an_error_of_the_learner(layout: Built, monkeypatch: 
     assert layout.algo.train()[metrics.UPDATE][metrics.FIRST_RATIO_MAX_DEVIATION] < 1e-3
 
 
-@of(LOCAL, RUNNER, RUNNERS)
-def test_a_broken_grader_stops_the_run(layout: Built) -> None:
-    """A verifier that calls everything wrong would train on noise; remote runners must not hide it."""
-
-    def break_grader(runner: Any) -> None:
-        from aepo_rllib.envs.grading import verifiers
-
-        verifiers.check_countdown = lambda *_: False
-
-    def mend_grader(runner: Any) -> None:
-        from aepo_rllib.envs.grading import countdown, verifiers
-
-        verifiers.check_countdown = countdown.check_countdown
-
-    each = layout.algo.env_runner_group.foreach_env_runner
-    try:
-        each(break_grader)
-        with pytest.raises(GraderBroken, match="expected correct, got wrong"):
-            layout.algo.train()
-    finally:
-        each(mend_grader)
-    assert layout.algo.train()[metrics.MAIN][metrics.REWARD_MEAN] > 0
-
-
-@of(RUNNER)
-def test_a_checkpoint_goes_on_in_another_layout(local: Built, layout: Built, tmp_path: Path) -> None:
-    """Bit for bit, from the algorithm's own process to a remote runner and back."""
-    algo, other = local.algo, layout.algo
-    algo.save_to_path(tmp_path / "1")
-    expected = [figures(algo.train()) for _ in range(2)]
-    reached = weights(algo)
-    other.restore_from_path(tmp_path / "1")
-    assert figures(other.train()) == expected[0]
-    other.save_to_path(tmp_path / "2")
-    algo.restore_from_path(tmp_path / "2")
-    assert figures(algo.train()) == expected[1]
-    for name, tensor in reached.items():
-        np.testing.assert_array_equal(weights(algo)[name], tensor)
-
-
-@of(RUNNERS)
+@of(RUNNERS, SHARED)
 def test_a_run_is_restored_in_a_layout_that_samples_in_other_waves(local: Built, layout: Built, tmp_path: Path) -> None:
     algo, other = local.algo, layout.algo
     algo.save_to_path(tmp_path / "checkpoint")
@@ -238,27 +197,6 @@ def test_learners_write_one_checkpoint_after_the_other(layout: Built, tmp_path: 
     verify(tmp_path / "first")
     second.wait()
     verify(tmp_path / "second")
-
-
-@of(LOCAL)
-def test_a_checkpoint_that_cannot_be_written_leaves_nothing_behind_and_the_next_one_can(
-    layout: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(self: HashedStream, data: Any) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    algo = layout.algo
-    with monkeypatch.context() as patch:
-        patch.setattr(HashedStream, "write", full)
-        failing = algo.begin_checkpoint(tmp_path / "failing")
-        with pytest.raises(OSError, match="No space left on device"):
-            failing.wait()
-    assert not failing.poll()
-    assert not [*tmp_path.iterdir()]
-    algo.export_huggingface(tmp_path / "model")
-    assert (tmp_path / "model" / "model.safetensors").is_file()
-    algo.save_to_path(tmp_path / "next")
-    verify(tmp_path / "next")
 
 
 @of(LOCAL, SHARED)
@@ -312,27 +250,6 @@ def test_a_killed_env_runner_comes_back_with_the_current_weights(
     ):
         for name in current.keys() & state.keys():
             np.testing.assert_array_equal(state[name], current[name].numpy())
-
-
-@of(RUNNER)
-def test_a_runner_that_was_restarted_while_nobody_looked_samples_from_the_current_weights(
-    layout: Built, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Killed between two calls and restarted before the next, it has the weights of the start and answers at once."""
-    algo = layout.algo
-    [runner] = algo.env_runner_group._worker_manager.actors().values()
-    pid = ray.get(runner.apply.remote(lambda runner: os.getpid()))
-    os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:  # Ray brings it back, and RLlib knows nothing of it
-        try:
-            if ray.get(runner.apply.remote(lambda runner: os.getpid()), timeout=20) != pid:
-                break
-        except ray.exceptions.RayError:
-            time.sleep(0.2)
-    assert algo.env_runner_group.num_healthy_remote_env_runners() == 1
-    assert algo.train()[metrics.UPDATE][metrics.FIRST_RATIO_MAX_DEVIATION] < 1e-3
-    assert "env runners [1] were restarted, and get the current weights" in caplog.text
 
 
 @of(LEARNERS, SHARED)

@@ -122,7 +122,11 @@ def model(tiny_models: dict[str, str]) -> str:
     return tiny_models[ABSOLUTE_POSITIONS]
 
 
-@pytest.fixture(scope="module", params=[("float32", 0), ("float32", 1), ("float64", 0), ("float64", 2)], ids=str)
+ALONE = pytest.param(("float32", 1), marks=pytest.mark.slow)
+"""One remote learner, which does what the local one does."""
+
+
+@pytest.fixture(scope="module", params=[("float32", 0), ALONE, ("float64", 0), ("float64", 2)], ids=str)
 def layout(request: pytest.FixtureRequest) -> tuple[str, int]:
     """Precision and number of learners."""
     return request.param

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,7 @@ P, P7 = SMALL.parameters, LARGE.parameters
 RUN = Settings(dtype="bfloat16", max_new_tokens=1024, batch_size=64, group_size=8, updates_per_batch=4, engine="vllm")
 
 HALF = {"gpu_memory_utilization": 0.5}
+OWN_ENGINE = Path(__file__).parents[2] / "examples" / "own_engine.py"
 
 
 def on(gpus: int, card: int, shape: ModelShape = SMALL, **changed: object) -> Plan:
@@ -63,8 +65,35 @@ def test_adapters_keep_16_bytes_beside_2_of_what_is_frozen() -> None:
     assert sum(kept.values()) < 17e9
 
 
-@pytest.mark.parametrize("changed", [{}, {"lora": Lora(32, 64)}, {"num_learners": 8, "learner_sharding": "fsdp"}])
-@pytest.mark.parametrize("checkpoint", [False, True])
+@pytest.mark.parametrize(
+    ("maps", "ends"),
+    [
+        ("all-linear", 4 * 3584 + 2 * (3584 + 512) + 3 * (3584 + 18944)),
+        (["q_proj"], 2 * 3584),
+        (["k_proj", "down_proj"], 3584 + 512 + 18944 + 3584),
+    ],
+)
+def test_the_adapters_that_are_counted_are_those_of_the_named_maps(folder: Path, maps: Any, ends: int) -> None:
+    """A rank times inputs and outputs of each map; without a rank there are none."""
+    config = AEPOConfig().language_model(model_path=str(folder), lora_rank=16, lora_target_modules=maps)
+    settings = Settings.of(config)
+    assert settings.trained(LARGE) == 16 * 28 * ends
+    assert states(LARGE, settings)["Adam moments"] == 2 * 4 * 16 * 28 * ends
+    without = Settings.of(config.language_model(lora_rank=None))
+    assert without.lora is None
+    assert without.trained(LARGE) == P7
+
+
+@pytest.mark.parametrize(
+    ("changed", "checkpoint"),
+    [
+        ({}, False),
+        ({}, True),
+        ({"lora": Lora(32, 64)}, True),
+        ({"num_learners": 8, "learner_sharding": "fsdp"}, False),
+        ({"num_learners": 8, "learner_sharding": "fsdp"}, True),
+    ],
+)
 def test_no_kind_is_negative_and_copies_are_those_of_autocast(changed: dict[str, object], checkpoint: bool) -> None:
     settings = replace(RUN, tokens_per_backward=40960, checkpoint_activations=checkpoint, **changed)  # type: ignore[arg-type]
     kinds = learning(LARGE, settings)
@@ -137,6 +166,19 @@ def test_an_engine_that_takes_a_share_gets_no_more_and_no_less() -> None:
     assert sum(plan.engine.awake.values()) == pytest.approx(0.5 * 85.5e9)
     a_token = 2 * 24 * 2 * 64 * 2  # keys and values of two heads of 64, in 16 bits
     assert plan.engine.cached_tokens == int(0.5 * 85.5e9 - 2 * P - 2e9) // a_token
+
+
+@pytest.mark.parametrize("engine", ["transformers", "vllm", f"{OWN_ENGINE}:PlainEngine"])
+def test_an_engine_on_the_host_caches_no_more_than_a_wave(engine: str) -> None:
+    """Of its option, or of the default of the engine that has it: a batch of 512 would be twice as much."""
+    host = replace(RUN, engine=engine, batch_size=512, engine_options={})
+    wave = make_plan(SMALL, host, Machine(0, 0)).engine
+    a_token = 2 * 24 * 2 * 64 * 2
+    assert wave.cached_tokens == 2**18 < 512 * 8 * (1024 + 200) / 2
+    assert wave.awake["cache"] == 2**18 * a_token * 25 // 24
+    if engine == "transformers":
+        few = make_plan(SMALL, replace(host, engine_options={"max_tokens_in_flight": 5000}), Machine(0, 0)).engine
+        assert few.cached_tokens == 5000
 
 
 def test_an_engine_whose_cache_is_too_small_for_its_context_is_refused() -> None:

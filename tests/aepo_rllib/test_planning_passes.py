@@ -16,7 +16,7 @@ from aepo_rllib.models.token_scorer import TokenScorer
 from aepo_rllib.planning.fake_pass import Work, _count, pass_bytes
 from aepo_rllib.planning.live_bytes import LiveBytes
 from aepo_rllib.planning.shape import ModelShape
-from tests.support.shapes import QWEN, qwen
+from tests.support.shapes import qwen
 
 MEASURED = Path(__file__).parents[2] / "benchmarks" / "results" / "gpu_h200.json"
 LORA = Lora(8, 16)
@@ -28,18 +28,23 @@ def whole(shape: ModelShape, work: Work) -> tuple[int, int]:
     return stages["kept"], max(stages.values())
 
 
+def slow(*values: Any) -> Any:
+    """A case for `pytest -m slow`."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     "work",
     [
         Work(1, 1, 20, 300),
         Work(37, 8, 200, 300, "bfloat16"),
-        Work(37, 8, 200, 300, "bfloat16", checkpoint=True),
-        Work(37, 8, 200, 300, "bfloat16", sharded=True),
+        slow(Work(37, 8, 200, 300, "bfloat16", checkpoint=True)),
+        slow(Work(37, 8, 200, 300, "bfloat16", sharded=True)),
         Work(37, 8, 200, 300, "bfloat16", sharded=True, checkpoint=True),
-        Work(12, 3, 900, 300, "float32", checkpoint=True),
+        slow(Work(12, 3, 900, 300, "float32", checkpoint=True)),
         Work(12, 3, 200, 300, "bfloat16", share_prompts=False),
-        Work(12, 3, 200, 300, "bfloat16", share_prompts=False, checkpoint=True),
-        Work(12, 3, 200, 300, "bfloat16", lora=LORA),
+        slow(Work(12, 3, 200, 300, "bfloat16", share_prompts=False, checkpoint=True)),
+        slow(Work(12, 3, 200, 300, "bfloat16", lora=LORA)),
         Work(12, 3, 200, 300, "bfloat16", lora=LORA, checkpoint=True, sharded=True),
         Work(12, 3, 200, 300, "bfloat16", attention="flash_attention_2"),
         Work(12, 3, 200, 300, "bfloat16", attention="eager", entropy=True),
@@ -103,8 +108,9 @@ def test_a_model_of_another_kind_is_counted_too() -> None:
     assert tuple(pass_bytes(shape, Work(6, 2, 50, 400))) == pytest.approx(whole(shape, Work(6, 2, 50, 400)), rel=1e-3)
 
 
-@pytest.mark.parametrize("name", QWEN)
-@pytest.mark.parametrize("rows", [1, 8])
+@pytest.mark.parametrize(
+    ("name", "rows"), [("0.5b", 8), ("7b", 1), *(slow(name, 8) for name in ("1.5b", "3b", "7b", "32b"))]
+)
 def test_layers_keep_8_intermediate_and_37_hidden_bytes_a_token(name: str, rows: int) -> None:
     config, prompt, length = qwen(name), 200, 2048
     shape = ModelShape(config)

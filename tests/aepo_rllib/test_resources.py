@@ -47,3 +47,52 @@ def test_a_layout_needs_just_what_ray_will_be_asked_for(monkeypatch, layout, cpu
         with pytest.raises(ValueError, match=rf"need .* {resource}s, but there are"):
             check_resources(config)
         cluster[resource] += 1
+
+
+def layout(learners, learner, runners=0, runner=0.0, evaluators=0):
+    return AEPOConfig().update_from_dict(
+        {
+            "num_learners": learners,
+            "num_gpus_per_learner": learner,
+            "num_env_runners": runners,
+            "num_gpus_per_env_runner": runner,
+            "evaluation_num_env_runners": evaluators,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (2, 0.5),
+        (2, 0.3),
+        (4, 0.25, 2, 1),
+        (2, 0.5, 2, 0.5),  # as Ray places them, the two env runners take one GPU and the learners the other
+        (3, 0.4, 1, 0.6),  # the third finds room beside the second
+    ],
+    ids=str,
+)
+def test_learners_that_would_meet_on_a_gpu_are_refused_whatever_the_cluster_has(monkeypatch, options):
+    config = layout(*options)
+    monkeypatch.setattr("ray.is_initialized", lambda: True)
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 99, "GPU": 99})
+    cure = rf"num_env_runners={config.num_learners}, num_gpus_per_env_runner=0.6 and num_gpus_per_learner=0.4"
+    with pytest.raises(ValueError, match=rf"^num_gpus_per_learner={config.num_gpus_per_learner} .* NCCL .* {cure}"):
+        check_resources(config)
+
+
+@pytest.mark.parametrize(
+    ("options", "gpus"),
+    [
+        ((2, 0.4, 2, 0.6), 2),
+        ((8, 0.4, 8, 0.6), 8),
+        ((2, 0.6), 2),
+        ((1, 0.5, 1, 0.5), 1),
+        ((2, 0.4, 1, 0.6, 1), 2),
+    ],
+    ids=str,
+)
+def test_learners_that_ray_keeps_apart_are_not(monkeypatch, options, gpus):
+    monkeypatch.setattr("ray.is_initialized", lambda: True)
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 99, "GPU": gpus})
+    check_resources(layout(*options))

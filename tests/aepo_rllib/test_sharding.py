@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,12 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import ray
+import torch
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_OPTIMIZER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 
 from aepo_rllib.columns import Columns
 from aepo_rllib.experience.passes import PassLimit
+from aepo_rllib.learning import together
 from aepo_rllib.learning.learner_side import LearnerSide
-from aepo_rllib.learning.optimizer_step import ask_all
+from aepo_rllib.learning.optimizer_step import LearnerLost, ask_all, naming_lost_learners
 from aepo_rllib.models.state_names import PREFIX
 from tests.support.learner_groups import ASKED, Layout, build, bytes_of, marked, take, weights_of
 from tests.support.modules import ABSOLUTE_POSITIONS
@@ -65,8 +68,8 @@ def expected(ray_cluster: None, model: str) -> Run:
     return run(ONE, model)
 
 
-QUICK = ("FSDP2, one pass", "FSDP2, passes by tokens, activations computed again")
-"""The others take half a minute each; all of DDP's is tried in smaller forms elsewhere."""
+QUICK = ("FSDP2, passes by tokens, activations computed again",)
+"""It has what is hard; the others take half a minute each, and all of DDP's is tried in smaller forms elsewhere."""
 
 
 @pytest.fixture(scope="module", params=marked((name for name in LAYOUTS if LAYOUTS[name] != ONE), QUICK))
@@ -149,6 +152,34 @@ def test_its_state_goes_on_in_one_process_and_comes_back(
     assert take(done.group, done.config, layout, 100) == pytest.approx(norm, rel=1e-6)
     carry(one, done.group, tmp_path / "back")
     assert_equal_state(one, done.group)
+
+
+def run_out_of_memory(learner: Any) -> None:
+    """The second of two learners will, in its first pass from now on; the first one waits for it then."""
+
+    def failing(*args: Any, **kwargs: Any) -> Any:
+        raise torch.OutOfMemoryError("there is no room for 7 GiB")
+
+    if learner.index == 1:
+        learner.module.forward_train = failing
+
+
+def test_a_learner_that_raises_in_the_middle_of_a_step_ends_it_within_seconds_and_is_named(
+    done: Run, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No later test has these learners: the other one was ended where it waited."""
+    monkeypatch.setattr(together, "PATIENCE_S", 1.0)
+    ask_all(done.group, run_out_of_memory)
+    started = time.monotonic()
+    with (
+        pytest.raises(LearnerLost, match=r"learner 1 of 2 raised OutOfMemoryError: there is no room for 7 GiB"),
+        naming_lost_learners(done.group),
+    ):
+        take(done.group, done.config, layout, 3)
+    assert time.monotonic() - started < 20
+    assert [*done.group.failures] == [1]
+    with pytest.raises(LearnerLost, match="are there no more"):
+        ask_all(done.group, id)
 
 
 def test_before_its_first_step_a_state_has_no_moments_and_gets_none(

@@ -203,7 +203,7 @@ def test_without_a_single_token_every_weight_still_has_its_zero_gradient(share_p
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        (MambaConfig(vocab_size=32, hidden_size=16, num_hidden_layers=2, state_size=4), "this model's attention cannot"),
+        (MambaConfig(vocab_size=32, hidden_size=16, num_hidden_layers=2, state_size=4), "this model's attention"),
         pytest.param(
             RwkvConfig(vocab_size=32, hidden_size=16, num_hidden_layers=2, attention_hidden_size=16),
             "log-probs would be off",

@@ -15,6 +15,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config
 
+from tests.support.command import here
+
 pytestmark = pytest.mark.process
 
 CHAT_TEMPLATE = (
@@ -79,17 +81,19 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def aepo(home: Path, *arguments: Any, code: int = 0) -> str:
+def aepo(home: Path, *arguments: Any) -> str:
+    """A command in a process of its own."""
     command = [sys.executable, "-m", "aepo_rllib.cli.main", *map(str, arguments)]
     environment = os.environ | {"COLUMNS": "200"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=home, env=environment)
-    assert done.returncode == code, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
-def test_own_problems_model_and_reward(home: Path) -> None:
+def test_own_problems_model_and_reward(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(home)
     verifier = "my_rewards.py:shortness"
-    looked = aepo(home, "problems", "mine.parquet", "--template", "chat", "--examples", 1)
+    looked = here("problems", "mine.parquet", "--template", "chat", "--examples", 1)
     assert f"{PROBLEMS} problems" in looked
     assert f"{PROBLEMS} of {PROBLEMS} known answers pass their own verifier" in looked
     assert "[system]\nBe brief.\n[user]\nWhat is" in looked
@@ -97,7 +101,7 @@ def test_own_problems_model_and_reward(home: Path) -> None:
     asked = ["--model", "model", "--problems", "mine.parquet", "--set", f"env_config.verifier={verifier}"]
     small = ["--steps", 5, "--batch-size", 4, "--group-size", 4, "--set", "max_new_tokens=12", "--output", "run"]
     settings = [*asked, *small, "--set", "evaluation_interval=null"]
-    refused = aepo(home, "train", *settings, code=2)  # the default template has no chat to put a system turn into
+    refused = here("train", *settings, code=2)  # the default template has no chat to put a system turn into
     assert "plain" in refused
     assert "system" in refused or "turn" in refused
     aepo(home, "train", *settings, "--set", "env_config.template=chat")
@@ -110,17 +114,17 @@ def test_own_problems_model_and_reward(home: Path) -> None:
 
     evaluated = ["--problems", "mine.parquet", "--split", "train", "--n", 8, "--template", "chat", "--k", 1, "--k", 8]
     judged = [*evaluated, "--verifier", verifier, "--max-new-tokens", 12]
-    aepo(home, "eval", "model", *judged, "--output", "base")
-    aepo(home, "eval", "run", *judged, "--output", "trained")
+    here("eval", "model", *judged, "--output", "base")
+    here("eval", "run", *judged, "--output", "trained")
     for folder in ("base", "trained"):
         scores = json.loads((home / folder / "passk.json").read_text())
         assert scores["suites"]["mine"]["problems"] == PROBLEMS
         assert scores["grading_rules"] >= 2
-    compared = aepo(home, "compare", "base", "trained")
+    compared = here("compare", "base", "trained")
     assert "mine" in compared
     assert f"{PROBLEMS} problems" in compared
     (home / "my_rewards.py").write_text(REWARD.replace("0.5", "0.25"))
-    refused = aepo(home, "train", "--resume", "run", "--steps", 6, code=2)
+    refused = here("train", "--resume", "run", "--steps", 6, code=2)
     assert "problems_sha256" in refused
-    refused = aepo(home, "regrade", "base", code=2)
+    refused = here("regrade", "base", code=2)
     assert "--grader" in refused

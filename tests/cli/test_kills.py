@@ -1,6 +1,6 @@
 """Killed at any moment and resumed, a run ends as one that was left alone: bit for bit.
 
-Two kills run always, eighteen more with `make test-slow`.
+One kill runs always, nineteen more with `make test-slow`.
 """
 
 import os
@@ -17,8 +17,8 @@ from tests.support.command import aepo, records, weights_hash, without_times
 
 pytestmark = pytest.mark.process
 
-KILLS, KILLS_EACH_TIME = 20, 2
-STEPS = 12
+KILLS, KILLS_EACH_TIME = 20, 1
+STEPS = 8
 OPTIONS = ["--steps", STEPS, "--batch-size", 8, "--group-size", 4, "--seed", 7, "--set", "checkpoint_every=1"]
 
 

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from aepo_rllib import metrics, metrics_page
 from aepo_rllib.support.sealed_folder import MANIFEST, verify
-from tests.support.command import SMALL, aepo, alive, children, records, weights_hash, without_times
+from tests.support.command import SMALL, aepo, alive, children, here, records, weights_hash, without_times
 
 pytestmark = pytest.mark.process
 
@@ -128,18 +128,14 @@ def test_resume_falls_back_to_the_newest_good_checkpoint_and_says_so(uninterrupt
     assert weights_hash(run) == weights_hash(whole)
     for checkpoint in (run / "checkpoints").glob("step_*"):
         (checkpoint / MANIFEST).unlink()
-    result = aepo("train", "--resume", run)
-    assert result.returncode == 2
-    assert "none of its checkpoints can be used" in " ".join(result.stderr.split())
+    assert "none of its checkpoints can be used" in " ".join(here("train", "--resume", run, code=2).split())
 
 
 def test_export_and_eval_of_a_run(uninterrupted, tmp_path):
     run, _ = uninterrupted
-    assert aepo("export", run, tmp_path / "model").returncode == 0
+    here("export", run, tmp_path / "model")
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "model").num_parameters() > 300_000
-    result = aepo("eval", run, "--n", 4, "--limit", 5)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "pass@4" in result.stdout
+    assert "pass@4" in here("eval", run, "--n", 4, "--limit", 5)
     assert Path(run / "eval" / "passk.json").is_file()
 
 

@@ -38,7 +38,8 @@ START_S = 2.0
 # Quick pairs take milliseconds, but a busy machine may stand still for as long as a deadline.
 TIMED_OUT_SHARE = 0.01
 # sympy's kinds of integer, and which pairs meet them: every so many, since most never come to big integers.
-GROUND_TYPES = {"python": 1, "gmpy": 4}
+GROUND_TYPES = {"python": 2, "gmpy": 8}
+STORMS = [*GROUND_TYPES, pytest.param("python, all pairs", marks=pytest.mark.slow)]
 Pair = tuple[str, str]
 
 ORDINARY = [
@@ -125,16 +126,17 @@ def require(ground_types: str) -> None:
         pytest.skip(f"sympy has no {ground_types} ground types here")
 
 
-@pytest.fixture(scope="module", params=list(GROUND_TYPES))
+@pytest.fixture(scope="module", params=STORMS)
 def storm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storm]:
     folder = tmp_path_factory.mktemp("storm")
     (folder / "KEEP").touch()
     with pytest.MonkeyPatch.context() as patch, socket.create_server(("127.0.0.1", 0)) as server:
-        patch.setenv("SYMPY_GROUND_TYPES", request.param)
+        ground_types, _, all_pairs = request.param.partition(", ")
+        patch.setenv("SYMPY_GROUND_TYPES", ground_types)
         patch.chdir(folder)
-        require(request.param)
+        require(ground_types)
         surroundings = dict(os.environ), os.getcwd()
-        pairs = [*with_right_answers(QUICK[:: GROUND_TYPES[request.param]]), *EQUAL]
+        pairs = [*with_right_answers(QUICK[:: 1 if all_pairs else GROUND_TYPES[ground_types]]), *EQUAL]
         port = str(server.getsockname()[1])
         rows = [(gold.replace("PORT", port), answer.replace("PORT", port)) for gold, answer in pairs]
         with Grader(workers=2, deadline_s=DEADLINE_S) as grader:
