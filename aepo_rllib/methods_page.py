@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,8 @@ R is a completion's reward, G its group, pi the policy that learns, pi_old the o
 the entropy of a token's law in nats, sg(.) what carries no gradient. Batch sizes, group sizes and learning rates are
 those of [configuration.md](configuration.md), not the papers', unless an entry says so. Advantages, losses and
 selections are checked against numbers that were computed with the authors' code, with verl, TRL and OpenRLHF, or by
-definition: `tests/aepo_rllib/test_rivals.py`, `test_peers.py` and `test_advantages.py`; `test_goldens.py` lists the
-numbers that are not covered, and why.
+definition: `tests/aepo_rllib/test_rivals.py`, `test_rival_advantages.py` and `test_peers.py`; `test_goldens.py` lists
+the numbers that are not covered, and why.
 
 ## The divergence from the starting weights, an option of every method
 
@@ -54,10 +55,18 @@ def as_markdown() -> str:
     for name, config in ALGORITHMS.items():
         page = page_of(config)
         options = [f"`{key}={option.default!r}`" for key, option in (page.own | page.changed).items()]
-        lines += ["", f"## {name}", "", page.title, "", page.text, "", f"    aepo train --algo {name}"]
+        lines += ["", f"## {name}", "", page.title, "", page.text, "", f"    {command(name)}"]
         if options:
             lines += ["", f"Options of its own, or with a default of its own: {', '.join(options)}."]
     return "\n".join(lines) + "\n"
+
+
+def command(name: str) -> str:
+    """How a method is trained with: as its config class says in its docstring, or by its name alone."""
+    from aepo_rllib.algorithms import ALGORITHMS
+
+    told = re.search(r"`(aepo train [^`]+)`", ALGORITHMS[name].__doc__ or "")
+    return " ".join(told[1].split()) if told else f"aepo train --algo {name}"
 
 
 def _row(name: str, config: type[TextRLConfig]) -> str:

@@ -15,12 +15,12 @@ from dataclasses import replace
 from typing import Any
 
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.algorithms.algorithm_config import NotProvided
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.utils.annotations import override
 from typing_extensions import Self
 
 from aepo_rllib import metrics
-from aepo_rllib.algorithms.aepo import AEPOConfig
+from aepo_rllib.algorithms.aepo import AEPOConfig, check_entropy_source
 from aepo_rllib.algorithms.entropy_reg import EntropyRegConfig
 from aepo_rllib.algorithms.grpo import GRPO
 from aepo_rllib.control.coefficients import SteppedCoefficient
@@ -62,6 +62,12 @@ class AdaptiveEntropyConfig(EntropyRegConfig):
     def dial_loop(self) -> DialLoop:
         """The coefficient."""
         return DialLoop(SteppedCoefficient(self.coefficient_step, self.coefficient_most), setting="coefficient")
+
+    @override(AlgorithmConfig)
+    def validate(self) -> None:
+        """Checks that the engine gives the entropy that is read."""
+        super().validate()
+        check_entropy_source(self.entropy_source, self.engine)
 
 
 class AdaptiveEntropy(GRPO):

@@ -140,11 +140,7 @@ class AEPOConfig(GRPOConfig):
             )
         self.dial()
         self._validate_tempered()
-        if self.entropy_source == metrics.EXACT_ENTROPY and not engine_class(self.engine).exact_entropy:
-            raise ValueError(
-                f"entropy_source={self.entropy_source!r} needs logits, which engine={self.engine!r} does not give; "
-                f"use {metrics.SAMPLED_SURPRISAL!r}"
-            )
+        check_entropy_source(self.entropy_source, self.engine)
 
     def _validate_tempered(self) -> None:
         tempered = math.ceil(self.tempered_share * self.batch_size)
@@ -154,6 +150,19 @@ class AEPOConfig(GRPOConfig):
                 f"than updates_per_batch={self.updates_per_batch}: some optimizer steps would have no tempered "
                 "term; raise tempered_share or batch_size"
             )
+
+
+def check_entropy_source(source: str | None, engine: str) -> None:
+    """Refuse an entropy that an engine does not give.
+
+    Raises:
+        ValueError: the exact one of an engine without logits.
+    """
+    if source == metrics.EXACT_ENTROPY and not engine_class(engine).exact_entropy:
+        raise ValueError(
+            f"entropy_source={source!r} needs logits, which engine={engine!r} does not give; "
+            f"use {metrics.SAMPLED_SURPRISAL!r}"
+        )
 
 
 class AEPO(GRPO):

@@ -11,7 +11,8 @@ What it does otherwise than the paper's formula:
 * top_p = 0.99 cuts both streams and is ignored in the ratio;
 * a batch without any positive is a plain GRPO step here; there it is a crash.
 
-Sizes and learning rate are those of their Qwen2.5-Math-7B script; set your own for smaller models.
+Sizes and learning rate are those of their Qwen2.5-Math-7B script; set your own for smaller models, as the command does
+for the embedded one.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ from aepo_rllib.training.declared import setter
 
 class AEPOAuthorsConfig(AEPOConfig):
     """`AEPOConfig` with the authors' settings, and those that their code alone has.
+
+    On the embedded model, `aepo train --algo aepo_authors --batch-size 16 --group-size 8 --set lr=6e-4 --set
+    max_new_tokens=64 --set replace_rows=8`.
 
     .. testcode::
 

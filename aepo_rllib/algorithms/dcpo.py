@@ -100,7 +100,8 @@ class DCPO(AEPO):
     def positive_share(self, main: Groups) -> float:
         """a, by the entropy that the dial was shown; 0 without a correct completion."""
         assert self.dial_loop is not None
-        last, correct = self.dial_loop.last, float((main.rewards_PG > 0)[main.usable_PG].float().mean())
+        last, positive_N = self.dial_loop.last, (main.rewards_PG > 0)[main.usable_PG]
+        correct = int(positive_N.sum()) / max(len(positive_N), 1)
         if not correct or last is None or last.entropy is None:
             return 0.0
         m = min(abs(last.target - last.entropy), self.config.largest_gap) / correct

@@ -5,7 +5,8 @@
 
 There is no clip. The share is a fraction: the authors' `k_percent` of 0.2 is 0.002.
 
-Departure: means and the largest are those of an optimizer step over all learners, not of a micro-batch.
+Departures: means and the largest are those of an optimizer step over all learners, not of a micro-batch; |log r| below
+1e-4 counts 0, so that rounding errors of weights that have not moved give no gradient.
 """
 
 from __future__ import annotations

@@ -76,16 +76,20 @@ class SIREN(GRPO):
         """As GRPO's, pulled towards the first batch's entropy."""
         with self.step_frame():
             rows = self.rows({MAIN: self.rollout(MAIN, self.next_problems())})
-            level = self.uncertainty(rows[MAIN])
-            self.anchor = level if self.anchor is None else self.anchor
-            slope = 2 * self.config.anchor_coefficient * (level - self.anchor)
-            figures = {metrics.ENTROPY: level, metrics.TARGET_ENTROPY: self.anchor, metrics.COEFFICIENT: slope}
-            self.log(metrics.CONTROL, figures)
+            slope = self.slope(self.uncertainty(rows[MAIN])) if any(rows[MAIN]) else 0.0
             self.learn_rows(rows, coefficients={ANCHORED: slope})
             self.sync_weights()
 
+    def slope(self, level: float) -> float:
+        """That of the squared distance of Hbar from the anchor, which the first is."""
+        self.anchor = level if self.anchor is None else self.anchor
+        slope = 2 * self.config.anchor_coefficient * (level - self.anchor)
+        figures = {metrics.ENTROPY: level, metrics.TARGET_ENTROPY: self.anchor, metrics.COEFFICIENT: slope}
+        self.log(metrics.CONTROL, figures)
+        return slope
+
     def uncertainty(self, groups: RowGroups) -> float:
-        """Hbar of a batch, by the learner."""
+        """Hbar of a batch with judged completions, by the learner."""
         self.finish_learning()  # of the batch before, with `async_steps`: learners answer under one set of weights
         sequences = [(list(row.prompt_ids), row.completion_ids.tolist()) for group in groups for row in group]
         scored = self.learners.score(sequences, [Columns.CORE_ENTROPY])

@@ -29,6 +29,11 @@ def pack_attention(model: PreTrainedModel) -> None:
     model.config._attn_implementation = name
 
 
+def unpack_attention(model: PreTrainedModel) -> None:
+    """Undo `pack_attention`: some models look at their kernel's name, and mask nothing where they do not know it."""
+    model.config._attn_implementation = model.config.get_text_config()._attn_implementation.removeprefix(PREFIX)
+
+
 def packed_inputs(packing: Packing) -> dict[str, Any]:
     """What a model's `forward` is called with."""
     # Masks of four dimensions are handed on as they are; this one, to nobody.

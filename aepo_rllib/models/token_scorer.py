@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from aepo_rllib.columns import Columns
 from aepo_rllib.models.attention import avoid_cudnn_attention
 from aepo_rllib.models.layers import recompute_activations
-from aepo_rllib.models.packed_attention import pack_attention, packed_inputs
+from aepo_rllib.models.packed_attention import pack_attention, packed_inputs, unpack_attention
 from aepo_rllib.models.packing import pack
 from aepo_rllib.objectives.chunked_head import head_statistics
 from aepo_rllib.objectives.entropy import TokenStatistics, token_statistics
@@ -103,26 +103,32 @@ class TokenScorer(torch.nn.Module):
         """
         config = self.model.config.get_text_config()
         bent = any(getattr(config, name, None) not in (None, 1) for name in BENDING)
-        return not bent and self._agree(_Form(fused=True), _Form()) is None
+        return not bent and self._agree(_Form(fused=True), self._tried(_Form())) is None
 
     @functools.cached_property
     def share_prompts(self) -> bool:
         """Whether prompts are shared; recurrent layers and attention of unusual kinds are not able to."""
         if not self._may_share:
             return False
-        shared = _Form(shared=True, fused=self.head_is_linear)
-        complaint = self._agree(shared, _Form(fused=self.head_is_linear)) or self._leak(shared)
+        unpack_attention(self.model)
+        shared, plain = (_Form(shared=shared, fused=self.head_is_linear) for shared in (True, False))
+        expected = self._tried(plain)
+        pack_attention(self.model)
+        complaint = self._agree(shared, expected) or self._leak(shared)
         if complaint is not None:
+            unpack_attention(self.model)
             logger.warning("prompts are not shared in the learner: %s", complaint)
         return complaint is None
 
     @torch.no_grad()
-    def _agree(self, form: _Form, plain: _Form) -> str | None:
-        """What is wrong with a form, tried on a few tokens in the weights' own precision; None if nothing."""
-        batch = _trial_batch(self.model)
-        expected = self._log_probs(batch, plain)
+    def _tried(self, form: _Form) -> torch.Tensor:
+        """Log-probs of a few tokens in the weights' own precision."""
+        return self._log_probs(_trial_batch(self.model), form)
+
+    def _agree(self, form: _Form, expected: torch.Tensor) -> str | None:
+        """What is wrong with a form whose `_tried` should be this; None if nothing."""
         try:
-            error = (self._log_probs(batch, form) - expected).abs().max().item()
+            error = (self._tried(form) - expected).abs().max().item()
         except (AttributeError, NotImplementedError, TypeError, RuntimeError, ValueError) as failure:
             return f"this model's attention cannot ({failure})"
         weight = self.model.get_output_embeddings().weight

@@ -37,20 +37,23 @@ def best_of_subsets(groups: Graded, *, k: int, baseline: str = "loo_minus_one") 
 
 def best_of(rewards_n: torch.Tensor, k: int) -> torch.Tensor:
     """max@k: the expected largest of k of n rewards, drawn without replacement; 0 for k = 0."""
-    n = len(rewards_n)
-    chances = [comb(place, k - 1) / comb(n, k) if k else 0.0 for place in range(n)]  # that it is the largest, ascending
-    return (rewards_n.sort().values * rewards_n.new_tensor(chances)).sum()
+    largest = [comb(place, k - 1) if k else 0 for place in range(len(rewards_n))]  # subsets that it is the largest of
+    return (rewards_n.sort().values * _shares(rewards_n, largest, k)).sum()
 
 
 def _share_of_best(rewards_n: torch.Tensor, k: int) -> torch.Tensor:
     """s_i: the subsets in which it is the largest, then those with a larger one."""
     n, (ascending_n, order_n) = len(rewards_n), rewards_n.sort()
-    largest_n = rewards_n.new_tensor([comb(place, k - 1) for place in range(n)]) * ascending_n
-    beside_n = (
-        rewards_n.new_tensor([comb(place - 1, k - 2) if place and k > 1 else 0 for place in range(n)]) * ascending_n
-    )
+    largest_n = _shares(rewards_n, [comb(place, k - 1) for place in range(n)], k) * ascending_n
+    beside_n = _shares(rewards_n, [comb(place - 1, k - 2) if place and k > 1 else 0 for place in range(n)], k)
+    beside_n = beside_n * ascending_n
     larger_n = beside_n.flip(0).cumsum(0).flip(0) - beside_n
-    return torch.empty_like(rewards_n).scatter(0, order_n, (largest_n + larger_n) / comb(n, k))
+    return torch.empty_like(rewards_n).scatter(0, order_n, largest_n + larger_n)
+
+
+def _shares(rewards_n: torch.Tensor, subsets: list[int], k: int) -> torch.Tensor:
+    """Numbers of subsets by that of all: whole numbers until then, for no float holds C(256, 128) in 32 bits."""
+    return rewards_n.new_tensor([number / comb(len(rewards_n), k) for number in subsets])
 
 
 def _less_that_of_others(rewards_n: torch.Tensor, k: int) -> torch.Tensor:
@@ -70,9 +73,9 @@ def _added_to_best(rewards_n: torch.Tensor, k: int) -> torch.Tensor:
     if k == 1:
         return rewards_n / len(rewards_n)
     n, (ascending_n, order_n) = len(rewards_n), rewards_n.sort()
-    second_n = rewards_n.new_tensor([comb(place, k - 2) for place in range(n)])
+    second_n = _shares(rewards_n, [comb(place, k - 2) for place in range(n)], k)
     added_nn = (ascending_n.unsqueeze(1) - ascending_n).clamp_min(0.0) * second_n
-    return torch.empty_like(rewards_n).scatter(0, order_n, added_nn.tril().sum(1) / comb(n, k))
+    return torch.empty_like(rewards_n).scatter(0, order_n, added_nn.tril().sum(1))
 
 
 LESS_BASELINE: dict[str, Callable[[torch.Tensor, int], torch.Tensor]] = {

@@ -88,7 +88,7 @@ def soft_gated(t: Tokens, *, positive: float = 1.0, negative: float = 1.05) -> t
         t: The tokens.
         positive, negative: The temperature tau where the advantage is above 0, and elsewhere.
     """
-    tau_BT = torch.where(t.advantage > 0, positive, negative)
+    tau_BT = torch.where(t.advantage > 0, t.advantage.new_tensor(positive), t.advantage.new_tensor(negative))
     return -t.advantage * 4.0 / tau_BT * (tau_BT * (log_ratio(t).exp() - 1.0)).sigmoid()
 
 

@@ -15,7 +15,7 @@ from aepo_rllib.objectives.parts import Tokens, reads
 def most_uncertain(t: Tokens, generator: torch.Generator, *, share: float = 0.2) -> torch.Tensor:
     """1 on the tokens of the highest entropy, the given share of all; ties with the last are in (arXiv 2506.01939)."""
     assert t.entropy is not None
-    return (t.mask & (t.entropy >= t.entropy[t.mask].quantile(1 - share))).to(t.logp.dtype)
+    return (t.mask & (t.entropy >= _quantile(t.entropy[t.mask], 1 - share))).to(t.logp.dtype)
 
 
 @reads("core_entropy")
@@ -63,3 +63,10 @@ def most_covarying(t: Tokens, generator: torch.Generator, *, share: float) -> to
     covariance_N = covariance(t).masked_fill(~t.mask, -torch.inf).flatten()
     largest_K = covariance_N.topk(max(int(share * int(t.mask.sum())), 1)).indices
     return torch.zeros_like(covariance_N).index_fill(0, largest_K, 1.0).view_as(t.logp)
+
+
+def _quantile(values_N: torch.Tensor, share: float) -> torch.Tensor:
+    """As `torch.quantile`, which takes no more than 2^24 values."""
+    ascending_N, place = values_N.sort().values, share * (len(values_N) - 1)
+    below = int(place)
+    return ascending_N[below].lerp(ascending_N[min(below + 1, len(ascending_N) - 1)], place - below)

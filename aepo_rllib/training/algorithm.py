@@ -232,6 +232,7 @@ class TextRL(BatchLearning):
                 raise RuntimeError(f"the training step asked for {', '.join(waiting)}, and never looked at the groups")
         except BaseException:
             self.set_own_state(before)
+            self._waiting = None  # or whoever sends weights next, to restore a checkpoint, would learn from it
             raise
         finally:
             self._measure = None

@@ -17,7 +17,7 @@ from aepo_rllib.experience.dealing import check_names
 from aepo_rllib.experience.groups import Groups
 from aepo_rllib.experience.rows import RowGroups, rows_of
 from aepo_rllib.learning.importance import capped_share
-from aepo_rllib.learning.optimizer_step import NonFiniteError, OptimizerStep
+from aepo_rllib.learning.optimizer_step import NonFiniteError, OptimizerStep, naming_lost_learners
 from aepo_rllib.learning.probe import Gap, check_first_step, choose_probe
 from aepo_rllib.objectives.parts import MAIN
 from aepo_rllib.training.weight_sync import WeightSync
@@ -150,8 +150,9 @@ class BatchLearning(WeightSync):
         batch, future = self._under_way
         wait([future])  # whoever interrupts it may wait again
         self._under_way, self.updating = None, True
-        learned = future.result()
-        self.updating = batch.step != self.train_steps  # of a training step that has failed, they are
+        with naming_lost_learners(self.learner_group):
+            learned = future.result()
+        self.updating = batch.step > self.train_steps  # of a training step that has failed, they are
         self._note(learned)
 
     @override(WeightSync)

@@ -48,7 +48,11 @@ def assert_golden(advantages_PG: torch.Tensor, case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "case",
-    [*golden_cases("verl", "adv_grpo"), *golden_cases("aepo_official", "adv_grpo"), *golden_cases("oat_drgrpo", "adv")],
+    [
+        *golden_cases("verl", ("adv_grpo_std", "adv_grpo_nostd", "adv_grpo_vectorized")),
+        *golden_cases("aepo_official", "adv_grpo"),
+        *golden_cases("oat_drgrpo", "adv"),
+    ],
 )
 def test_group_advantages_are_the_peers(case: dict[str, Any]) -> None:
     args = case["args"]
@@ -57,7 +61,7 @@ def test_group_advantages_are_the_peers(case: dict[str, Any]) -> None:
     assert_golden(normalised(scale, eps)(Graded(grouped(case, "rewards"))), case)
 
 
-@pytest.mark.parametrize("case", golden_cases("trl", "adv_scale"))
+@pytest.mark.parametrize("case", golden_cases("trl", ("adv_scale_group", "adv_scale_none")))
 def test_trl_differs_by_its_eps_alone(case: dict[str, Any]) -> None:
     rewards_PG, scale = grouped(case, "rewards"), case["args"]["scale_rewards"] == "group"
     usable_PG = ~rewards_PG.isnan()  # TRL's word for a completion that no reward function judged
@@ -66,7 +70,11 @@ def test_trl_differs_by_its_eps_alone(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "case",
-    [*golden_cases("verl", "adv_rloo"), *golden_cases("aepo_official", "adv_rloo"), *golden_cases("trl", "adv_rloo")],
+    [
+        *golden_cases("verl", "adv_rloo"),
+        *golden_cases("aepo_official", "adv_rloo"),
+        *golden_cases("trl", "adv_rloo_normFalse"),
+    ],
 )
 def test_leave_one_out_advantages_are_the_peers(case: dict[str, Any]) -> None:
     assert_golden(leave_one_out(Graded(grouped(case, "rewards"))), case)

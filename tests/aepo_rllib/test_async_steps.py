@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -149,6 +150,34 @@ def test_an_update_that_fails_beside_the_next_step_ends_the_run_with_weights_of_
         algo.train()
     assert algo.updating, "nobody may save them as those of step 2"
     assert algo.train_steps == 2
+    algo.stop()
+
+
+def test_a_batch_of_a_step_that_failed_is_not_learned_from_after_a_checkpoint_is_restored(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    algo = beside(num_env_runners=1)
+    algo.train()
+    algo.save_to_path(tmp_path / "one")
+    expected = weights(algo)
+    with monkeypatch.context() as patch:
+        patch.setattr(algo, "_send_weights", Mock(side_effect=OSError("the network is down")))
+        with pytest.raises(OSError, match="the network is down"):
+            algo.train()
+    algo.restore_from_path(tmp_path / "one")
+    algo.finish_learning()
+    assert same(weights(algo), expected)
+    assert not algo.updating
+    algo.stop()
+
+
+def test_weights_are_of_a_step_although_the_last_one_has_learned_nothing() -> None:
+    algo = beside(num_env_runners=1)
+    algo.train()
+    with algo.step_frame():
+        assert len(algo.rollout(MAIN, algo.next_problems()))
+    algo.finish_learning()
+    assert not algo.updating, "a run that ends here leaves a checkpoint"
     algo.stop()
 
 

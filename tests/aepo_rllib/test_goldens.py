@@ -13,24 +13,12 @@ from tests.support.goldens import ASKED, FOLDER
 
 NOT_OFFERED = "a method that is not offered: "
 NOT_COVERED = {
-    ("verl", "adv_grpo_passk_mixed"): NOT_OFFERED + "the best-of-k advantage of arXiv 2503.19595",
-    ("verl", "adv_grpo_passk_all_wrong_group"): NOT_OFFERED + "the best-of-k advantage of arXiv 2503.19595",
     ("verl", "loss_geo_mean_token-mean_10"): NOT_OFFERED + "GMPO",
     ("verl", "loss_dro_token-mean_11"): NOT_OFFERED + "DRO",
     ("verl", "adaptive_kl_controller"): "the coefficient of the KL term is constant",
     ("verl", "agg_token-sum"): "a sum over all tokens grows with the batch; means are offered alone",
-    ("trl", "loss_luspo"): NOT_OFFERED + "LUSPO",
     ("trl", "loss_vespo"): NOT_OFFERED + "VESPO",
     ("trl", "loss_dapo_off_policy_mask"): "completions are as old as their batch; there is nothing to mask",
-    (
-        "trl",
-        "adv_scale_batch_mixed",
-    ): "rewards over the deviation of all completions; REINFORCE++ has that of tokens",
-    (
-        "trl",
-        "adv_scale_batch_nan",
-    ): "rewards over the deviation of all completions; REINFORCE++ has that of tokens",
-    ("trl", "adv_rloo_normTrue"): "RLOO's advantages whitened over completions; REINFORCE++ whitens over tokens",
     ("kwai_klear", "erc_grpo_0.95_1.05"): NOT_OFFERED + "ERC",
     ("kwai_klear", "erc_grpo_0.8_1.2"): NOT_OFFERED + "ERC",
 }

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 from aepo_rllib import doctor, metrics, metrics_page
 from aepo_rllib.algorithms import ALGORITHMS
 from aepo_rllib.algorithms.clip_cov import ClipCovConfig
+from aepo_rllib.cli.main import cli
 from aepo_rllib.cli.settings import RunSettings, build, resolved
+from aepo_rllib.methods_page import command
 from aepo_rllib.objectives.advantages import Graded
 from aepo_rllib.objectives.parts import Method, Tokens, reads_of
 from aepo_rllib.options_page import page_of
@@ -50,9 +53,13 @@ def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+def sized(name: str) -> Any:
+    return small(ALGORITHMS[name](), evaluation_interval=None, **SIZES.get(name, {}))
+
+
 @pytest.fixture(scope="module")
 def config(name: str) -> Any:
-    return small(ALGORITHMS[name](), evaluation_interval=None, **SIZES.get(name, {}))
+    return sized(name)
 
 
 @pytest.fixture(scope="module")
@@ -60,26 +67,32 @@ def method(config: Any) -> Method:
     return config.method()
 
 
-@pytest.fixture(scope="module")
-def stepped(config: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """The algorithm after a training step, and the step's result."""
-    algo = config.build_algo()
-    yield algo, algo.train()
-    algo.stop()
+def slow_where_alike(others: Callable[[Any], Any]) -> list[Any]:
+    """All methods; those whose terms read, choose and average as those of one before, in rows dealt alike, are slow.
 
-
-def of_other_parts() -> list[str]:
-    """The first method of the table with every combination of losses, selections and means."""
+    Args:
+        others: What else of a config class has to be alike.
+    """
 
     def written(part: Any) -> Any:
         return written(part.func) if isinstance(part, partial) else part
 
-    first: dict[Any, str] = {}
+    seen, marked = set(), []
     for name, config in ALGORITHMS.items():
         terms = config().method().terms.values()
-        parts = tuple((written(term.loss), written(term.select), term.stream, term.aggregation) for term in terms)
-        first.setdefault((parts, config().aggregation), name)
-    return list(first.values())
+        parts = [(term.scored_reads, written(term.select), term.stream, term.needs_all_rows) for term in terms]
+        kind = (*parts, others(config))
+        marked.append(pytest.param(name, marks=[pytest.mark.slow] if kind in seen else []))
+        seen.add(kind)
+    return marked
+
+
+@pytest.fixture(scope="module", params=slow_where_alike(lambda config: config.Algo.training_step))
+def stepped(request: pytest.FixtureRequest) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """The algorithm after a training step, and the step's result."""
+    algo = sized(request.param).build_algo()
+    yield algo, algo.train()
+    algo.stop()
 
 
 def some_tokens(method: Method) -> Tokens:
@@ -92,12 +105,12 @@ def some_tokens(method: Method) -> Tokens:
     return Tokens(*values, mask, *figures)
 
 
-def test_a_training_step_learns(stepped: tuple[Any, dict[str, Any]], config: Any, method: Method) -> None:
+def test_a_training_step_learns(stepped: tuple[Any, dict[str, Any]]) -> None:
     algo, result = stepped
     learned = result["learners"]["default_policy"]
-    for term in method.terms:
+    for term in algo.config.method().terms:
         assert np.isfinite(float(learned[metrics.loss_of(term)])), term
-    fresh = config.get_default_rl_module_spec().build().state_dict()
+    fresh = algo.config.get_default_rl_module_spec().build().state_dict()
     moved = [np.abs(value - fresh[key].numpy()).max() for key, value in weights(algo).items()]
     assert 0 < max(moved) < 0.1
 
@@ -107,11 +120,11 @@ def test_the_first_ratio_of_a_batch_is_one(stepped: tuple[Any, dict[str, Any]]) 
     assert float(result[metrics.UPDATE][metrics.FIRST_RATIO_MAX_DEVIATION]) < 1e-3
 
 
-@pytest.mark.parametrize("name", of_other_parts())
+@pytest.mark.parametrize("name", slow_where_alike(lambda config: config().aggregation))
 def test_a_batch_has_one_gradient_however_it_is_split(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Undivided, and among three learners in three passes each; test_doctor.py has all that lies between.
 
-    Of methods that differ in their advantages alone, one has to show it.
+    Losses look at each row alone, or are refused: of methods that differ in formulas alone one has to show it.
     """
     monkeypatch.setattr(doctor, "LEARNERS", (1, 3))
     monkeypatch.setattr(doctor, "PASSES", (1, 3))
@@ -157,6 +170,11 @@ def test_it_says_what_it_is(name: str, method: Method) -> None:
         assert f"{stream}/{metrics.REWARD_MEAN}" in documented
     for term in method.terms:
         assert f"{metrics.LEARNER}/{metrics.loss_of(term)}" in documented
+
+
+def test_its_command_is_accepted(name: str) -> None:
+    said = CliRunner().invoke(cli, [*command(name).split()[1:], "--dry-run"])
+    assert said.exit_code == 0, said.output
 
 
 def test_its_parts_need_no_more_than_they_read(method: Method) -> None:

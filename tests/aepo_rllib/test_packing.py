@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from transformers import (
     AttentionInterface,
     AutoModelForCausalLM,
+    FalconConfig,
     Gemma3TextConfig,
     GptOssConfig,
     Llama4TextConfig,
@@ -21,7 +23,13 @@ from aepo_rllib.models.hf import load_model
 from aepo_rllib.models.layers import decoder_layers
 from aepo_rllib.models.packing import pack
 from aepo_rllib.models.token_scorer import TokenScorer
-from tests.aepo_rllib.test_token_scorer import BATCHES, INTERLEAVED, figures_and_gradients, load, make_batch
+from tests.aepo_rllib.test_token_scorer import (
+    BATCHES,
+    INTERLEAVED,
+    figures_and_gradients,
+    load,
+    make_batch,
+)
 from tests.support.modules import SLIDING_WINDOW
 
 LONG = [(0, 11, 14), (1, 3, 9), (0, 11, 2), (1, 3, 16)]
@@ -121,6 +129,25 @@ def test_attention_that_a_few_tokens_do_not_show_is_refused(caplog: pytest.LogCa
     with caplog.at_level("WARNING", logger="aepo_rllib"):
         assert not TokenScorer(AutoModelForCausalLM.from_config(config).eval()).share_prompts
     assert "chunked_attention of llama4_text does not know packed rows" in caplog.text
+
+
+def test_a_model_that_looks_at_the_name_of_its_kernel_keeps_its_own_padded_rows(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    config = FalconConfig(vocab_size=32, hidden_size=16, num_hidden_layers=2, num_attention_heads=2)
+    torch.manual_seed(0)
+    model, batch = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval(), make_batch(LONG)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    bare = copy.deepcopy(model)
+    with caplog.at_level("WARNING", logger="aepo_rllib"):
+        assert not TokenScorer(model).share_prompts
+    logp_NT = TokenScorer(model)(batch)[Columns.POLICY_LOGP]
+    mask_NT = batch[Columns.COMPLETION_MASK]
+    expected = TokenScorer(bare, share_prompts=False)(batch)[Columns.POLICY_LOGP]
+    torch.testing.assert_close(logp_NT[mask_NT], expected[mask_NT], atol=1e-4, rtol=1e-5)
+    assert model.config._attn_implementation == "sdpa"
 
 
 def test_a_prompt_is_there_once_and_nothing_is_padding() -> None:

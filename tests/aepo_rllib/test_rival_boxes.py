@@ -149,6 +149,15 @@ def test_siren_is_anchored_at_its_first_batch_and_keeps_the_anchor(ray_cluster: 
         assert algo.own_state()["anchor"] == anchor
 
 
+def test_siren_is_not_anchored_by_a_batch_that_nobody_judged(ray_cluster: None) -> None:
+    with running(SIRENConfig()) as (algo, learned):
+        rows, algo.rows = algo.rows, lambda groups: {MAIN: [[] for _ in range(6)]}
+        algo.train()
+        assert (algo.anchor, learned[0]["coefficients"]) == (None, {ANCHORED: 0.0})
+        algo.rows = rows
+        assert 0 < float(algo.train()[metrics.CONTROL][metrics.ENTROPY]) == algo.anchor
+
+
 # --- A coefficient that moves -------------------------------------------------------------------------------------
 
 
@@ -214,10 +223,13 @@ class Own(GRPOConfig):
         (PassAtKConfig(), {"subset_size": 8}, "subset_size=8 needs a group_size of at least 9, which is 8"),
         (ClipCovConfig(), {"covariance_low": 5.0}, "covariance_low=5.0 must be below covariance_high=5.0"),
         (DAPOConfig(), {"overlong_punishment": 0.0, "overlong_buffer": 0.5}, "set overlong_punishment as well"),
+        (AdaptiveEntropyConfig(), {"engine": "vllm", "entropy_source": "exact_entropy"}, "needs logits, which engine="),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, GRPOConfig) else "",
 )
-def test_options_that_do_nothing_are_refused(config: GRPOConfig, settings: dict[str, Any], words: str) -> None:
+def test_options_that_do_nothing_or_ask_for_what_is_not_there_are_refused(
+    config: GRPOConfig, settings: dict[str, Any], words: str
+) -> None:
     with pytest.raises(ValueError, match=re.escape(words)):
         config.update_from_dict(settings).validate()
 

@@ -1,38 +1,28 @@
-"""Methods of the table against numbers of their authors' code, of verl and of TRL, and their definitions by hand."""
+"""Losses, selections and laws of the table's methods against numbers of their authors' code, of verl and of TRL."""
 
 from __future__ import annotations
 
-from functools import partial
+import math
 from typing import Any
 
 import pytest
 import torch
 
-from aepo_rllib import GRPOConfig
 from aepo_rllib.algorithms.adaptive_entropy import AdaptiveEntropyConfig
 from aepo_rllib.algorithms.ce_gppo import CEGPPOConfig
 from aepo_rllib.algorithms.cispo import CISPOConfig
 from aepo_rllib.algorithms.clip_cov import ClipCovConfig
-from aepo_rllib.algorithms.dapo import DAPOConfig
+from aepo_rllib.algorithms.eighty_twenty import EightyTwentyConfig
 from aepo_rllib.algorithms.entropy_adv import EntropyAdvConfig
-from aepo_rllib.algorithms.gpg import GPGConfig
 from aepo_rllib.algorithms.kl_cov import KLCovConfig
-from aepo_rllib.algorithms.maxrl import MaxRLConfig
-from aepo_rllib.algorithms.opo import OPOConfig
-from aepo_rllib.algorithms.pass_at_k import PassAtKConfig
-from aepo_rllib.algorithms.pkpo import PKPOConfig
-from aepo_rllib.algorithms.qae import QAEConfig
-from aepo_rllib.algorithms.reinforce_plus_plus import ReinforcePlusPlusConfig
 from aepo_rllib.algorithms.rloo import RLOOConfig
 from aepo_rllib.algorithms.sapo import SAPOConfig
 from aepo_rllib.algorithms.siren import SIRENConfig
 from aepo_rllib.control.coefficients import SteppedCoefficient
-from aepo_rllib.objectives.advantages import Graded
-from aepo_rllib.objectives.at_k import best_of
 from aepo_rllib.objectives.chunked_head import head_statistics
 from aepo_rllib.objectives.entropy import core_log_probs, exact_entropy, token_statistics
 from aepo_rllib.objectives.parts import MAIN, Tokens
-from tests.support.goldens import GROUP_SIZE, golden_cases, tensor
+from tests.support.goldens import golden_cases, tensor
 from tests.support.peer_losses import Ours, assert_the_peers, loss_cases, ours
 
 F64 = torch.float64
@@ -102,6 +92,14 @@ def test_loss_and_gradients_of_a_method_are_the_peers(
     assert_the_peers(case, given)
 
 
+def test_a_soft_gate_is_as_wide_as_its_temperature_says() -> None:
+    """To the last digit: 1.05 is another number in 32 bits."""
+    logp_BT = torch.tensor([[-0.3]], dtype=F64)
+    tokens = Tokens(logp_BT, logp_BT - 0.4, torch.tensor([[-1.0]], dtype=F64), torch.tensor([[True]]))
+    expected = 4 / 1.05 / (1 + math.exp(-1.05 * (math.exp(0.4) - 1)))
+    assert SAPOConfig().method().terms[MAIN].loss(tokens).item() == pytest.approx(expected, rel=1e-14)
+
+
 @pytest.mark.parametrize("case", golden_cases("definitions", "entropy_adv"))
 def test_a_shaped_advantage_is_its_definition(case: dict[str, Any]) -> None:
     mask_BT = tensor(case, "response_mask").bool()
@@ -113,107 +111,16 @@ def test_a_shaped_advantage_is_its_definition(case: dict[str, Any]) -> None:
     torch.testing.assert_close(-loss_BT * mask_BT, tensor(case, "shaped") * mask_BT, atol=1e-9, rtol=0)
 
 
-# --- Advantages ---------------------------------------------------------------------------------------------------
+# --- Selections ---------------------------------------------------------------------------------------------------
 
 
-def advantages(config: GRPOConfig, rewards_PG: torch.Tensor, lengths_PG: torch.Tensor | None = None) -> torch.Tensor:
-    return config.method().streams[MAIN].advantage(Graded(rewards_PG, lengths_PG=lengths_PG))
-
-
-GROUPS = [
-    *((GPGConfig().training(counted="rewarded"), *case.values) for case in golden_cases("verl", "adv_gpg")),
-    *((OPOConfig(), *case.values) for case in golden_cases("verl", "adv_opo")),
-    *(
-        (ReinforcePlusPlusConfig().training(group_baseline="baseline" in case.values[0]["name"]), *case.values)
-        for case in golden_cases("verl", "adv_reinforce_plus_plus")
-    ),
-]
-
-
-@pytest.mark.parametrize(("config", "case"), GROUPS, ids=lambda value: value["name"] if isinstance(value, dict) else "")
-def test_advantages_of_a_method_are_verls(config: GRPOConfig, case: dict[str, Any]) -> None:
-    rewards_PG, lengths_PG, expected_PG = (
-        tensor(case, name).view(-1, GROUP_SIZE) for name in ("rewards", "lengths", "advantages")
-    )
-    torch.testing.assert_close(advantages(config, rewards_PG, lengths_PG), expected_PG, atol=case["tolerance"], rtol=0)
-
-
-@pytest.mark.parametrize("case", golden_cases("passk", "passk_adv"))
-def test_pass_at_k_advantages_are_the_authors(case: dict[str, Any]) -> None:
-    config = PassAtKConfig().training(subset_size=case["args"]["k"])
-    [advantage_G] = advantages(config, tensor(case, "rewards")[None])
-    torch.testing.assert_close(advantage_G, tensor(case, "advantages"), atol=1e-6, rtol=0)
-
-
-@pytest.mark.parametrize("case", golden_cases("definitions", "pkpo"))
-def test_pkpos_rewards_are_their_definition(case: dict[str, Any]) -> None:
-    """By the mean over all subsets."""
-    rewards_n, k = tensor(case, "rewards"), case["args"]["k"]
-    for name, baseline in {"s": "none", "s_loo": "loo", "s_loo_minus_one": "loo_minus_one"}.items():
-        config = PKPOConfig().training(subset_size=k, subset_baseline=baseline)
-        torch.testing.assert_close(advantages(config, rewards_n[None])[0], tensor(case, name), atol=1e-9, rtol=0)
-    torch.testing.assert_close(best_of(rewards_n, k), tensor(case, "maxg_at_k"), atol=1e-9, rtol=0)
-
-
-def test_pass_at_one_is_grpo_with_the_populations_deviation() -> None:
-    rewards_PG = torch.tensor([[1.0, 0.0, 0.0, 1.0, 1.0], [0.0] * 5], dtype=F64)
-    expected_G = (rewards_PG[0] - 0.6) / (0.6 * 0.4) ** 0.5
-    found_PG = advantages(PassAtKConfig().training(subset_size=1), rewards_PG)
-    torch.testing.assert_close(found_PG, torch.stack([expected_G, torch.zeros(5, dtype=F64)]), atol=1e-5, rtol=0)
-
-
-def test_maxrl_is_the_gradient_of_the_log_of_the_success_rate() -> None:
-    """Of a small policy, with a group so large that the estimate is the expectation."""
-    logits_V = torch.tensor([0.3, -1.0, 0.7, 0.0], dtype=F64, requires_grad=True)
-    reward_V = torch.tensor([0.0, 1.0, 0.0, 1.0], dtype=F64)
-    draws_PG = torch.multinomial(
-        logits_V.detach().softmax(0), 200_000, True, generator=torch.Generator().manual_seed(0)
-    )
-    advantage_PG = advantages(MaxRLConfig(), reward_V[draws_PG][None])
-    surrogate = (advantage_PG[0] * logits_V.log_softmax(0)[draws_PG]).mean()
-    (estimate_V,) = torch.autograd.grad(surrogate, logits_V)
-    (exact_V,) = torch.autograd.grad((logits_V.softmax(0) * reward_V).sum().log(), logits_V)
-    torch.testing.assert_close(estimate_V, exact_V, atol=5e-3, rtol=0)
-    assert advantages(MaxRLConfig(), torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.0] * 4])).tolist()[0] == [3, -1, -1, -1]
-
-
-@pytest.mark.parametrize("correct", range(11))
-@pytest.mark.parametrize("quantile", [0.4, 0.6, 0.7])
-def test_a_quantile_baseline_teaches_rare_successes_or_remaining_failures(correct: int, quantile: float) -> None:
-    """Equation 4 of the paper: successes alone where p <= 1 - K, failures alone where p > 1 - K."""
-    rewards_PG = (torch.arange(10) < correct).to(F64)[None]
-    config = QAEConfig().training(quantile=quantile, overlong_punishment=0.0)
-    [advantage_G] = advantages(config, rewards_PG, torch.full((1, 10), 5))
-    deviation = rewards_PG.std().item()
-    hard = correct / 10 <= 1 - quantile + 1e-9
-    for reward, advantage in zip(rewards_PG[0].tolist(), advantage_G.tolist(), strict=True):
-        expected = (reward - (0.0 if hard else 1.0)) / deviation if deviation else 0.0
-        assert advantage == pytest.approx(expected, rel=1e-4)
-
-
-def test_gpg_scales_by_the_completions_of_groups_that_teach_something() -> None:
-    rewards_PG = torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 0.0]])
-    assert advantages(GPGConfig(), rewards_PG).tolist() == [[1.5, -1.5], [0, 0], [0, 0]]
-
-
-# --- DAPO's lengths -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("case", [*golden_cases("verl", "dapo_overlong"), *golden_cases("trl", "soft_overlong")])
-def test_dapos_punishment_of_length_is_the_peers(case: dict[str, Any]) -> None:
-    """Of rewards that are compared with nothing: the advantage is what an identity gives."""
-    args, given = case["args"], case["inputs"]
-    lengths_G = torch.tensor(given.get("valid_response_length", given.get("lengths")))
-    limit, buffer = (
-        args.get(verl, args.get(trl))
-        for verl, trl in (("max_resp_len", "max_completion_len"), ("overlong_buffer_len", "soft_punish_cache"))
-    )
-    factor = args.get("penalty_factor", 1.0)
-    config = DAPOConfig().sampling(max_new_tokens=limit)
-    config.training(overlong_buffer=buffer / limit, overlong_punishment=factor)
-    base_1G = torch.full((1, len(lengths_G)), float(args.get("base_score", 0.0)), dtype=F64)
-    punished_1G = config.punished(lambda groups: groups.rewards_PG)(Graded(base_1G, lengths_PG=lengths_G[None]))
-    torch.testing.assert_close(punished_1G[0], tensor(case, "reward"), atol=1e-6, rtol=0)
+def test_the_most_uncertain_tokens_are_found_among_more_than_a_quantile_of_torch_takes() -> None:
+    entropy_BT = torch.arange(2**24 + 8, dtype=torch.float32).div_(2**24).view(2, -1)  # ties, where 32 bits end
+    everywhere_BT = torch.ones_like(entropy_BT, dtype=torch.bool)
+    select = EightyTwentyConfig().method().terms[MAIN].select
+    assert select is not None
+    chosen_BT = select(Tokens(entropy_BT, None, entropy_BT, everywhere_BT, entropy_BT), torch.Generator())
+    assert chosen_BT.double().mean().item() == pytest.approx(0.2, abs=1e-6)
 
 
 # --- Adaptive coefficient -----------------------------------------------------------------------------------------
@@ -283,39 +190,3 @@ def test_a_core_has_the_same_entropy_and_gradient_whether_logits_exist_or_not(bi
     assert (sliced.core_entropy < sliced.entropy).all()
     core_KV = logits_KV.detach().log_softmax(-1).requires_grad_()
     assert torch.autograd.gradcheck(lambda logp_KV: exact_entropy(core_log_probs(logp_KV.log_softmax(-1))), core_KV)
-
-
-# --- What holds for all -------------------------------------------------------------------------------------------
-
-OF_JUDGED = {
-    "maxrl": MaxRLConfig(),
-    "opo": OPOConfig(),
-    "gpg": GPGConfig(),
-    "pass_at_k": PassAtKConfig().training(subset_size=2),
-    "pkpo": PKPOConfig().training(subset_size=2),
-    "qae": QAEConfig().training(overlong_punishment=0.0),
-    "reinforce_plus_plus": ReinforcePlusPlusConfig(),
-    "with group baseline": ReinforcePlusPlusConfig().training(group_baseline=True),
-    "dapo": DAPOConfig(),
-}
-
-
-@pytest.mark.parametrize("config", OF_JUDGED.values(), ids=OF_JUDGED)
-def test_completions_that_nobody_judged_are_as_if_they_were_not_there(config: GRPOConfig) -> None:
-    advantage = config.method().streams[MAIN].advantage
-    rewards_PG = torch.tensor([[1.0, 0.0, 0.5], [0.0, 0.0, 1.0]], dtype=F64)
-    lengths_PG = torch.tensor([[5, 3, 60], [2, 64, 1]])
-    alone_PG = advantage(Graded(rewards_PG, lengths_PG=lengths_PG))
-    beside = partial(torch.nn.functional.pad, pad=(0, 1))
-    together_PG = advantage(Graded(beside(rewards_PG, value=9.0), beside(rewards_PG < 2), beside(lengths_PG, value=7)))
-    torch.testing.assert_close(together_PG, beside(alone_PG))
-    nobody = advantage(Graded(rewards_PG, torch.zeros(2, 3, dtype=torch.bool), lengths_PG))
-    assert nobody.tolist() == [[0.0] * 3] * 2
-
-
-@pytest.mark.parametrize("config", OF_JUDGED.values(), ids=OF_JUDGED)
-@pytest.mark.parametrize("reward", [0.0, 0.9, 1.0])
-def test_equal_rewards_of_all_teach_nothing(config: GRPOConfig, reward: float) -> None:
-    """But for lengths, which only what is longer than the buffer allows is punished for."""
-    given = Graded(torch.full((3, 7), reward), lengths_PG=torch.arange(21).view(3, 7))
-    assert (config.method().streams[MAIN].advantage(given) == 0).all()

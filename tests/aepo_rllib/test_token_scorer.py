@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 
 import pytest
@@ -12,6 +13,7 @@ from transformers import AutoModelForCausalLM, MambaConfig, PreTrainedModel, Rwk
 from aepo_rllib.columns import Columns
 from aepo_rllib.models.hf import load_model
 from aepo_rllib.models.token_scorer import FIGURES, TokenScorer
+from aepo_rllib.objectives.entropy import CORE_MASS
 from tests.support.modules import ABSOLUTE_POSITIONS, SLIDING_WINDOW
 
 Rows = list[tuple[int, int, int]]
@@ -82,7 +84,18 @@ def by_definition(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> Fig
         figures[Columns.HEATED_LOGP].append(heated.log_prob(completion_ids))
         mean_T1 = (law.probs * logits_TV).sum(-1, keepdim=True)
         figures[Columns.LOGIT_VARIANCE].append((law.probs * (logits_TV - mean_T1).square()).sum(-1))
+        figures[Columns.CORE_ENTROPY].append(law.probs.new_tensor([core_entropy(p.tolist()) for p in law.probs]))
     return {name: torch.cat(rows) for name, rows in figures.items()}
+
+
+def core_entropy(probabilities: list[float]) -> float:
+    """Entropy within the likeliest tokens that have at most `CORE_MASS` together, at least one."""
+    core: list[float] = []
+    for p in sorted(probabilities, reverse=True):
+        if core and sum(core) + p > CORE_MASS:
+            break
+        core.append(p)
+    return -sum(p / sum(core) * math.log(p / sum(core)) for p in core)
 
 
 @pytest.mark.parametrize("name", MODELS)
