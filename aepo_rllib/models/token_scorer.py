@@ -183,6 +183,7 @@ class TokenScorer(torch.nn.Module):
 
     def _packed(self, batch: Batch, fused: bool) -> torch.Tensor:
         """Hidden states or logits (K, ...) for every completion token, from all tokens in one row."""
+        pack_attention(self.model)  # again, where somebody has chosen another kernel since
         packing = pack(batch)
         inputs = packed_inputs(packing)
         if not fused:

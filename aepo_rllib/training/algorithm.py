@@ -221,7 +221,7 @@ class TextRL(BatchLearning):
         self.log(metrics.CONTROL, {metrics.BASE_ENTROPY: self.measure_base_entropy()})
         self._asked, self.positives, self._unsent, self._waiting = [], dict[str, int](), False, None
         self._own_weights = self._under_way is None
-        started, before = time.perf_counter(), self.own_state()
+        started, self._before = time.perf_counter(), self.own_state()
         try:
             yield
             if self._unsent:
@@ -231,7 +231,7 @@ class TextRL(BatchLearning):
             if waiting := [asked.request.purpose.name for asked in self._asked if asked.waits]:
                 raise RuntimeError(f"the training step asked for {', '.join(waiting)}, and never looked at the groups")
         except BaseException:
-            self.set_own_state(before)
+            self.set_own_state(self._before)
             self._waiting = None  # or whoever sends weights next, to restore a checkpoint, would learn from it
             raise
         finally:

@@ -70,6 +70,8 @@ class BatchLearning(WeightSync):
     _waiting: Batch | None = None
     """What is learned from once the weights before it are sent."""
     _under_way: tuple[Batch, Future[Learned]] | None = None
+    _before: dict[str, Any]
+    """The state at the beginning of the step, which one that fails goes back to."""
     _own_weights = True
     """Whether this step's batch is sampled from the weights that will learn from it."""
 
@@ -154,6 +156,8 @@ class BatchLearning(WeightSync):
             learned = future.result()
         self.updating = batch.step > self.train_steps  # of a training step that has failed, they are
         self._note(learned)
+        if not self.updating and "update_surprisal" in self._before:
+            self._before["update_surprisal"] = self.update_surprisal  # a step that fails now does not undo it
 
     @override(WeightSync)
     def settle_learning(self) -> None:

@@ -181,6 +181,26 @@ def test_weights_are_of_a_step_although_the_last_one_has_learned_nothing() -> No
     algo.stop()
 
 
+def test_a_step_that_fails_does_not_undo_the_update_of_the_batch_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    algo = beside(num_env_runners=1, skip_flat_rows=False)
+    for _ in range(2):
+        algo.train()
+    of_the_first = algo.update_surprisal
+
+    def failing() -> None:
+        raise RuntimeError("no route to the engines")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(algo, "sync_weights", failing)
+        with pytest.raises(RuntimeError, match="no route"):
+            algo.train()
+    assert algo.train_steps == 2
+    assert not algo.updating
+    assert of_the_first is not None
+    assert algo.update_surprisal not in (None, of_the_first)
+    algo.stop()
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

@@ -172,3 +172,10 @@ def test_gradients_of_a_layer_are_done_before_the_next_begins() -> None:
     for place in reversed(range(len(layers))):
         expected += [("begins", place), *[("done", place)] * len(list(layers[place].parameters()))]
     assert events == expected
+
+
+def test_another_kernel_that_is_chosen_later_sees_the_same_sequences() -> None:
+    scorer, batch = TokenScorer(load_model("embedded")), make_batch(INTERLEAVED)
+    expected = scorer(batch)[Columns.POLICY_LOGP]
+    scorer.model.set_attn_implementation("eager")
+    torch.testing.assert_close(scorer(batch)[Columns.POLICY_LOGP], expected, atol=1e-5, rtol=1e-5)
