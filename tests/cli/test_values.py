@@ -66,7 +66,7 @@ env=3 | env=3 is no environment
 env=nope | env='nope' is no environment
 validation_problems=3 | validation_problems=3
 algo=[a] | algo=['a'] must be a text
-algo=nope | unknown algo 'nope'; known: aepo, aepo_authors
+algo=nope | unknown algo 'nope'; known: adaptive_entropy, aepo, aepo_authors
 steps=true | steps=True
 samples_per_step=abc | samples_per_step='abc'
 checkpoint_every=0 | checkpoint_every=0
