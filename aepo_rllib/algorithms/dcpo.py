@@ -92,9 +92,7 @@ class DCPO(AEPO):
         """log pi_old^T - log pi_old of the rows' tokens, by the learner."""
         if not rows:
             return []
-        self.finish_learning()  # of the batch before, with `async_steps`: learners answer under one set of weights
-        sequences = [(list(row.prompt_ids), row.completion_ids.tolist()) for row in rows]
-        scored = self.learners.score(sequences, [Columns.HEATED_LOGP], temperature=temperature)
+        scored = self.score(rows, [Columns.HEATED_LOGP], temperature=temperature)
         return [figures[Columns.HEATED_LOGP] - figures[Columns.POLICY_LOGP] for figures in scored]
 
     def positive_share(self, main: Groups) -> float:

@@ -90,9 +90,7 @@ class SIREN(GRPO):
 
     def uncertainty(self, groups: RowGroups) -> float:
         """Hbar of a batch with judged completions, by the learner."""
-        self.finish_learning()  # of the batch before, with `async_steps`: learners answer under one set of weights
-        sequences = [(list(row.prompt_ids), row.completion_ids.tolist()) for group in groups for row in group]
-        scored = self.learners.score(sequences, [Columns.CORE_ENTROPY])
+        scored = self.score([row for group in groups for row in group], [Columns.CORE_ENTROPY])
         entropies = [figures[Columns.CORE_ENTROPY] for figures in scored]
         edges = [np.quantile(entropy_T, 1 - self.config.uncertain_share) for entropy_T in entropies]
         means = [entropy_T[entropy_T >= edge].mean() for entropy_T, edge in zip(entropies, edges, strict=True)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,3 +148,8 @@ def padded(values: Sequence[Any], dtype: Any = np.float32) -> np.ndarray:
 def _weights(rows: Sequence[Row]) -> np.ndarray:
     terms = max(1, *(len(row.weights) for row in rows))
     return np.array([row.weights or [0.0] * terms for row in rows], dtype=np.float32)
+
+
+def sequences_of(rows: Iterable[Row]) -> list[tuple[list[int], list[int]]]:
+    """Prompt and completion of each row, as they are scored."""
+    return [(list(row.prompt_ids), row.completion_ids.tolist()) for row in rows]

@@ -16,7 +16,7 @@ import torch
 
 from aepo_rllib.columns import Columns
 from aepo_rllib.experience.dealing import matters
-from aepo_rllib.experience.rows import Row, RowGroups
+from aepo_rllib.experience.rows import Row, RowGroups, sequences_of
 from aepo_rllib.objectives.losses import truncated_importance
 from aepo_rllib.objectives.parts import Term
 from aepo_rllib.rollout.engine import Sequences
@@ -70,7 +70,7 @@ def scored(
     ratio = cap is not None and (untempered or any(term.has_ratio for term in terms))
     if not (ratio or reads & {"heated_logp", "ref_logp"}):
         return groups
-    sequences = [(list(row.prompt_ids), row.completion_ids.tolist()) for row in rows]
+    sequences = sequences_of(rows)
     if ratio or heated:
         figures = learners.score(sequences, [Columns.HEATED_LOGP] * heated, temperature=temperature)
         rows = [replace(row, heated_logp=f.get(Columns.HEATED_LOGP)) for row, f in zip(rows, figures, strict=True)]

@@ -10,7 +10,7 @@ import torch
 
 from aepo_rllib.columns import Columns
 from aepo_rllib.experience.dealing import Shares
-from aepo_rllib.experience.rows import Row, columns_of, padded
+from aepo_rllib.experience.rows import Row, columns_of, padded, sequences_of
 from aepo_rllib.learning.batches import LIVE_COLUMNS
 from aepo_rllib.learning.importance import Scorer
 from aepo_rllib.objectives.parts import Method, Tokens
@@ -29,7 +29,7 @@ def selected(shares: Shares, method: Method, learners: Scorer, generator: torch.
         return shares
     rows = [row for share in shares for row in share]
     reads = [column for name, column in LIVE_COLUMNS.items() if name in method.selection_reads]
-    figures = learners.score([(list(row.prompt_ids), row.completion_ids.tolist()) for row in rows], reads)
+    figures = learners.score(sequences_of(rows), reads)
     factors = [np.ones((len(method.terms), len(row.completion_ids)), dtype=np.float32) for row in rows]
     for place, term in enumerate(method.terms.values()):
         own = sorted((n for n, row in enumerate(rows) if row.weights[place]), key=lambda n: rows[n].place)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,10 +15,11 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV
 from aepo_rllib import metrics
 from aepo_rllib.experience.dealing import check_names
 from aepo_rllib.experience.groups import Groups
-from aepo_rllib.experience.rows import RowGroups, rows_of
+from aepo_rllib.experience.rows import Row, RowGroups, rows_of, sequences_of
 from aepo_rllib.learning.importance import capped_share
 from aepo_rllib.learning.optimizer_step import NonFiniteError, OptimizerStep, naming_lost_learners
 from aepo_rllib.learning.probe import Gap, check_first_step, choose_probe
+from aepo_rllib.learning.scoring import Figures
 from aepo_rllib.objectives.parts import MAIN
 from aepo_rllib.training.weight_sync import WeightSync
 
@@ -126,6 +127,11 @@ class BatchLearning(WeightSync):
         else:
             self._note(self._take_steps(batch))
 
+    def score(self, rows: Iterable[Row], reads: Collection[str] = (), **options: Any) -> list[Figures]:
+        """Figures of rows under the learners' weights, see `LearnerSide.score`; an update under way is waited for."""
+        self.finish_learning()
+        return self.learners.score(sequences_of(rows), reads, **options)
+
     @override(WeightSync)
     def sync_weights(self) -> None:
         """Bring the learner's weights to the env runners; with `async_steps`, those before this batch's steps, which
@@ -182,8 +188,10 @@ class BatchLearning(WeightSync):
             if not steps and batch.own_weights:
                 check_first_step(_gap(step), allowed=config.tolerance(), step=batch.step)
             steps.append(step)
-        rows = [row for groups in scored.values() for group in groups for row in group]
-        capped = None if config.importance_cap is None else capped_share(rows, config.importance_cap)
+        capped = None
+        if config.importance_cap is not None:
+            rows = [row for groups in scored.values() for group in groups for row in group]
+            capped = capped_share(rows, config.importance_cap)
         return Learned(steps, capped, time.perf_counter() - started)
 
     def _note(self, learned: Learned) -> None:
