@@ -15,6 +15,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from aepo_rllib.models.packing import Block, Packing
 
 PREFIX = "packed_"
+States = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""Queries, keys and values, (1, heads, S, D)."""
 
 
 def pack_attention(model: PreTrainedModel) -> None:
@@ -64,7 +66,7 @@ def _attend(
         return attend(module, query, key, value, attention_mask, **options)
     _check_kind(module, options.get("sliding_window"))
     run = _in_one if "flash" in inner else _in_blocks
-    return run(functools.partial(attend, module), packing, query, key, value, options)[None], None
+    return run(functools.partial(attend, module), packing, (query, key, value), options)[None], None
 
 
 def _function(name: str, module: torch.nn.Module) -> Callable[..., Any]:
@@ -94,32 +96,20 @@ def _check_kind(module: Any, window: int | None) -> None:
         raise NotImplementedError(f"{kind} of {config.model_type} does not know packed rows")
 
 
-def _in_blocks(
-    attend: Callable[..., Any],
-    packing: Packing,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    options: dict[str, Any],
-) -> torch.Tensor:
+def _in_blocks(attend: Callable[..., Any], packing: Packing, states: States, options: dict[str, Any]) -> torch.Tensor:
     """Outputs (S, heads, D) of padded rows, block by block."""
+    query, key, value = states
     dtype, outputs = _dtype_of_scores(query), []
     for block in packing.blocks:
-        states = (_taken(query, block.queries), _taken(key, block.keys), _taken(value, block.keys))
-        output, _ = attend(*states, block.mask(dtype, options.get("sliding_window")), **options)
+        padded = (_taken(query, block.queries), _taken(key, block.keys), _taken(value, block.keys))
+        output, _ = attend(*padded, block.mask(dtype, options.get("sliding_window")), **options)
         outputs.append(output.flatten(0, 1).index_select(0, block.real))
     return torch.cat(outputs)
 
 
-def _in_one(
-    attend: Callable[..., Any],
-    packing: Packing,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    options: dict[str, Any],
-) -> torch.Tensor:
+def _in_one(attend: Callable[..., Any], packing: Packing, states: States, options: dict[str, Any]) -> torch.Tensor:
     """Outputs (S, heads, D) of a kernel for sequences of any lengths, whose last query sees all keys."""
+    query, key, value = states
     places = torch.cat([_real_keys(block) for block in packing.blocks])
     query_lengths, key_lengths = (
         torch.cat([getattr(block, name) for block in packing.blocks]) for name in ("lengths", "key_lengths")
