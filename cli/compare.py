@@ -29,7 +29,8 @@ def compare_command(folders: tuple[Path, ...], output: Path | None, **options: A
 
     A, B, ... are output folders of `aepo eval`, or run folders with one in them. Differences of pass@k are paired by
     problem. Where the difference changes its sign, the table names the k of the crossover: below it one model is
-    better, above it the other. Its interval, and the share of gains, come from resampling the problems.
+    better, above it the other. Its interval, and the share of gains, come from resampling the problems. A second table
+    counts different ways to correct answers, see docs/evaluation.md.
 
     \b
     Examples:
@@ -40,6 +41,7 @@ def compare_command(folders: tuple[Path, ...], output: Path | None, **options: A
 
     from aepo_rllib.eval.reports.comparison_report import comparison_table, write_comparison
     from aepo_rllib.eval.reports.differences import compare
+    from aepo_rllib.eval.reports.diversity_report import diversity_comparison_table
     from aepo_rllib.eval.reports.evaluations import read_evaluations
 
     with input_errors():
@@ -47,6 +49,8 @@ def compare_command(folders: tuple[Path, ...], output: Path | None, **options: A
         console = Console(highlight=False, markup=False)
         for comparison in comparisons:
             console.print(comparison_table(comparison))
+            if comparison.diversity:
+                console.print(diversity_comparison_table(comparison.suite, comparison.diversity))
         if output is not None:
             write_comparison(comparisons, output)
             click.echo(f"reports: {visible(output)}")

@@ -39,7 +39,7 @@ def eval_command(model_or_run: str, threads: int, **options: Any) -> None:
     pass@k is the chance that at least one of k samples solves a problem; pass@1 is the mean accuracy. Every problem is
     sampled n times, and pass@k estimated from those without bias for every k up to n. It is noisy for k near n: to
     compare models at k, take n = 2k or more. The intervals say how far the score would move with other problems of the
-    same kind.
+    same kind. A second table says how many different answers, and ways to correct ones, k samples hold.
 
     Samples are stored as they are drawn, with checksums: the same command goes on after a kill, a larger --n draws only
     what is missing, damage is named, and --repair cuts it out. `aepo regrade` judges them again, `aepo compare` sets
@@ -153,11 +153,13 @@ def show(summary: dict[str, Any], output: object) -> None:
     """Print every suite's and group's table, and where the reports are."""
     from rich.console import Console
 
+    from aepo_rllib.eval.reports.diversity_report import diversity_table
     from aepo_rllib.eval.reports.table import group_table, suite_table
 
     console = Console(highlight=False, markup=False)
     for suite, scores in summary["suites"].items():
         console.print(suite_table(suite, scores))
+        console.print(diversity_table(suite, scores))
         first = summary["evaluation"]["first_prompts"].get(suite, "")
         console.print(f"first prompt: {visible(repr(first[:SHOWN_PROMPT_CHARS]))}", style="dim")
     for group, scores in summary["groups"].items():

@@ -9,19 +9,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from aepo_rllib.envs.grading.literals import as_rational, tidy
+from aepo_rllib.envs.grading.literals import spelling
 
 DRAWS = 256
 """Random orders of the samples; their error in the mean over problems stays below the spread over problems."""
-
-
-def spelling(answer: str) -> str:
-    """What two answers must share to count as one vote: the number, or the text without dollars, blanks, final dots.
-
-    Equality of formulas is not looked for, as in other harnesses, so that the vote needs no knowledge of the answer.
-    """
-    value = as_rational(answer)
-    return tidy(answer) if value is None else str(value)
 
 
 def maj_at_k(answers: Sequence[str], correct: Sequence[bool], ks: Sequence[int], *, seed: int = 0) -> np.ndarray:

@@ -21,6 +21,10 @@ _CHUNK = 500
 """Bootstrap resamples drawn at a time, which bounds memory."""
 
 
+Bounds = tuple[float | np.ndarray, float | np.ndarray]
+"""What no value is below or above, everywhere or at each k."""
+
+
 class PassAtKCurve(NamedTuple):
     """pass@k of a set of problems; every array is (K,), in the order of `ks`.
 
@@ -87,9 +91,7 @@ def pass_at_k_table(
     return np.array(values_UK, dtype=float).reshape(len(distinct_U), len(ks))[place_P.reshape(-1)]
 
 
-def curve_over_problems(
-    values_PK: np.ndarray, ks: Sequence[int], *, bounds: tuple[float, float] = (0.0, 1.0)
-) -> PassAtKCurve:
+def curve_over_problems(values_PK: np.ndarray, ks: Sequence[int], *, bounds: Bounds = (0.0, 1.0)) -> PassAtKCurve:
     """Mean over problems with standard error and 95 % interval.
 
     Both measures say how much the score would move with other problems of the same kind. They include the noise of
@@ -123,7 +125,9 @@ def pass_at_k_curve(
     return curve_over_problems(pass_at_k_table(n, counts_P, ks), ks)
 
 
-def macro_average(tables_SPK: Sequence[np.ndarray], ks: Sequence[int]) -> PassAtKCurve:
+def macro_average(
+    tables_SPK: Sequence[np.ndarray], ks: Sequence[int], *, bounds_S: Sequence[Bounds] | None = None
+) -> PassAtKCurve:
     """Mean over suites of their means over problems: every suite counts the same.
 
     The suites are independent, so that the distances from their means to the ends of their intervals add up in squares.
@@ -134,11 +138,13 @@ def macro_average(tables_SPK: Sequence[np.ndarray], ks: Sequence[int]) -> PassAt
     Args:
         tables_SPK: Of each suite, pass@k of its problems (P, K).
         ks: Values of k.
+        bounds_S: Of each suite, what no value is below or above; 0 and 1 unless told.
 
     Raises:
         ValueError: no suites, or one without problems.
     """
-    curves = [curve_over_problems(table, ks) for table in tables_SPK]
+    bounds_S = bounds_S or [(0.0, 1.0)] * len(tables_SPK)
+    curves = [curve_over_problems(table, ks, bounds=own) for table, own in zip(tables_SPK, bounds_S, strict=True)]
     mean_K = np.mean([curve.mean for curve in curves], axis=0)
     se_K, below_K, above_K = (
         np.sqrt(np.sum(np.square(distances_SK), axis=0)) / len(curves)
@@ -148,13 +154,13 @@ def macro_average(tables_SPK: Sequence[np.ndarray], ks: Sequence[int]) -> PassAt
             [curve.high - curve.mean for curve in curves],
         )
     )
-    low_K, high_K = np.clip(mean_K - below_K, 0, 1), np.clip(mean_K + above_K, 0, 1)  # but for rounding they are within
+    lowest, highest = (sum(ends) / len(curves) for ends in zip(*bounds_S, strict=True))
+    # But for rounding they are within.
+    low_K, high_K = (np.clip(ends_K, lowest, highest) for ends_K in (mean_K - below_K, mean_K + above_K))
     return PassAtKCurve(tuple(ks), mean_K, se_K, low_K, high_K)
 
 
-def mean_interval(
-    mean_K: np.ndarray, se_K: np.ndarray, problems: int, bounds: tuple[float, float]
-) -> tuple[np.ndarray, np.ndarray]:
+def mean_interval(mean_K: np.ndarray, se_K: np.ndarray, problems: int, bounds: Bounds) -> tuple[np.ndarray, np.ndarray]:
     """95 % interval for means of bounded values: Wilson's, with an effective number of problems and Student's quantile.
 
         m = p (1 - p) / se^2,   p + q^2 / 2m +- q sqrt(p (1 - p) / m + q^2 / 4m^2)

@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from itertools import islice
+from itertools import compress, islice
 from typing import Any
 
-from aepo_rllib.envs.grading import DEFAULT_FORM, Grader
+from aepo_rllib.envs.content_path import path_key
+from aepo_rllib.envs.grading import DEFAULT_FORM, Grade, Grader
 from aepo_rllib.envs.verdict import Verdict
 from aepo_rllib.eval.data import as_problem
-from aepo_rllib.eval.graded import GradedSample
+from aepo_rllib.eval.diversity import MEASURES
+from aepo_rllib.eval.graded import GradedSample, tally_of
 from aepo_rllib.eval.majority import maj_at_k
 from aepo_rllib.eval.passk import pass_at_k, powers_of_two
 from aepo_rllib.eval.sampling.lazy_texts import MissingSample, texts_of
@@ -30,25 +32,27 @@ def grade_samples(resps: Sequence[Sequence[str]], docs: Sequence[dict[str, Any]]
     Completions that know whether they were cut at the token limit, and how long they are, say so in attributes.
     """
     drawn = [[text for text in texts if not isinstance(text, MissingSample)] for texts in resps]
+    texts = [text for of_problem in drawn for text in of_problem]
     problems = [as_problem(doc) for doc in docs]
     form = docs[0].get("answer_form", DEFAULT_FORM) if docs else DEFAULT_FORM
     with Grader(workers=min(os.cpu_count() or 1, 8)) as grader:
-        grades = iter(
-            grader.grade_batch(
-                [problem for problem, texts in zip(problems, drawn, strict=True) for _ in texts],
-                texts_of(text for texts in drawn for text in texts),
-                form=form,
-            )
+        grades = grader.grade_batch(
+            [problem for problem, of_problem in zip(problems, drawn, strict=True) for _ in of_problem],
+            texts_of(texts),
+            form=form,
         )
-    return [
-        [
-            GradedSample(
-                grade.verdict.value, grade.answer or "", getattr(text, "truncated", None), getattr(text, "tokens", None)
-            )
-            for text, grade in zip(texts, islice(grades, len(texts)), strict=True)
-        ]
-        for texts in drawn
-    ]
+    right = [grade.verdict is Verdict.CORRECT for grade in grades]
+    paths = map(path_key, texts_of(compress(texts, right)))
+    graded = (
+        _graded(text, grade, next(paths) if correct else "")
+        for text, grade, correct in zip(texts, grades, right, strict=True)
+    )
+    return [list(islice(graded, len(of_problem))) for of_problem in drawn]
+
+
+def _graded(text: str, grade: Grade, path: str) -> GradedSample:
+    told = getattr(text, "truncated", None), getattr(text, "tokens", None)
+    return GradedSample(grade.verdict.value, grade.answer or "", *told, path)
 
 
 def pass_at_ks(references: list[str], predictions: Predictions, k: Sequence[int] | None = None) -> dict[str, float]:
@@ -66,6 +70,20 @@ def majority(references: list[str], predictions: Predictions, n: int | None = No
     n = n or len(samples)
     votes = maj_at_k([sample.answer for sample in samples], [sample.correct for sample in samples], [n])
     return {f"maj@{n}": float(votes[0])}
+
+
+def diversity(references: list[str], predictions: Predictions, k: Sequence[int] | None = None) -> dict[str, float]:
+    """The metric: entropy of a problem's answers in nats, and how many correct ones, and ways to them, k samples hold.
+
+    See `aepo_rllib.envs.tally.Tally`. Values of k as in `pass_at_ks`.
+    """
+    samples = _samples(predictions)
+    tally, ks = tally_of(samples), k or powers_of_two(len(samples))
+    figures = {"answer_entropy": float(MEASURES["answer_entropy"].table([tally], ks)[0, 0])}
+    for what in ("correct_answers", "correct_paths"):
+        values = MEASURES[what].table([tally], ks)[0].tolist()
+        figures |= {f"distinct_{what}@{k}": value for k, value in zip(ks, values, strict=True)}
+    return figures
 
 
 def no_answer(references: list[str], predictions: Predictions) -> float:

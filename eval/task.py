@@ -14,7 +14,7 @@ from aepo_rllib.envs.prompts import get_template
 from aepo_rllib.eval.data import DEFAULT_TEMPLATE, turns_of
 from aepo_rllib.eval.passk import powers_of_two
 from aepo_rllib.eval.sampling import models  # noqa: F401 - makes `lm_eval --model aepo-hf --tasks FILE.yaml` find it
-from aepo_rllib.eval.scoring import majority, pass_at_ks
+from aepo_rllib.eval.scoring import diversity, majority, pass_at_ks
 from aepo_rllib.eval.suites.catalogue import SHIPPED_FOLDER
 
 
@@ -115,5 +115,6 @@ class _Prompt:
 
 def _with_arguments(metric: dict[str, Any], n: int, ks: Sequence[int]) -> dict[str, Any]:
     """A metric entry that knows what is asked for, whatever number of samples a problem turns out to have."""
-    arguments: dict[Any, dict[str, Any]] = {pass_at_ks: {"k": list(ks)}, majority: {"n": n}}
+    at_ks = {"k": list(ks)}
+    arguments: dict[Any, dict[str, Any]] = {pass_at_ks: at_ks, diversity: at_ks, majority: {"n": n}}
     return metric | arguments.get(metric["metric"], {})

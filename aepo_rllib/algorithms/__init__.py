@@ -10,13 +10,17 @@ from aepo_rllib.algorithms.aepo_authors import AEPOAuthorsConfig
 from aepo_rllib.algorithms.aepo_constant import AEPOConstantConfig
 from aepo_rllib.algorithms.aepo_corrected import AEPOCorrectedConfig
 from aepo_rllib.algorithms.aepo_signed import AEPOSignedConfig
+from aepo_rllib.algorithms.aepo_steady import AEPOSteadyConfig
 from aepo_rllib.algorithms.ce_gppo import CEGPPOConfig
 from aepo_rllib.algorithms.cispo import CISPOConfig
 from aepo_rllib.algorithms.clip_cov import ClipCovConfig
 from aepo_rllib.algorithms.dapo import DAPOConfig
 from aepo_rllib.algorithms.dcpo import DCPOConfig
 from aepo_rllib.algorithms.dr_grpo import DrGRPOConfig
+from aepo_rllib.algorithms.e3 import E3Config
 from aepo_rllib.algorithms.eighty_twenty import EightyTwentyConfig
+from aepo_rllib.algorithms.entrocraft import EntrocraftConfig
+from aepo_rllib.algorithms.entropic import EntroPICConfig
 from aepo_rllib.algorithms.entropy_adv import EntropyAdvConfig
 from aepo_rllib.algorithms.entropy_reg import EntropyRegConfig
 from aepo_rllib.algorithms.gpg import GPGConfig
@@ -40,6 +44,7 @@ __all__ = ["AEPO", "ALGORITHMS", "GRPO", "AEPOAuthorsConfig", "AEPOConfig", "GRP
 
 ALGORITHMS: dict[str, type[TextRLConfig]] = {
     "aepo": AEPOConfig,
+    "aepo_steady": AEPOSteadyConfig,
     "aepo_authors": AEPOAuthorsConfig,
     "grpo": GRPOConfig,
     "dr_grpo": DrGRPOConfig,
@@ -65,6 +70,9 @@ ALGORITHMS: dict[str, type[TextRLConfig]] = {
     "siren": SIRENConfig,
     "dcpo": DCPOConfig,
     "scope_rl": ScopeRLConfig,
+    "entropic": EntroPICConfig,
+    "entrocraft": EntrocraftConfig,
+    "e3": E3Config,
     "aepo_constant": AEPOConstantConfig,
     "aepo_signed": AEPOSignedConfig,
     "aepo_corrected": AEPOCorrectedConfig,

@@ -13,6 +13,7 @@ it, and the hold on the entropy is gone (Corollary F there).
 
 from __future__ import annotations
 
+import inspect
 import math
 from dataclasses import replace
 from typing import Any
@@ -25,8 +26,9 @@ from typing_extensions import Self
 from aepo_rllib import metrics
 from aepo_rllib.algorithms.grpo import GRPO, GRPOConfig
 from aepo_rllib.control.dial_loop import DialLoop
-from aepo_rllib.control.dials import DIALS_GROUP, TEMPERATURE_DIALS, Dial
+from aepo_rllib.control.dials import Dial
 from aepo_rllib.control.targets import Target, schedule_points
+from aepo_rllib.control.temperature_dials import DIALS_GROUP, TEMPERATURE_DIALS
 from aepo_rllib.objectives.advantages import Advantage, positive_reward
 from aepo_rllib.objectives.losses import reinforce
 from aepo_rllib.objectives.parts import MAIN, Method, Stream, Term, TokenLoss
@@ -57,8 +59,9 @@ class AEPOConfig(GRPOConfig):
     )
     controller: str = option(
         "switch",
-        "What turns the temperature: 'switch' (the paper's two levels), 'proportional' (its later version), or a dial "
-        "of your own, see docs/extending/dial.md.",
+        "What turns the temperature: 'switch' (the paper's two levels), 'proportional' (its later version), 'steady' "
+        "(with a model of what it turns; `--algo aepo_steady` has the bounds for it), or a dial of your own, see "
+        "docs/extending/dial.md.",
     )
     controller_options: dict[str, Any] = option({}, "The controller's own options.")
     temperature_low: float = option(0.8, "T_low < 1 < T_high: where the controller's temperatures lie.", above=0)
@@ -117,7 +120,9 @@ class AEPOConfig(GRPOConfig):
         cls = find("controller", self.controller, TEMPERATURE_DIALS, DIALS_GROUP, kind="class")
         own = self.controller_options
         check_arguments("controller_options key", own, cls.__init__, reserved=("temperature_low", "temperature_high"))
-        return cls(temperature_low=self.temperature_low, temperature_high=self.temperature_high, **own)
+        known = {"inertia": self.adam_betas[0] ** self.updates_per_batch, "delay": self.async_steps}
+        told = {name: value for name, value in known.items() if name in inspect.signature(cls).parameters}
+        return cls(temperature_low=self.temperature_low, temperature_high=self.temperature_high, **told | own)
 
     @override(GRPOConfig)
     def dial_loop(self) -> DialLoop:
@@ -179,5 +184,11 @@ class AEPO(GRPO):
             main = self.ask(MAIN, problems)
             temperature = self.turn_dial(lambda: main.groups.entropy(self.config.measured_entropy()))
             tempered = self.ask(TEMPERED, self.share_of(problems, TEMPERED), temperature=temperature)
-            self.learn({MAIN: main.groups, TEMPERED: tempered.groups})
+            self.learn({MAIN: main.groups, TEMPERED: tempered.groups}, coefficients=self.strengthened())
             self.sync_weights()
+
+    def strengthened(self) -> dict[str, float]:
+        """The tempered term's coefficient, where the dial turns it, too."""
+        assert self.dial_loop is not None
+        strength = self.dial_loop.strength
+        return {} if strength == 1 else {TEMPERED: self.config.alpha * strength}

@@ -9,10 +9,10 @@ import copy
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from aepo_rllib.control.dials import Dial
+from aepo_rllib.control.dials import Dial, LearningDial, Outcome
 from aepo_rllib.control.monitor import ControlMonitor, ControlStep
 
-NEUTRAL = {"temperature": 1.0, "coefficient": 0.0}
+NEUTRAL = {"temperature": 1.0, "coefficient": 0.0, "rejected_sign": 0.0}
 """What a dial can turn, and where that neither heats nor cools."""
 
 
@@ -38,7 +38,7 @@ class DialLoop:
         window: It is shown the mean of this many batches' entropies.
         lag: 0 shows it up to this batch's entropy, 1 up to the previous batch's.
         initial: What it is shown where no batch has been measured yet; None leaves the setting neutral.
-        setting: What it turns, which is also the metric's name: "temperature" or "coefficient".
+        setting: What it turns, which is also the metric's name: one of `NEUTRAL`.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class DialLoop:
     ) -> None:
         self.dial, self.window, self.lag, self.initial, self.setting = dial, window, lag, initial, setting
         neutral = self.neutral = NEUTRAL[setting]
-        self.monitor = ControlMonitor(*dial.bounds, neutral=neutral)
+        self.monitor = ControlMonitor(neutral=neutral)
         self.entropies: list[float] = []
         """Of the latest batches, newest last."""
         self.last: Turned | None = None
@@ -99,18 +99,33 @@ class DialLoop:
             raise ValueError(f"dial {name} turned to {setting!r}, no number within its bounds, {low:g} to {high:g}")
         return setting
 
-    def watch(self, positives: int | None) -> list[str]:
-        """Have the monitor look at the last turn.
-
-        Args:
-            positives: Rows with gradient in the stream that the dial turns; None where it turns none.
+    def watch(self, outcome: Outcome) -> list[str]:
+        """Have the dial, where it learns, and the monitor look at what the last turn came to.
 
         Returns:
             What is wrong, in words; mostly nothing.
         """
         if self.last is None or self.last.entropy is None:
             return []
-        return self.monitor.observe(ControlStep(self.last.entropy, self.last.target, self.last.setting, positives))
+        own = self.dial.learn(outcome) if isinstance(self.dial, LearningDial) else []
+        stop = self._stop(self.last.setting)
+        step = ControlStep(self.last.entropy, self.last.target, self.last.setting, outcome.positives, stop)
+        return own + self.monitor.observe(step)
+
+    def _stop(self, setting: float) -> int:
+        if isinstance(self.dial, LearningDial):
+            return self.dial.stop
+        low, high = self.dial.bounds
+        return 0 if low == high else (setting == high) - (setting == low)
+
+    @property
+    def strength(self) -> float:
+        """A factor on the weight of the turned term."""
+        return self.dial.strength if isinstance(self.dial, LearningDial) else 1.0
+
+    def figures(self) -> dict[str, float]:
+        """What is logged beside the setting."""
+        return self.dial.figures() if isinstance(self.dial, LearningDial) else {}
 
     def get_state(self) -> dict[str, Any]:
         """What `set_state` takes back; a dial that goes on changing what it gave does not change it."""

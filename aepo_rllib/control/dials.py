@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 
 class Dial(Protocol):
@@ -27,6 +27,38 @@ class Dial(Protocol):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Undo `get_state`."""
+
+
+class Outcome(NamedTuple):
+    """What a training step came to.
+
+    Attributes:
+        positives: Completions of the turned stream that carried gradient; None where no stream is turned.
+        share: Of that stream's completions; None where none was judged.
+        untempered_share: Share of completions at T = 1 that are rewarded, likewise.
+        gain: Mean of `objectives.entropy.tempering_gain` over their tokens; None where the engine does not compute it.
+    """
+
+    positives: int | None
+    share: float | None = None
+    untempered_share: float | None = None
+    gain: float | None = None
+
+
+@runtime_checkable
+class LearningDial(Dial, Protocol):
+    """A dial that is told what came of its setting, and has more to say than one number."""
+
+    strength: float
+    """A factor on the weight of the turned term, of the last turn."""
+    stop: int
+    """1 or -1 where the last turn gave all that there is upwards or downwards, else 0."""
+
+    def learn(self, outcome: Outcome) -> list[str]:
+        """Called after every step with what it came to; returns what is wrong, in words."""
+
+    def figures(self) -> dict[str, float]:
+        """What is logged beside the setting, by the metric's name."""
 
 
 class Stateless:
@@ -97,14 +129,3 @@ class Constant(Stateless):
     def turn(self, entropy: float, target: float) -> float:
         """The setting."""
         return self.value
-
-
-TEMPERATURE_DIALS: dict[str, type[Any]] = {
-    "switch": TemperatureSwitch,
-    "heating_switch": HeatingSwitch,
-    "proportional": ProportionalTemperature,
-}
-"""Dials that turn the temperature of a stream, by the name `controller` gives; each takes `temperature_low`,
-`temperature_high` and options of its own."""
-DIALS_GROUP = "aepo_rllib.dials"
-"""Entry points of other packages' dials."""

@@ -13,7 +13,7 @@ import numpy as np
 
 WINDOW = 50
 """Training steps looked back upon."""
-AT_BOUND_SHARE = 0.95
+AT_STOP_SHARE = 0.95
 ERROR_TOLERANCE = 0.05
 """Share of the target that the entropy may be off without a word."""
 CLOSING_IN = 0.9
@@ -29,25 +29,26 @@ class ControlStep(NamedTuple):
         target: Nats per token.
         setting: What the dial was turned to.
         positives: Completions of the turned stream that carried gradient; None where no stream is turned.
+        stop: 1 or -1 where the dial had nothing more to give upwards or downwards, else 0.
     """
 
     entropy: float
     target: float
     setting: float
     positives: int | None
+    stop: int
 
 
 class ControlMonitor:
     """Keeps the last steps and puts what is wrong into words.
 
     Args:
-        low, high: The dial's bounds.
         window: Steps looked back upon; nothing is said before there are so many.
         neutral: The setting that neither heats nor cools.
     """
 
-    def __init__(self, low: float, high: float, *, window: int = WINDOW, neutral: float = 1.0) -> None:
-        self.low, self.high, self.window, self.neutral = low, high, window, neutral
+    def __init__(self, *, window: int = WINDOW, neutral: float = 1.0) -> None:
+        self.window, self.neutral = window, neutral
         self._steps: deque[ControlStep] = deque(maxlen=window)
         self._quiet_for = 0
 
@@ -86,24 +87,24 @@ class ControlMonitor:
         self._quiet_for = state["quiet_for"]
 
     def _saturation(self) -> str:
-        if len(self._steps) < self.window or self.low == self.high:
+        if len(self._steps) < self.window:
             return ""
-        for bound, sign in ((self.high, 1.0), (self.low, -1.0)):
-            at_bound = sum(step.setting == bound for step in self._steps)
-            errors = np.array([sign * (step.target - step.entropy) for step in self._steps])
+        for stop in (1, -1):
+            at_stop = sum(step.stop == stop for step in self._steps)
+            errors = np.array([stop * (step.target - step.entropy) for step in self._steps])
             before, now = errors[: self.window // 2].mean(), errors[self.window // 2 :].mean()
             target = self._steps[-1].target
-            if at_bound < AT_BOUND_SHARE * self.window or now < max(ERROR_TOLERANCE * target, CLOSING_IN * before):
+            if at_stop < AT_STOP_SHARE * self.window or now < max(ERROR_TOLERANCE * target, CLOSING_IN * before):
                 continue
             side, cure = (
                 ("below", "raise alpha or temperature_high, or lower target_entropy")
-                if sign > 0
+                if stop > 0
                 else ("above", "raise alpha or lower temperature_low, or raise target_entropy")
             )
             return (
-                f"the entropy control is at its stop: its setting is {bound:g} in {at_bound} of the last {self.window} "
-                f"steps, and the entropy is {now:.3f} nats/token {side} its target {target:.3f} without closing in; "
-                f"{cure}"
+                f"the entropy control is at its stop in {at_stop} of the last {self.window} steps, with a setting of "
+                f"{self._steps[-1].setting:.3g}, and the entropy is {now:.3f} nats/token {side} its target "
+                f"{target:.3f} without closing in; {cure}"
             )
         return ""
 

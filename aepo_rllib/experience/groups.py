@@ -11,6 +11,7 @@ import torch
 from aepo_rllib import metrics
 from aepo_rllib.columns import Columns
 from aepo_rllib.envs.verdict import Verdict
+from aepo_rllib.experience.diversity import diversity_figures
 from aepo_rllib.objectives.advantages import Graded
 
 if TYPE_CHECKING:
@@ -69,6 +70,19 @@ class Groups:
             raise ValueError(f"this rollout engine gives no {source}; use {metrics.SAMPLED_SURPRISAL}")
         return float(np.concatenate(entropies).mean(dtype=np.float64))
 
+    def mean(self, column: str) -> float | None:
+        """Mean over all tokens of a figure that engines give; None where this one does not."""
+        figures = list(self._outputs(column))
+        if any(figure is None for figure in figures):
+            return None
+        return float(np.concatenate(figures).mean(dtype=np.float64))
+
+    @property
+    def positive_share(self) -> float | None:
+        """Share of the judged completions that are rewarded; None where none was judged."""
+        judged = self.rewards_PG[self.usable_PG]
+        return float((judged > 0).float().mean()) if len(judged) else None
+
     @property
     def log_importance_PG(self) -> torch.Tensor | None:
         """log pi(o) - log of the law each completion was drawn from, summed over its tokens; None where not told."""
@@ -106,11 +120,12 @@ class Groups:
         }
         if next(self._outputs(Columns.ENTROPY)) is not None:
             figures[metrics.EXACT_ENTROPY] = self.entropy(metrics.EXACT_ENTROPY)
-            variances = np.concatenate(list(self._outputs(Columns.LOGIT_VARIANCE)))
-            figures[metrics.ENTROPY_SLOPE] = float(variances.mean(dtype=np.float64))
+            measured = {metrics.ENTROPY_SLOPE: Columns.LOGIT_VARIANCE, metrics.TEMPERING_GAIN: Columns.TEMPERING_GAIN}
+            means = {name: self.mean(column) for name, column in measured.items()}
+            figures |= {name: mean for name, mean in means.items() if mean is not None}
         for verdict in Verdict:
             figures[metrics.verdict_share(verdict)] = verdicts.count(verdict) / len(verdicts)
-        return figures
+        return figures | diversity_figures(self.episodes_PG, verdicts)
 
     def _lengths(self) -> torch.Tensor:
         lengths = [sum(map(len, e.get_extra_model_outputs(Columns.COMPLETION_IDS))) for e in self.episodes]

@@ -31,6 +31,7 @@ class Row:
         old_logp: `policy_logp` by the learner, where it was asked, (T,).
         ref_logp: Log-prob under the starting weights, where it is read, (T,).
         heated_logp: Log-prob under the policy that sampled at a temperature, where it is read, (T,).
+        temperature: That temperature.
     """
 
     prompt_ids: Sequence[int]
@@ -47,6 +48,7 @@ class Row:
     old_logp: np.ndarray | None = None
     ref_logp: np.ndarray | None = None
     heated_logp: np.ndarray | None = None
+    temperature: float = 1.0
 
     @property
     def has_advantage(self) -> bool:
@@ -109,6 +111,8 @@ def columns_of(rows: Sequence[Row]) -> dict[str, np.ndarray]:
             batch[name] = padded(
                 [np.zeros(n) if value is None else value for value, n in zip(given, lengths, strict=True)]
             )
+    if any(row.temperature != 1 for row in rows):
+        batch[Columns.TEMPERATURE] = np.array([row.temperature for row in rows], dtype=np.float32)
     if any(row.factors is not None for row in rows):
         shape = (*batch[Columns.WEIGHT].shape, batch[Columns.COMPLETION_IDS].shape[1])
         factors_NKT = batch[Columns.FACTOR] = np.ones(shape, dtype=np.float32)

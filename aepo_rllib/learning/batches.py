@@ -9,7 +9,11 @@ import torch
 from aepo_rllib.columns import Columns
 from aepo_rllib.objectives.parts import Tokens
 
-LIVE_COLUMNS = {"entropy": Columns.ENTROPY, "core_entropy": Columns.CORE_ENTROPY}
+LIVE_COLUMNS = {
+    "entropy": Columns.ENTROPY,
+    "core_entropy": Columns.CORE_ENTROPY,
+    "tempered_logp": Columns.HEATED_LOGP,
+}
 """Fields of `Tokens` that the forward pass gives; it gives the log-prob anyway."""
 SCORED_COLUMNS = {"ref_logp": Columns.REF_LOGP, "heated_logp": Columns.HEATED_LOGP}
 """Those that come with the batch."""

@@ -81,11 +81,11 @@ class TokenScorer(torch.nn.Module):
         Args:
             batch: The `PROMPT_*` and `COMPLETION_*` columns and `PROMPT_INDEX`, see `Columns`; at least one row.
             reads: Names of `FIGURES`. `POLICY_LOGP` comes always; nothing else is computed unasked.
-            temperature: Of `HEATED_LOGP`.
+            temperature: Of `HEATED_LOGP`, where the batch has no column of them.
 
         Returns:
-            Each (N, T), in float32 (float64 of a float64 model), 0 on padding. `POLICY_LOGP` and `ENTROPY` carry
-            gradients.
+            Each (N, T), in float32 (float64 of a float64 model), 0 on padding. `LOGIT_VARIANCE` alone has no
+            gradient.
 
         Raises:
             ValueError: a name that is not in `FIGURES`.
@@ -153,13 +153,15 @@ class TokenScorer(torch.nn.Module):
     ) -> dict[str, torch.Tensor]:
         fields = {name: FIGURES[name] for name in (Columns.POLICY_LOGP, *reads)}
         real_NT = batch[Columns.COMPLETION_MASK]
+        places = real_NT.nonzero(as_tuple=True)
+        heat = batch[Columns.TEMPERATURE][places[0]] if Columns.TEMPERATURE in batch else temperature
         # What is computed again makes its 16-bit weights again: a cache would hold a copy of every one.
         cached = not self.checkpoint
         with torch.autocast(self.model.device.type, dtype=half, enabled=half is not None, cache_enabled=cached):
             features = (self._packed if form.shared else self._padded)(batch, form.fused)
             ids_K = batch[Columns.COMPLETION_IDS][real_NT]
-            statistics = self._statistics(features, ids_K, form.fused, half, fields.values(), temperature)
-        places, figures = real_NT.nonzero(as_tuple=True), {}
+            statistics = self._statistics(features, ids_K, form.fused, half, fields.values(), heat)
+        figures = {}
         for name, field in fields.items():
             values_K = getattr(statistics, field)
             figures[name] = values_K.new_zeros(real_NT.shape).index_put(places, values_K)
@@ -172,7 +174,7 @@ class TokenScorer(torch.nn.Module):
         fused: bool,
         half: torch.dtype | None,
         reads: Collection[str],
-        temperature: float,
+        temperature: float | torch.Tensor,
     ) -> TokenStatistics:
         """Of tokens, from what says the law of each: hidden states (K, D), or logits (K, V) without a fused head."""
         if not fused:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from aepo_rllib.objectives.entropy import TokenStatistics, core_log_probs, distribution_moments, exact_entropy
+from aepo_rllib.objectives.entropy import TokenStatistics, core_log_probs, distribution_moments, exact_entropy, heated
 
 SLICE_LOGITS = 2**24
 """Most logits that are there at a time; a few tensors of this size are, so 0.3 GB."""
@@ -25,7 +25,7 @@ def head_statistics(
     token_ids_K: torch.Tensor,
     reads: Collection[str] = ("entropy", "logit_variance"),
     *,
-    temperature: float = 1.0,
+    temperature: float | torch.Tensor = 1.0,
     slice_logits: int = SLICE_LOGITS,
 ) -> TokenStatistics:
     """As `entropy.token_statistics` of `hidden_KD @ weight_VD.T + bias_V`, in float32 (float64 of float64 states).
@@ -36,7 +36,7 @@ def head_statistics(
         bias_V: Likewise, if it has one.
         token_ids_K: The tokens.
         reads: Fields of `TokenStatistics` that are computed beside `logp`.
-        temperature: Of `heated_logp`.
+        temperature: Of `heated_logp`; one for all tokens, or one each.
         slice_logits: Most logits at a time.
     """
     apply: Callable[..., tuple[torch.Tensor | None, ...]] = _Head.apply
@@ -46,7 +46,7 @@ def head_statistics(
 
 
 class _Head(torch.autograd.Function):
-    """Gradients reach hidden states, weight and bias through `logp` and, where they are read, the entropies."""
+    """Gradients reach hidden states, weight and bias through `logp` and what else is read, but `logit_variance`."""
 
     @staticmethod
     def forward(
@@ -56,7 +56,7 @@ class _Head(torch.autograd.Function):
         bias_V: torch.Tensor | None,
         token_ids_K: torch.Tensor,
         reads: frozenset[str],
-        temperature: float,
+        temperature: float | torch.Tensor,
         slice_logits: int,
     ) -> tuple[torch.Tensor | None, ...]:
         figures: dict[str, torch.Tensor] = {
@@ -69,8 +69,7 @@ class _Head(torch.autograd.Function):
             logp_KV = _log_probs(hidden_KD[part], *head)
             figures["logp"][part] = logp_KV.gather(-1, token_ids_K[part, None])[:, 0]
             if "heated_logp" in reads:
-                law_K = (logp_KV / temperature).logsumexp(-1)
-                figures["heated_logp"][part] = figures["logp"][part] / temperature - law_K
+                figures["heated_logp"][part] = heated(logp_KV, figures["logp"][part], _of(temperature, part))
             if "core_entropy" in reads:
                 figures["core_entropy"][part] = exact_entropy(core_log_probs(logp_KV))
             if "logit_variance" in reads:
@@ -81,16 +80,16 @@ class _Head(torch.autograd.Function):
                 p_KV = logp_KV.exp()
                 figures["entropy"][part] = -torch.linalg.vecdot(p_KV, logp_KV.masked_fill_(p_KV == 0, 0.0))
         ctx.save_for_backward(hidden_KD, weight_VD, bias_V, token_ids_K, figures.get("entropy"))
-        ctx.slice_logits = slice_logits
-        measured = [figures[name] for name in ("logit_variance", "heated_logp") if name in figures]
-        ctx.mark_non_differentiable(*measured)
+        ctx.slice_logits, ctx.temperature = slice_logits, temperature
+        if "logit_variance" in figures:
+            ctx.mark_non_differentiable(figures["logit_variance"])
         return tuple(figures.get(name) for name in TokenStatistics._fields)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         hidden_KD, weight_VD, bias_V, token_ids_K, entropy_K = ctx.saved_tensors
-        d_logp_K, d_entropy_K, _, _, d_core_K = gradients
+        d_logp_K, d_entropy_K, _, d_heated_K, d_core_K = gradients
         wide, head = _wide(hidden_KD.dtype), _cast(weight_VD, bias_V, hidden_KD.dtype)
         d_hidden_KD = torch.empty_like(hidden_KD)
         learns, bias_learns = ctx.needs_input_grad[1:3]
@@ -99,7 +98,9 @@ class _Head(torch.autograd.Function):
         d_bias_V = torch.zeros_like(bias_V, dtype=wide) if bias_learns else None
         for part in _slices(hidden_KD, weight_VD, ctx.slice_logits):
             logp_KV = _log_probs(hidden_KD[part], *head)
-            d_core_KV = None if d_core_K is None else _entropy_slope(core_log_probs(logp_KV), d_core_K[part])
+            d_others = [] if d_core_K is None else [_entropy_slope(core_log_probs(logp_KV), d_core_K[part])]
+            if d_heated_K is not None:
+                d_others.append(_heated_slope(logp_KV, token_ids_K[part], _of(ctx.temperature, part), d_heated_K[part]))
             d_KV = logp_KV.exp()
             if d_entropy_K is None or entropy_K is None:
                 d_KV.mul_(-_column(d_logp_K, part, d_KV))
@@ -108,8 +109,8 @@ class _Head(torch.autograd.Function):
                 d_KV.mul_(inner_KV.mul_(-d_entropy_K[part, None]).sub_(_column(d_logp_K, part, d_KV)))
             if d_logp_K is not None:
                 d_KV.scatter_add_(-1, token_ids_K[part, None], d_logp_K[part, None])
-            if d_core_KV is not None:
-                d_KV.add_(d_core_KV)
+            for d_other_KV in d_others:
+                d_KV.add_(d_other_KV)
             if d_bias_V is not None:
                 d_bias_V += d_KV.sum(0)
             d_KV = d_KV.to(hidden_KD.dtype)
@@ -147,6 +148,19 @@ def _entropy_slope(logp_KV: torch.Tensor, d_entropy_K: torch.Tensor) -> torch.Te
     inner_KV = logp_KV.masked_fill(p_KV == 0, 0.0)
     entropy_K1 = -(p_KV * inner_KV).sum(-1, keepdim=True)
     return p_KV.mul_(inner_KV.add_(entropy_K1)).mul_(-d_entropy_K.unsqueeze(-1))
+
+
+def _heated_slope(
+    logp_KV: torch.Tensor, ids_K: torch.Tensor, temperature: float | torch.Tensor, d_heated_K: torch.Tensor
+) -> torch.Tensor:
+    """The gradient on the logits of log pi_T: (1 - p_T) / T of the token, -p_T / T of all others."""
+    wide = temperature.unsqueeze(-1) if isinstance(temperature, torch.Tensor) else temperature
+    d_K1 = (d_heated_K / temperature).unsqueeze(-1)
+    return (logp_KV / wide).softmax(-1).mul_(-d_K1).scatter_add_(-1, ids_K.unsqueeze(-1), d_K1)
+
+
+def _of(temperature: float | torch.Tensor, part: slice) -> float | torch.Tensor:
+    return temperature[part] if isinstance(temperature, torch.Tensor) else temperature
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:

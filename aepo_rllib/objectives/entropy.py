@@ -22,7 +22,7 @@ class TokenStatistics(NamedTuple):
         logp: log pi(token), with its gradient.
         entropy: Exact entropy of pi, with its gradient; None where it was not read, as those below.
         logit_variance: Var_pi(z), which Lemma A turns into dH/dT = Var(z) / T^3. A measurement, without gradient.
-        heated_logp: log pi_T(token) at another temperature; a measurement, too.
+        heated_logp: log pi_T(token) at another temperature, with its gradient.
         core_entropy: Exact entropy within the core of pi, with its gradient, see `core_log_probs`.
     """
 
@@ -48,6 +48,17 @@ def distribution_moments(logp_V: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     return -mean, (p_V * (finite_logp_V - mean.unsqueeze(-1)).square()).sum(-1)
 
 
+def tempering_gain(logp_V: torch.Tensor) -> torch.Tensor:
+    """D'(1) = sum pi^2 (log pi + H)^2 of normalised log-probs over the last axis, in nats (Theorem C).
+
+    By how much a REINFORCE step on samples of pi^T, all of them rewarded, moves the entropy of pi: D'(1) (T - 1) to
+    first order, per unit of step along the gradient of this token's logits.
+    """
+    p_V, finite_logp_V = _possible(logp_V)
+    mean = (p_V * finite_logp_V).sum(-1, keepdim=True)
+    return (p_V * (finite_logp_V - mean)).square().sum(-1)
+
+
 def exact_entropy(logp_V: torch.Tensor) -> torch.Tensor:
     """Exact entropy of normalised log-probs over the last axis, whose gradient keeps nothing but the log-probs."""
     apply: Callable[[torch.Tensor], torch.Tensor] = _ExactEntropy.apply
@@ -67,7 +78,7 @@ def token_statistics(
     token_ids_BT: torch.Tensor,
     reads: Collection[str] = ("entropy", "logit_variance"),
     *,
-    temperature: float = 1.0,
+    temperature: float | torch.Tensor = 1.0,
 ) -> TokenStatistics:
     """Statistics of the tokens under the policy that the logits define, in float32 (float64 of float64 logits).
 
@@ -75,16 +86,15 @@ def token_statistics(
         logits_BTV: Raw logits.
         token_ids_BT: The tokens.
         reads: Fields of `TokenStatistics` that are computed beside `logp`; a vocabulary's width of work for each.
-        temperature: Of `heated_logp`.
+        temperature: Of `heated_logp`; one for all tokens, or one each.
     """
     logp_BTV = logits_BTV.float().log_softmax(-1) if logits_BTV.dtype != torch.float64 else logits_BTV.log_softmax(-1)
     logp_BT = logp_BTV.gather(-1, token_ids_BT.unsqueeze(-1)).squeeze(-1)
-    measured_BTV, measured_BT = logp_BTV.detach(), logp_BT.detach()
     return TokenStatistics(
         logp_BT,
         exact_entropy(logp_BTV) if "entropy" in reads else None,
-        distribution_moments(measured_BTV)[1] if "logit_variance" in reads else None,
-        _heated(measured_BTV, measured_BT, temperature) if "heated_logp" in reads else None,
+        distribution_moments(logp_BTV.detach())[1] if "logit_variance" in reads else None,
+        heated(logp_BTV, logp_BT, temperature) if "heated_logp" in reads else None,
         exact_entropy(core_log_probs(logp_BTV)) if "core_entropy" in reads else None,
     )
 
@@ -111,6 +121,7 @@ def _possible(logp_V: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return p_V, logp_V.masked_fill(p_V == 0, 0.0)
 
 
-def _heated(logp_BTV: torch.Tensor, logp_BT: torch.Tensor, temperature: float) -> torch.Tensor:
-    """log-prob of the same tokens when logits are divided by `temperature`."""
-    return logp_BT / temperature - (logp_BTV / temperature).logsumexp(-1)
+def heated(logp_V: torch.Tensor, logp: torch.Tensor, temperature: float | torch.Tensor) -> torch.Tensor:
+    """log-prob of the tokens when logits are divided by `temperature`, one for all of them or one each."""
+    wide = temperature.unsqueeze(-1) if isinstance(temperature, torch.Tensor) else temperature
+    return logp / temperature - (logp_V / wide).logsumexp(-1)

@@ -30,6 +30,15 @@ def clipped(t: Tokens, *, low: float = 0.2, high: float = 0.2, dual: float | Non
 
 
 @zero_without_advantage
+@reads("tempered_logp", "heated_logp")
+def tempered_clipped(t: Tokens, *, low: float = 0.2, high: float = 0.2, dual: float | None = None) -> torch.Tensor:
+    """The same of the tempered policy: r = pi^T / pi_old^T, at one temperature (E3-RL4LLMs)."""
+    assert t.tempered_logp is not None
+    assert t.heated_logp is not None
+    return _clipped((t.tempered_logp - t.heated_logp).exp(), t.advantage, low, high, dual)
+
+
+@zero_without_advantage
 @reads("old_logp")
 def sequence_clipped(t: Tokens, *, low: float = 3e-4, high: float = 4e-4) -> torch.Tensor:
     """GSPO's: the same with s = (pi(o) / pi_old(o))^(1/|o|) for every token of o (arXiv 2507.18071, eq. 7).
@@ -68,6 +77,13 @@ def reinforce(t: Tokens) -> torch.Tensor:
 def unclipped(t: Tokens) -> torch.Tensor:
     """The surrogate -r A without a clip."""
     return -log_ratio(t).exp() * t.advantage
+
+
+@zero_without_advantage
+@reads("old_logp")
+def magnified(t: Tokens) -> torch.Tensor:
+    """EntroPIC's r |A|: with a coefficient above 0 all tokens that it is of lose probability (arXiv 2511.15248)."""
+    return log_ratio(t).exp() * t.advantage.abs()
 
 
 @zero_without_advantage

@@ -35,6 +35,7 @@ class Tokens(NamedTuple):
         ref_logp: log-prob under the run's starting weights.
         heated_logp: log-prob under the policy that sampled, at the temperature that the training step names.
         core_entropy: As `entropy`, within the likeliest tokens alone, see `entropy.core_log_probs`.
+        tempered_logp: As `logp`, at the temperature that the training step names; for losses.
     """
 
     logp: torch.Tensor
@@ -45,9 +46,10 @@ class Tokens(NamedTuple):
     ref_logp: torch.Tensor | None = None
     heated_logp: torch.Tensor | None = None
     core_entropy: torch.Tensor | None = None
+    tempered_logp: torch.Tensor | None = None
 
 
-OPTIONAL = frozenset({"old_logp", "entropy", "ref_logp", "heated_logp", "core_entropy"})
+OPTIONAL = frozenset({"old_logp", "entropy", "ref_logp", "heated_logp", "core_entropy", "tempered_logp"})
 """Fields of `Tokens` that are there for those who read them."""
 TokenLoss = Callable[[Tokens], torch.Tensor]
 """Losses (B, T) of all tokens. It knows neither denominators nor coefficients, and looks at each row alone: which rows

@@ -5,6 +5,8 @@ The peers choose within a micro-batch, so that their choice depends on its size;
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from aepo_rllib.objectives.losses import clips, log_ratio
@@ -16,6 +18,14 @@ def most_uncertain(t: Tokens, generator: torch.Generator, *, share: float = 0.2)
     """1 on the tokens of the highest entropy, the given share of all; ties with the last are in (arXiv 2506.01939)."""
     assert t.entropy is not None
     return (t.mask & (t.entropy >= _quantile(t.entropy[t.mask], 1 - share))).to(t.logp.dtype)
+
+
+def surest(t: Tokens, generator: torch.Generator, *, probability: float = 0.95) -> torch.Tensor:
+    """EntroPIC's: of tokens that the policy gives more than this, so weighted that a mean over all is one over them
+    (arXiv 2511.15248).
+    """
+    sure_BT = t.mask & (t.logp > math.log(probability))
+    return sure_BT * (t.mask.sum() / sure_BT.sum().clamp_min(1)).to(t.logp.dtype)
 
 
 @reads("core_entropy")

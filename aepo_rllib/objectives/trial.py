@@ -117,7 +117,7 @@ def _tokens() -> Tokens:
     def real(values: torch.Tensor) -> torch.Tensor:
         return torch.where(mask, values, torch.zeros_like(values))
 
-    uniform = [torch.rand(ROWS, WIDTH, generator=generator) for _ in range(6)]
+    uniform = [torch.rand(ROWS, WIDTH, generator=generator) for _ in range(7)]
     advantage = torch.randn(ROWS, 1, generator=generator).expand(ROWS, WIDTH)
-    logp, old, entropy, ref, heated, core = (real(values) for values in uniform)
-    return Tokens(-logp, -old, real(advantage), mask, entropy, -ref, -heated, core)
+    logp, old, entropy, ref, heated, core, tempered = (real(values) for values in uniform)
+    return Tokens(-logp, -old, real(advantage), mask, entropy, -ref, -heated, core, -tempered)

@@ -81,6 +81,7 @@ class Completion:
             where the engine does not tell.
         entropy: Exact entropy of the policy at T = 1 in nats, or None where the engine sees no logits.
         logit_variance: Var_pi(z), or None likewise.
+        tempering_gain: sum pi^2 (log pi + H)^2, see `objectives.entropy.tempering_gain`; None where it is not computed.
         finish_reason: Why it ended.
     """
 
@@ -90,6 +91,7 @@ class Completion:
     behavior_logp: np.ndarray | None = None
     entropy: np.ndarray | None = None
     logit_variance: np.ndarray | None = None
+    tempering_gain: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.token_ids)

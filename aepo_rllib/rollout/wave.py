@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
-from aepo_rllib.objectives.entropy import distribution_moments
+from aepo_rllib.objectives.entropy import distribution_moments, tempering_gain
 from aepo_rllib.rollout.engine import Completion, FinishReason, Prompt, SamplingFilters
 from aepo_rllib.rollout.sampling import draw, sampling_law, uniforms
 
@@ -47,7 +47,7 @@ class Wave:
         self.stop_ids = torch.tensor(list(stop_ids), device=device)
         shape = (len(rows), max_new_tokens)
         self.tokens = torch.zeros(shape, dtype=torch.long, device=device)
-        self.figures = torch.zeros((4, *shape), device=device)
+        self.figures = torch.zeros((5, *shape), device=device)
         self.length = torch.full((len(rows),), max_new_tokens, device=device)
         self.stopped = torch.zeros(len(rows), dtype=torch.bool, device=device)
 
@@ -113,7 +113,8 @@ class Wave:
         policy = logits.log_softmax(-1)
         policy_logp = policy.gather(-1, picked).squeeze(-1)
         self.tokens[rows, step] = tokens
-        self.figures[:, rows, step] = torch.stack([policy_logp, behavior_logp, *distribution_moments(policy)])
+        figures = [policy_logp, behavior_logp, *distribution_moments(policy), tempering_gain(policy)]
+        self.figures[:, rows, step] = torch.stack(figures)
         return tokens
 
     def _drop_finished(self, kept: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
@@ -141,12 +142,13 @@ class Wave:
         tokens, figures = self.tokens.cpu().numpy(), self.figures.cpu().numpy()
         lengths, stopped = self.length.tolist(), self.stopped.tolist()
         for row, (length, eos) in enumerate(zip(lengths, stopped, strict=True)):
-            policy_logp, behavior_logp, entropy, variance = figures[:, row, :length].copy()
+            policy_logp, behavior_logp, entropy, variance, gain = figures[:, row, :length].copy()
             yield Completion(
                 token_ids=tokens[row, :length].copy(),
                 policy_logp=policy_logp,
                 behavior_logp=behavior_logp,
                 entropy=entropy,
                 logit_variance=variance,
+                tempering_gain=gain,
                 finish_reason=FinishReason.EOS if eos else FinishReason.LENGTH,
             )

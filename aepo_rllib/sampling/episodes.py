@@ -168,5 +168,6 @@ def _model_outputs(prompt_ids: list[int], completion: Completion) -> dict[str, A
         Columns.BEHAVIOR_LOGP: completion.behavior_logp,
         Columns.ENTROPY: completion.entropy,
         Columns.LOGIT_VARIANCE: completion.logit_variance,
+        Columns.TEMPERING_GAIN: completion.tempering_gain,
         Columns.FINISH_REASON: completion.finish_reason.value,
     }

@@ -18,10 +18,13 @@ from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS
 
 from aepo_rllib import metrics
+from aepo_rllib.columns import Columns
+from aepo_rllib.control.dials import Outcome
 from aepo_rllib.control.targets import target_at
 from aepo_rllib.experience.groups import Groups
 from aepo_rllib.experience.problem_order import problems_of_step
 from aepo_rllib.learning.optimizer_step import naming_lost_learners
+from aepo_rllib.objectives.parts import MAIN
 from aepo_rllib.rollout import Purpose, RolloutRequest
 from aepo_rllib.rollout.request import BASE_ENTROPY, purpose_of
 from aepo_rllib.sampling.env_sources import publish_env
@@ -62,6 +65,7 @@ class TextRL(BatchLearning):
         super().setup(config)
         self.make_sides()
         self.dial_loop = config.dial_loop()
+        self.gate = config.gate()
         self.train_steps = 0
         self._asked: list[Asked] | None = None
         """What this training step has asked for so far; None outside of `step_frame`."""
@@ -127,6 +131,8 @@ class TextRL(BatchLearning):
         waiting = [asked for asked in self._asked if asked.waits]
         for asked, groups in zip(waiting, self._sample(*(asked.request for asked in waiting)), strict=True):
             asked.bring(groups)
+            if self.gate is not None and asked.request.purpose.name == MAIN:
+                self.gate.see(groups)
         for purpose in dict.fromkeys(asked.request.purpose for asked in waiting):
             first, *others = (asked.groups for asked in self._asked if asked.request.purpose == purpose)
             self.log(purpose.name, sum(others, first).figures())
@@ -196,7 +202,9 @@ class TextRL(BatchLearning):
         target = self._target_entropy()
         turned = self.dial_loop.turn(measured, target)
         figures = {metrics.TARGET_ENTROPY: target, self.dial_loop.setting: turned.setting}
-        self.log(metrics.CONTROL, figures | ({} if turned.entropy is None else {metrics.ENTROPY: turned.entropy}))
+        if turned.entropy is not None:
+            figures |= {metrics.ENTROPY: turned.entropy, **self.dial_loop.figures()}
+        self.log(metrics.CONTROL, figures)
         return turned.setting
 
     # --- One training step ---
@@ -222,6 +230,8 @@ class TextRL(BatchLearning):
         self._asked, self.positives, self._unsent, self._waiting = [], dict[str, int](), False, None
         self._own_weights = self._under_way is None
         started, self._before = time.perf_counter(), self.own_state()
+        if self.gate is not None:
+            self.gate.begin()
         try:
             yield
             if self._unsent:
@@ -236,24 +246,31 @@ class TextRL(BatchLearning):
             raise
         finally:
             self._measure = None
-        completions, self._asked = sum(asked.groups.rewards_PG.numel() for asked in self._asked), None
+        asked, self._asked = self._asked, None
+        completions = sum(each.groups.rewards_PG.numel() for each in asked)
         rate = completions / (time.perf_counter() - started)
         self.log(metrics.THROUGHPUT, {metrics.COMPLETIONS_PER_SECOND: rate})
-        self._watch_dial()
+        self._watch_dial(asked)
         self._watch_runners()
         self.train_steps += 1
         self.updating = self._under_way is not None
 
-    def _watch_dial(self) -> None:
-        """Log how the dial stands, and say when it turns without effect."""
+    def _watch_dial(self, asked: Sequence[Asked]) -> None:
+        """Tell the dial what its turn came to, log how it stands, and say when it turns without effect."""
         if self.dial_loop is None:
             return
-        tempered = [name for name, stream in self.config.method().streams.items() if stream.tempered]
-        positives = sum(self.positives.get(name, 0) for name in tempered) if tempered else None
-        for complaint in self.dial_loop.watch(positives):
+        for complaint in self.dial_loop.watch(self._outcome(asked)):
             logger.warning("step %d: %s", self.train_steps + 1, complaint)
         monitor = self.dial_loop.monitor
         self.log(metrics.CONTROL, {metrics.HOT_SHARE: monitor.hot_share, metrics.STUCK: float(monitor.stuck)})
+
+    def _outcome(self, asked: Sequence[Asked]) -> Outcome:
+        """What the step came to, for the dial."""
+        tempered = [name for name, stream in self.config.method().streams.items() if stream.tempered]
+        positives = sum(self.positives.get(name, 0) for name in tempered) if tempered else None
+        hot = [each.groups.positive_share for each in asked if each.request.purpose.name in tempered]
+        [main, *_] = [each.groups for each in asked if each.request.purpose.name == MAIN]
+        return Outcome(positives, hot[0] if hot else None, main.positive_share, main.mean(Columns.TEMPERING_GAIN))
 
     def _watch_runners(self) -> None:
         """Log how many env runners sample, and say so once when their number changes."""
@@ -264,8 +281,9 @@ class TextRL(BatchLearning):
 
     @override(SavedAlgorithm)
     def own_state(self) -> dict[str, Any]:
-        """With the state of the dial."""
-        return {**super().own_state(), "dial": self.dial_loop and self.dial_loop.get_state()}
+        """With the state of the dial, and the counts of solved problems."""
+        turned = {"dial": self.dial_loop and self.dial_loop.get_state()}
+        return {**super().own_state(), **turned, **({"solved": self.gate.get_state()} if self.gate else {})}
 
     @override(SavedAlgorithm)
     def set_own_state(self, state: dict[str, Any]) -> None:
@@ -273,3 +291,5 @@ class TextRL(BatchLearning):
         super().set_own_state(state)
         if self.dial_loop is not None:
             self.dial_loop.set_state(state["dial"])
+        if self.gate is not None:
+            self.gate.set_state(state.get("solved", self.gate.get_state()))

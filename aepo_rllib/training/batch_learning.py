@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import numpy as np
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
@@ -16,6 +17,7 @@ from aepo_rllib import metrics
 from aepo_rllib.experience.dealing import check_names
 from aepo_rllib.experience.groups import Groups
 from aepo_rllib.experience.rows import Row, RowGroups, rows_of, sequences_of
+from aepo_rllib.experience.solved import SolvedGate
 from aepo_rllib.learning.importance import capped_share
 from aepo_rllib.learning.optimizer_step import NonFiniteError, OptimizerStep, naming_lost_learners
 from aepo_rllib.learning.probe import Gap, check_first_step, choose_probe
@@ -58,6 +60,7 @@ class BatchLearning(WeightSync):
 
     Attributes:
         positives: Completions of this step with an advantage above 0, by stream.
+        gate: What weighs problems by how solved they are; None where nothing does.
         updating: True from a batch's first optimizer step until its training step is counted and it is finished: the
             weights are of no step.
         update_surprisal: Surprisal per token of the last batch's main rows during its update, aggregated as their loss
@@ -65,6 +68,7 @@ class BatchLearning(WeightSync):
     """
 
     positives: dict[str, int]
+    gate: SolvedGate | None = None
     updating: bool = False
     update_surprisal: float | None = None
     _beside: ThreadPoolExecutor | None = None
@@ -104,7 +108,7 @@ class BatchLearning(WeightSync):
         Args:
             streams: Rows by stream.
             coefficients: Of this step's terms by name, where they are not the method's.
-            temperature: Of `Tokens.heated_logp`.
+            temperature: Of `Tokens.heated_logp` and `tempered_logp`.
 
         Raises:
             ValueError: a stream or a term of another name, a stream that a term reads and that is missing.
@@ -113,6 +117,7 @@ class BatchLearning(WeightSync):
         """
         config = self.config
         check_names(config.method(), streams, coefficients or {})
+        streams = {name: self._finished(name, groups, temperature) for name, groups in streams.items()}
         self._unsent = True
         if config.sleep_while_learning:
             for side in self.sides:
@@ -126,6 +131,16 @@ class BatchLearning(WeightSync):
             self._waiting = batch
         else:
             self._note(self._take_steps(batch))
+
+    def _finished(self, stream: str, groups: RowGroups, temperature: float) -> RowGroups:
+        """Rows weighed by how solved their problems are, at the temperature of the step."""
+        if self.gate is not None:
+            groups, figures = self.gate.weighed(groups)
+            self.positives[stream] = sum(bool(np.any(row.advantage > 0)) for group in groups for row in group)
+            self.log(stream, figures)
+        if temperature == 1:
+            return groups
+        return [[replace(row, temperature=temperature) for row in group] for group in groups]
 
     def score(self, rows: Iterable[Row], reads: Collection[str] = (), **options: Any) -> list[Figures]:
         """Figures of rows under the learners' weights, see `LearnerSide.score`; an update under way is waited for."""

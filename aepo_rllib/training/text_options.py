@@ -14,10 +14,10 @@ from aepo_rllib.objectives.aggregation import AGGREGATIONS
 from aepo_rllib.rollout import SamplingFilters
 from aepo_rllib.rollout import engine_class as find_engine_class
 from aepo_rllib.support.options import option
-from aepo_rllib.training.declared import Declared
+from aepo_rllib.training.gating import GatingOptions
 
 
-class TextOptions(Declared):
+class TextOptions(GatingOptions):
     """Declared once; `TextRLConfig` sets and checks them."""
 
     num_learners: int

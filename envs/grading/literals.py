@@ -70,6 +70,15 @@ def as_rational(text: str) -> Fraction | None:
     return -value if match["sign"] == "-" else value
 
 
+def spelling(answer: str) -> str:
+    """What two answers must share to count as one vote: the number, or the text without dollars, blanks, final dots.
+
+    Equality of formulas is not looked for, as in other harnesses, so that the vote needs no knowledge of the answer.
+    """
+    value = as_rational(answer)
+    return tidy(answer) if value is None else str(value)
+
+
 def nested_too_deep(text: str) -> bool:
     """Whether brackets stand deeper inside one another than in any sensible answer; parsers take for ever on those."""
     depth = 0

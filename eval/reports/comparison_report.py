@@ -12,9 +12,10 @@ import numpy as np
 from rich.console import Group
 
 from aepo_rllib.eval.passk import FEW_PROBLEMS, FEW_PROBLEMS_NOTE, PassAtKCurve
+from aepo_rllib.eval.reports.curves import curve_json
 from aepo_rllib.eval.reports.differences import Comparison, Crossover, Difference
+from aepo_rllib.eval.reports.diversity_report import diversity_comparison_json
 from aepo_rllib.eval.reports.plot import COLOURS, plain_pyplot, style_k_axis
-from aepo_rllib.eval.reports.summary import curve_json
 from aepo_rllib.eval.reports.table import plain_table, titled
 from aepo_rllib.support.locks import write_atomically
 from aepo_rllib.support.terminal import visible
@@ -71,6 +72,7 @@ def _as_json(comparison: Comparison) -> dict[str, Any]:
         "problems": comparison.problems,
         "notes": list(comparison.notes),
         "curves": {name: curve_json(curve) for name, curve in comparison.curves.items()},
+        "diversity": diversity_comparison_json(comparison.diversity),
         "differences": {
             difference.name: {
                 "k": curve_json(difference.curve),

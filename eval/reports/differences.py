@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from aepo_rllib.eval.passk import RESAMPLES, PassAtKCurve, bootstrap_means, curve_over_problems, without_noise
+from aepo_rllib.eval.reports.diversity_differences import DiversityDifference, compare_diversity, without_tallies
 from aepo_rllib.eval.reports.evaluations import Evaluation
 
 SAME = ("temperature", "top_p", "max_gen_toks")
@@ -59,6 +60,7 @@ class Comparison:
         problems: Number of problems.
         curves: pass@k of every evaluation, by name, the first one first.
         differences: Of every other one.
+        diversity: By every measure of it; none where a report is too old to tell.
         notes: What was not the same.
     """
 
@@ -66,6 +68,7 @@ class Comparison:
     problems: int
     curves: Mapping[str, PassAtKCurve]
     differences: Sequence[Difference]
+    diversity: Sequence[DiversityDifference]
     notes: Sequence[str]
 
 
@@ -137,6 +140,9 @@ def _compare_suite(
         )
     if max(wanted) > smallest.n or min(wanted) < 1:
         raise ValueError(f"{suite}: every k must be in 1..{smallest.n}, the samples of {smallest}; got {wanted}")
+    silent = without_tallies(suite, evaluations)
+    if len(silent) < len(evaluations):
+        notes += [f"no diversity in the reports of {name}: `aepo regrade` adds it" for name in silent]
     tables = {evaluation.name: evaluation.table(suite, ids, wanted) for evaluation in evaluations}
     return Comparison(
         suite=suite,
@@ -146,6 +152,7 @@ def _compare_suite(
             _difference(other.name, tables[other.name] - tables[first.name], wanted, resamples, seed)
             for other in others
         ],
+        diversity=compare_diversity(suite, evaluations, ids, wanted),
         notes=notes,
     )
 

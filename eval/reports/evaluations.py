@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from aepo_rllib.envs.tally import Tally
 from aepo_rllib.eval.json_input import (
     MAX_JSON_BYTES,
     MAX_NAME_CHARS,
@@ -34,6 +35,8 @@ from aepo_rllib.eval.plan import MAX_SAMPLES, MAX_TEMPERATURE
 from aepo_rllib.eval.spec import report_folder
 
 PROBLEMS, SUMMARY = "problems.jsonl", "passk.json"
+COUNTS = "counts"
+"""Of a row in PROBLEMS: the `Tally` of the problem."""
 _K = re.compile(r"[1-9][0-9]{0,8}")
 _TEXT = text(MAX_JSON_BYTES)
 
@@ -47,12 +50,14 @@ class Evaluation:
         summary: The content of passk.json.
         counts: By suite and problem: (samples, correct ones).
         digests: By suite and problem: what tells it from others of that id. Reports of older versions have none.
+        tallies: By suite and problem: how often each answer and path was given. Those of older versions do not tell.
     """
 
     name: str
     summary: Mapping[str, Any]
     counts: Mapping[str, Mapping[str, tuple[int, int]]]
     digests: Mapping[str, Mapping[str, str]]
+    tallies: Mapping[str, Mapping[str, Tally]]
 
     def table(self, suite: str, ids: Sequence[str], ks: Sequence[int]) -> np.ndarray:
         """pass@k of these problems (P, K); nan where a problem has fewer than k samples."""
@@ -100,23 +105,29 @@ def _read(folder: Path, name: str) -> Evaluation:
             _SUMMARY(summary)
             with within("evaluation"), within("problems"):
                 having(dict.fromkeys(summary["suites"], _TEXT))(summary["evaluation"]["problems"])
-        counts, digests = _read_counts(folder / PROBLEMS, list(summary["suites"]))
+        counts, digests, tallies = _read_problems(folder / PROBLEMS, list(summary["suites"]))
         for suite, scores in summary["suites"].items():
             with within(folder / PROBLEMS), within(shown(suite)):
                 _check_belongs(scores, list(counts[suite].values()))
     except ValueError as error:
         raise ValueError(f"{error}; `aepo regrade` writes the reports anew") from error
-    return Evaluation(name, summary, counts, digests)
+    return Evaluation(name, summary, counts, digests, tallies)
 
 
-def _read_counts(
-    file: Path, suites: Sequence[str]
-) -> tuple[dict[str, dict[str, tuple[int, int]]], dict[str, dict[str, str]]]:
-    """(samples, correct ones) and digest, by suite and problem."""
-    counts: dict[str, dict[str, tuple[int, int]]] = {suite: {} for suite in suites}
-    digests: dict[str, dict[str, str]] = {suite: {} for suite in suites}
+class _Problems(NamedTuple):
+    """(samples, correct ones), digest, and tally where there is one, by suite and problem."""
+
+    counts: dict[str, dict[str, tuple[int, int]]]
+    digests: dict[str, dict[str, str]]
+    tallies: dict[str, dict[str, Tally]]
+
+
+def _read_problems(file: Path, suites: Sequence[str]) -> _Problems:
+    counts, digests, tallies = found = _Problems(
+        {suite: {} for suite in suites}, {suite: {} for suite in suites}, {suite: {} for suite in suites}
+    )
     must = {"suite": one_of(suites), "id": _TEXT, "n": whole(0, MAX_SAMPLES), "correct": whole(0, MAX_SAMPLES)}
-    check = having(must, {"digest": text(MAX_NAME_CHARS)})
+    check = having(must, {"digest": text(MAX_NAME_CHARS), COUNTS: _COUNTS})
     with file.open("rb") as lines:
         for line_number, line in enumerate(iter(partial(lines.readline, MAX_JSON_BYTES + 1), b""), start=1):
             row = parse_object(line, place := f"{file}:{line_number}")
@@ -126,9 +137,24 @@ def _read_counts(
                     raise ValueError(f"correct: {row['correct']} of {row['n']} samples")
                 if row["id"] in counts[row["suite"]]:
                     raise ValueError(f"id: {shown(row['id'])} a second time")
+                if COUNTS in row:
+                    with within(COUNTS):
+                        tallies[row["suite"]][row["id"]] = _tally(row)
             counts[row["suite"]][row["id"]] = (row["n"], row["correct"])
             digests[row["suite"]][row["id"]] = row.get("digest", "")
-    return counts, digests
+    return found
+
+
+def _tally(row: Mapping[str, Any]) -> Tally:
+    """The tally of a problem; refuses counts that no samples can have."""
+    tally = Tally(row["n"], *(tuple(row[COUNTS][name]) for name in _TALLIED))
+    correct, walked = sum(tally.correct_answers), sum(tally.correct_paths)
+    if sum(tally.answers) > tally.n or correct > row["correct"] or walked != row["correct"]:
+        raise ValueError(
+            f"{sum(tally.answers)} answers, {correct} of them correct, and {walked} paths of {tally.n} samples, "
+            f"{row['correct']} of them correct"
+        )
+    return tally
 
 
 def _check_belongs(scores: Mapping[str, Any], counts: Sequence[tuple[int, int]]) -> None:
@@ -148,6 +174,8 @@ def _points(value: Any) -> None:
             raise ValueError(f"must have values of k for names, got {shown(k)}")
 
 
+_TALLIED = [name for name in Tally._fields if name != "n"]
+_COUNTS = having(dict.fromkeys(_TALLIED, listed(whole(1, MAX_SAMPLES), empty=True)))
 _SCORES = having(
     {"version": text(MAX_NAME_CHARS), "problems": whole(1, 10**9), "avg@n": optional(number(0, 1)), "k": _points},
     {

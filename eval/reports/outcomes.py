@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from aepo_rllib.envs.tally import Tally
 from aepo_rllib.envs.verdict import Verdict
 from aepo_rllib.eval.data import docs_digest
-from aepo_rllib.eval.graded import GradedSample
+from aepo_rllib.eval.graded import GradedSample, tally_of
 from aepo_rllib.eval.passk import pass_at_k_table
 
 
@@ -28,6 +29,7 @@ class ProblemOutcome:
         answers: Final answer of each, "" where there is none.
         truncated: Samples cut at the token limit, or None where the model does not tell.
         tokens: Their mean length, or None likewise.
+        tally: How often each answer, and each way to a correct one, was given.
     """
 
     id: str
@@ -37,6 +39,7 @@ class ProblemOutcome:
     answers: tuple[str, ...]
     truncated: int | None
     tokens: float | None
+    tally: Tally
 
     @property
     def n(self) -> int:
@@ -86,4 +89,5 @@ def _outcome(sample: Mapping[str, Any]) -> ProblemOutcome:
         answers=tuple(one.answer for one in graded),
         truncated=None if None in cut else sum(map(bool, cut)),
         tokens=None if None in tokens or not tokens else sum(filter(None, tokens)) / len(tokens),
+        tally=tally_of(graded),
     )

@@ -14,6 +14,7 @@ from typing import Any
 from lm_eval.utils import handle_non_serializable
 
 from aepo_rllib.eval.reports.browser import write_page
+from aepo_rllib.eval.reports.evaluations import COUNTS
 from aepo_rllib.eval.reports.outcomes import ProblemOutcome, read_outcomes
 from aepo_rllib.eval.reports.plot import plot_curves
 from aepo_rllib.eval.reports.shown import shown_suites
@@ -35,7 +36,8 @@ def write_reports(folder: Path, results: Mapping[str, Any], summary: Mapping[str
 
     * results.json: lm-eval's results, without the samples;
     * passk.json: the summary;
-    * problems.jsonl: one line per problem with its number of correct samples and its most frequent answers;
+    * problems.jsonl: one line per problem with its number of correct samples, its most frequent answers, and how often
+      each answer and each way to a correct one was given;
     * passk.png, passk.svg: the curves;
     * samples.html: a page to look at samples.
 
@@ -88,6 +90,7 @@ def _line(suite: str, asked: int, outcome: ProblemOutcome) -> dict[str, Any]:
         "correct": outcome.correct,
         "truncated": outcome.truncated,
         "tokens": outcome.tokens,
+        COUNTS: {name: list(counts) for name, counts in outcome.tally._asdict().items() if name != "n"},
         "answers": [
             {"answer": answer, "samples": count, "verdict": verdict} for answer, count, verdict in outcome.histogram()
         ],

@@ -48,6 +48,9 @@ def shown_suites(
 
 def _title(scores: Mapping[str, Any]) -> str:
     sampled = f"n = {scores['n']} at temperature {scores.get('temperature')}"
+    k, paths = list(scores["diversity"]["correct_paths"].items())[-1]
+    if paths["mean"] is not None:
+        sampled += f"; {paths['mean']:.2f} different correct paths among {k} samples of a problem"
     return sampled if scores["problems"] >= FEW_PROBLEMS else f"{sampled}; {FEW_PROBLEMS_NOTE}"
 
 

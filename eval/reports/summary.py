@@ -10,7 +10,9 @@ import numpy as np
 
 from aepo_rllib.envs.verdict import Verdict
 from aepo_rllib.eval.majority import maj_at_k
-from aepo_rllib.eval.passk import PassAtKCurve, curve_over_problems, macro_average, powers_of_two
+from aepo_rllib.eval.passk import curve_over_problems, macro_average, powers_of_two
+from aepo_rllib.eval.reports.curves import curve_json, number_json
+from aepo_rllib.eval.reports.diversity_report import diversity_json, macro_diversity_json
 from aepo_rllib.eval.reports.outcomes import ProblemOutcome, read_outcomes, table_of
 
 GENERATION = ("temperature", "top_p", "top_k", "min_p", "max_gen_toks")
@@ -27,7 +29,8 @@ def summarize(results: Mapping[str, Any], ks: Sequence[int] | None = None, *, se
     Returns:
         {"suites": {name: scores}, "groups": {name: scores}} for JSON: undefined numbers are None, keys are strings. The
         scores of a suite: how it was sampled (`n`, `version`, GENERATION), `problems`, `avg@n`, `k` (pass@k: mean, se,
-        ci95), `maj` (maj@k), rates of what went wrong, mean `tokens`, and the same by family.
+        ci95), `maj` (maj@k), `diversity` (see `diversity_json`), rates of what went wrong, mean `tokens`, and the same
+        by family.
     """
     outcomes = read_outcomes(results)
     suites = {name: _suite(results, name, rows, ks, seed) for name, rows in outcomes.items()}
@@ -68,9 +71,10 @@ def _scores(outcomes: Sequence[ProblemOutcome], n: int, ks: Sequence[int], seed:
     return {
         "problems": len(outcomes),
         "missing": n * len(outcomes) - drawn,
-        "avg@n": _number(float(np.mean(average))),
+        "avg@n": number_json(float(np.mean(average))),
         "k": curve_json(curve_over_problems(table_PK, ks)),
-        "maj": {str(k): _number(value) for k, value in zip(ks, np.mean(votes_PK, axis=0), strict=True)},
+        "maj": {str(k): number_json(value) for k, value in zip(ks, np.mean(votes_PK, axis=0), strict=True)},
+        "diversity": diversity_json([outcome.tally for outcome in outcomes], ks),
         "no_answer": _rate(outcomes, drawn, Verdict.NO_ANSWER),
         "truncated": sum(truncated) / drawn if drawn and len(truncated) == len(outcomes) else None,
         "timed_out": _rate(outcomes, drawn, Verdict.TIMED_OUT),
@@ -89,23 +93,11 @@ def _group(
     return {
         "suites": list(names),
         "problems": sum(map(len, outcomes)),
-        "avg@n": _number(float(np.mean([_nan(suites[name]["avg@n"]) for name in names]))),
+        "avg@n": number_json(float(np.mean([_nan(suites[name]["avg@n"]) for name in names]))),
         "k": curve_json(macro_average([table_of(rows, numbers) for rows in outcomes], numbers)),
-        "maj": {k: _number(value) for k, value in zip(ks, np.mean(maj_SK, axis=0), strict=True)},
+        "maj": {k: number_json(value) for k, value in zip(ks, np.mean(maj_SK, axis=0), strict=True)},
+        "diversity": macro_diversity_json([[outcome.tally for outcome in rows] for rows in outcomes], numbers),
         **{rate: _mean(suites[name][rate] for name in names) for rate in ("no_answer", "truncated", "timed_out")},
-    }
-
-
-def curve_json(curve: PassAtKCurve) -> dict[str, Any]:
-    """A curve for JSON, by k: undefined numbers are None."""
-    rows = zip(curve.ks, curve.mean, curve.se, curve.low, curve.high, strict=True)
-    return {
-        str(k): {
-            "mean": _number(mean),
-            "se": _number(se),
-            "ci95": None if math.isnan(low) else [float(low), float(high)],
-        }
-        for k, mean, se, low, high in rows
     }
 
 
@@ -122,10 +114,6 @@ def _rate(outcomes: Sequence[ProblemOutcome], drawn: int, verdict: Verdict) -> f
 def _mean(values: Any) -> float | None:
     known = list(values)
     return None if None in known else float(np.mean(known))
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
 
 
 def _nan(value: float | None) -> float:

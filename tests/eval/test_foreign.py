@@ -233,23 +233,34 @@ def test_counts_that_do_not_belong_to_the_scores_are_not_compared(folder, evalua
     file = folder / "problems.jsonl"
     first, *others = file.read_text().splitlines(keepends=True)
     row = json.loads(first)
+    older = {name: value for name, value in row.items() if name != "counts"}
     cases = {
         "problems here": others,  # lost: the comparison would be over fewer problems
         "a second time": [first, first, *others],
-        "avg@n is": [json.dumps(row | {"correct": row["n"] - row["correct"]}), "\n", *others],
+        "avg@n is": [json.dumps(older | {"correct": row["n"] - row["correct"]}), "\n", *others],
         "correct: 3 of 2": [json.dumps(row | {"correct": 3}), "\n", *others],
         "suite: must be one of": [json.dumps(row | {"suite": "aepo_math"}), "\n", *others],
         "id: must be a text": [json.dumps(row | {"id": ["a"]}), "\n", *others],
         "n: must be a whole number": [json.dumps(row | {"n": True}), "\n", *others],
         "n is missing": ['{"suite": "aepo_arithmetic", "id": "a"}\n', *others],
+        "3 paths of 2 samples": [with_counts(row, correct_paths=[1, 1, 1]), *others],
+        "counts: 9 answers": [with_counts(row, wrong_answers=[9], correct_answers=[]), *others],
+        "counts: wrong_answers: must be a whole number": [with_counts(row, wrong_answers=[0]), *others],
+        "counts: correct_paths: must be a list": [with_counts(row, correct_paths="1"), *others],
+        "counts: correct_answers is missing": [json.dumps(row | {"counts": {}}), "\n", *others],
     }
     for message, lines in cases.items():
         if message == "avg@n is" and row["correct"] * 2 == row["n"]:
-            lines[0] = json.dumps(row | {"correct": row["n"]})
+            lines[0] = json.dumps(older | {"correct": row["n"]})
         file.write_text("".join(lines))
         line = refused(compare_command, evaluated, folder)
         assert f"{file}" in line
         assert message in line
+
+
+def with_counts(row, **counts):
+    """A line with other counts of answers and paths."""
+    return json.dumps(row | {"counts": row["counts"] | counts}) + "\n"
 
 
 def test_nothing_is_overwritten_where_the_samples_of_a_suite_are_gone(folder):

@@ -3,7 +3,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from aepo_rllib.eval.majority import maj_at_k, spelling
+from aepo_rllib.envs.grading.literals import spelling
+from aepo_rllib.eval.majority import maj_at_k
 
 
 def by_subsets(answers, correct, k):
