@@ -16,6 +16,8 @@ COMMANDS = {
     "eval": ("aepo_rllib.cli.eval:eval_command", "Measure pass@k of a model or run through lm-eval."),
     "compare": ("aepo_rllib.cli.compare:compare_command", "Compare evaluations, paired by problem."),
     "regrade": ("aepo_rllib.cli.regrade:regrade_command", "Judge stored samples again, without sampling."),
+    "study": ("aepo_rllib.cli.study.command:study_command", "Compare methods side by side, with seeds and tables."),
+    "court": ("aepo_rllib.cli.study.command:court_command", "All methods and entropy controllers side by side."),
     "tasks": ("aepo_rllib.cli.tasks:tasks_command", "List the lm-eval suites, or print their folder."),
     "problems": ("aepo_rllib.cli.problems:problems_command", "Look at a problem set before training on it."),
     "methods": ("aepo_rllib.cli.methods:methods_command", "List the methods, or show one with its options."),

@@ -130,13 +130,13 @@ def train_command(**options: Any) -> None:
         with input_errors():
             if options["ray_address"]:
                 os.environ[RAY_ADDRESS] = options["ray_address"]
-            prepare = _resumed if options["resume"] else _new
+            prepare = resumed_run if options["resume"] else new_run
             prepared = prepare(options, given_values(options), console, claims)
         if prepared is not None:
             _run(*prepared, console, started, resuming=bool(options["resume"]))
 
 
-class _Prepared(NamedTuple):
+class Prepared(NamedTuple):
     """A run that can start.
 
     Attributes:
@@ -151,9 +151,9 @@ class _Prepared(NamedTuple):
     checkpoint: Path | None = None
 
 
-def _new(
+def new_run(
     options: Mapping[str, Any], values: Mapping[str, Any], console: Any, claims: contextlib.ExitStack
-) -> _Prepared | None:
+) -> Prepared | None:
     """A run in a folder of its own; None where it was only to be looked at."""
     method = str(values.get("algo", "aepo")).rpartition(":")[2]
     output = options["output"] or Path("runs") / f"{method}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -166,12 +166,12 @@ def _new(
         _show(plain, settings, config)
         return None
     needed = check_memory(config, settings)
-    return _Prepared(settings, config, claims.enter_context(RunFolder.create(output, plain, bytes_needed=needed)))
+    return Prepared(settings, config, claims.enter_context(RunFolder.create(output, plain, bytes_needed=needed)))
 
 
-def _resumed(
+def resumed_run(
     options: Mapping[str, Any], values: Mapping[str, Any], console: Any, claims: contextlib.ExitStack
-) -> _Prepared | None:
+) -> Prepared | None:
     """A run that goes on; None where it was only to be looked at."""
     if options["output"] is not None:
         raise ValueError(f"--output {options['output']} beside --resume: a run goes on in its own folder")
@@ -189,7 +189,7 @@ def _resumed(
         return None
     check_memory(config, settings)
     folder.write_config(plain, folder.config_and_id()[1])  # with what was changed
-    return _Prepared(settings, config, folder, checkpoint)
+    return Prepared(settings, config, folder, checkpoint)
 
 
 def _load_ray(console: Any) -> None:

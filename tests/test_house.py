@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aepo_rllib.control.dials import TEMPERATURE_DIALS
+from aepo_rllib.control.temperature_dials import TEMPERATURE_DIALS
 from aepo_rllib.objectives.aggregation import AGGREGATIONS
 from aepo_rllib.rollout import ENGINES
 from tests.support.sources import MODULES

@@ -57,8 +57,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "doctor": {"algorithms", "training", *BELOW_TRAINING, "rllib_seam", *VOCABULARY},
     "planning": {"training", *BELOW_TRAINING, *VOCABULARY},
     "eval": {"rollout", "models", "envs", "support", *VOCABULARY},
+    "study": {"eval", "support", *VOCABULARY},
     "cli": {
         "eval",
+        "study",
         "doctor",
         "planning",
         "algorithms",

@@ -84,7 +84,9 @@ def test_gradients_are_the_numerical_ones() -> None:
     given_ = inputs(5, 3, 7, seed=1)
 
     def figures(hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        return head_statistics(hidden, weight, bias, given_["ids"], ("entropy",), slice_logits=14)[:2]
+        reads = ("entropy", "heated_logp")
+        found = head_statistics(hidden, weight, bias, given_["ids"], reads, temperature=TEMPERATURE, slice_logits=14)
+        return found.logp, found.entropy, found.heated_logp
 
     assert torch.autograd.gradcheck(figures, [given_[name] for name in TENSORS])
 
@@ -95,9 +97,10 @@ def test_a_frozen_head_has_no_gradient_and_hidden_states_have_theirs() -> None:
     frozen = {name: tensor.detach() for name, tensor in given_.items()} | {"hidden": given_["hidden"]}
     statistics = in_slices(frozen, OPTIONAL, 14)
     generator = torch.Generator().manual_seed(0)
-    weights = [torch.randn(5, generator=generator, dtype=F64) for _ in range(2)]
-    assert statistics.entropy is not None
-    total = (statistics.logp * weights[0]).sum() + (statistics.entropy * weights[1]).sum()
+    total = torch.zeros((), dtype=F64)
+    for figure in (statistics.logp, statistics.entropy, statistics.heated_logp):
+        assert figure is not None
+        total = total + (figure * torch.randn(5, generator=generator, dtype=F64)).sum()
     torch.testing.assert_close(torch.autograd.grad(total, frozen["hidden"])[0], expected)
 
 

@@ -31,6 +31,7 @@ OTHERS: dict[str, tuple[Any, ...]] = {
     "controller_options": ({"gain": 2.0},),
     "adam_betas": ((0.8, 0.9),),
     "lora_target_modules": (["q_proj", "v_proj"],),
+    "solved_gate": (0.75,),
 }
 """Values of options for which `other` has no rule."""
 

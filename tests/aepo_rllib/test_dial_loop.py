@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from aepo_rllib import AEPOConfig, metrics
 from aepo_rllib.control.dial_loop import DialLoop
-from aepo_rllib.control.dials import Constant, Dial, TemperatureSwitch
+from aepo_rllib.control.dials import Constant, Dial, Outcome, TemperatureSwitch
 from aepo_rllib.control.monitor import WINDOW
 from tests.support.small_runs import figures, small
 
@@ -99,16 +99,16 @@ def test_a_dial_that_was_not_asked_remembers_nothing() -> None:
 def test_what_the_monitor_says_is_about_the_last_turn() -> None:
     """A turn by hand is no turn: without an entropy there is nothing to look at."""
     loop = DialLoop(TemperatureSwitch(0.8, 1.2))
-    assert loop.watch(3) == []
+    assert loop.watch(Outcome(3)) == []
     for _ in range(2 * WINDOW):
         loop.turn(None, 0.8)
-        assert loop.watch(0) == []
+        assert loop.watch(Outcome(0)) == []
     said = []
     for _ in range(WINDOW):
         loop.turn(0.3, 0.8)
-        said += loop.watch(20)
+        said += loop.watch(Outcome(20))
     [text] = said
-    assert "is 1.2 in 50 of the last 50 steps" in text
+    assert "in 50 of the last 50 steps, with a setting of 1.2" in text
     assert "0.500 nats/token below its target 0.800" in text
 
 
@@ -116,8 +116,16 @@ def test_hot_is_above_neutral_be_it_a_temperature_or_a_coefficient() -> None:
     for setting, value, hot in (("temperature", 0.5, 0), ("temperature", 1.1, 1), ("coefficient", 0.5, 1)):
         loop = DialLoop(Constant(value), setting=setting)
         loop.turn(0.3, 0.8)
-        loop.watch(3)
+        loop.watch(Outcome(3))
         assert loop.monitor.hot_share == hot
+
+
+def test_a_constant_temperature_cannot_be_stuck() -> None:
+    loop = DialLoop(Constant(1.2))
+    for _ in range(2 * WINDOW):
+        loop.turn(0.3, 0.8)
+        assert loop.watch(Outcome(3)) == []
+    assert not loop.monitor.stuck
 
 
 @given(before=entropies, after=entropies, window=st.integers(1, 3), lag=st.integers(0, 1))
@@ -125,11 +133,11 @@ def test_a_restored_loop_goes_on_where_it_was(before: list[float], after: list[f
     first, second = (DialLoop(remembering(), window=window, lag=lag, initial=0.0) for _ in range(2))
     for entropy in before:
         first.turn(entropy, 0.5)
-        first.watch(2)
+        first.watch(Outcome(2))
     second.set_state(json.loads(json.dumps(first.get_state())))
     for entropy in after:
         assert second.turn(entropy, 0.5) == first.turn(entropy, 0.5)
-        assert second.watch(2) == first.watch(2)
+        assert second.watch(Outcome(2)) == first.watch(Outcome(2))
     assert second.get_state() == first.get_state()
 
 

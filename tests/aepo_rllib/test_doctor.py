@@ -7,8 +7,8 @@ import torch
 from click.testing import CliRunner
 from transformers import AutoModelForCausalLM, Lfm2Config, RwkvConfig
 
-from aepo_rllib import doctor
 from aepo_rllib.cli.main import cli
+from aepo_rllib.doctor import agreement as doctor
 from aepo_rllib.learning import learner
 from aepo_rllib.models.hf import load_tokenizer
 

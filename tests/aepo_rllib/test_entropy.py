@@ -81,12 +81,12 @@ def test_half_precision_logits_are_measured_in_float32(dtype: torch.dtype) -> No
         torch.testing.assert_close(figure.double(), exact, atol=1e-5, rtol=1e-5)
 
 
-def test_log_prob_and_entropy_carry_a_gradient_and_measurements_do_not() -> None:
+def test_log_probs_and_entropies_carry_a_gradient_and_measurements_do_not() -> None:
     logits_BTV = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0), dtype=F64, requires_grad=True)
     token_ids_BT = torch.tensor([[0, 1, 2], [3, 4, 0]])
     statistics = token_statistics(logits_BTV, token_ids_BT, ALL)
     carries = {name for name, figure in statistics._asdict().items() if figure.requires_grad}
-    assert carries == {"logp", "entropy", "core_entropy"}
+    assert carries == {"logp", "entropy", "heated_logp", "core_entropy"}
     (gradient_BTV,) = torch.autograd.grad(statistics.logp.sum(), logits_BTV)
     one_hot_BTV = torch.nn.functional.one_hot(token_ids_BT, 5)
     torch.testing.assert_close(gradient_BTV, one_hot_BTV - logits_BTV.detach().softmax(-1))

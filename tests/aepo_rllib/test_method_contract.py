@@ -11,11 +11,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from aepo_rllib import doctor, metrics, metrics_page
+from aepo_rllib import metrics, metrics_page
 from aepo_rllib.algorithms import ALGORITHMS
 from aepo_rllib.algorithms.clip_cov import ClipCovConfig
 from aepo_rllib.cli.main import cli
 from aepo_rllib.cli.settings import RunSettings, build, resolved
+from aepo_rllib.doctor import agreement as doctor
+from aepo_rllib.learning.batches import LIVE_COLUMNS
 from aepo_rllib.methods_page import command
 from aepo_rllib.objectives.advantages import Graded
 from aepo_rllib.objectives.parts import Method, Tokens, reads_of
@@ -45,7 +47,7 @@ class AllCovarying(ClipCovConfig):
 
 IN_ANY_ORDER = {"clip_cov": AllCovarying}
 """What stands for a method whose draws depend on how rows are ordered."""
-OPTIONAL = ("entropy", "ref_logp", "heated_logp", "core_entropy")
+OPTIONAL = ("entropy", "ref_logp", "heated_logp", "core_entropy", "tempered_logp")
 
 
 @pytest.fixture(scope="module", params=ALGORITHMS)
@@ -99,9 +101,10 @@ def some_tokens(method: Method) -> Tokens:
     """Eight rows of up to five tokens with every figure there is."""
     generator = torch.Generator().manual_seed(0)
     mask = torch.arange(5) < torch.randint(1, 6, (8, 1), generator=generator)
-    logp, old, ref, heated, advantage, core = (torch.randn(8, 5, generator=generator).abs() for _ in range(6))
+    draws = [torch.randn(8, 5, generator=generator).abs() for _ in range(7)]
+    logp, old, ref, heated, advantage, core, tempered = draws
     values = [torch.where(mask, x, 0.0) for x in (-logp, -old, advantage)]
-    figures = [torch.where(mask, x, 0.0) for x in (logp, -ref, -heated, core)]
+    figures = [torch.where(mask, x, 0.0) for x in (logp, -ref, -heated, core, -tempered)]
     return Tokens(*values, mask, *figures)
 
 
@@ -194,9 +197,9 @@ def test_a_loss_that_says_so_has_no_gradient_without_advantage(method: Method) -
     for term in method.terms.values():
         tokens = some_tokens(method)
         logp = tokens.logp.clone().requires_grad_()
-        entropy, core = (values.clone().requires_grad_() for values in (tokens.entropy, tokens.core_entropy))
-        flat = tokens._replace(logp=logp, entropy=entropy, core_entropy=core, advantage=torch.zeros_like(logp))
-        gradients = torch.autograd.grad(term.loss(flat).sum(), (logp, entropy, core), allow_unused=True)
+        live = {name: getattr(tokens, name).clone().requires_grad_() for name in LIVE_COLUMNS}
+        flat = tokens._replace(logp=logp, **live, advantage=torch.zeros_like(logp))
+        gradients = torch.autograd.grad(term.loss(flat).sum(), (logp, *live.values()), allow_unused=True)
         silent = all(gradient is None or not gradient.any() for gradient in gradients)
         assert silent or term.needs_all_rows
 

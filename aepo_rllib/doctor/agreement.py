@@ -23,11 +23,13 @@ from aepo_rllib.envs.prompts import get_template
 from aepo_rllib.experience.dealing import Mean, deal
 from aepo_rllib.experience.passes import PassLimit, passes_of
 from aepo_rllib.experience.rows import Row, RowGroups
+from aepo_rllib.learning.importance import scored
 from aepo_rllib.learning.learner import CausalLMLearner
 from aepo_rllib.learning.optimizer_step import train_batch
 from aepo_rllib.learning.selecting import selected
 from aepo_rllib.models.hf import load_tokenizer, stop_ids
 from aepo_rllib.models.prompting import PromptEncoder
+from aepo_rllib.objectives.parts import Term
 from aepo_rllib.rollout import Prompt, make_engine
 from aepo_rllib.training.config import TextRLConfig
 
@@ -97,6 +99,7 @@ def examine(
     config.validate()
     streams = _sampled_rows(config, problems, template)
     shared, padded = _learner(config, share_prompts=True), _learner(config, share_prompts=False)
+    streams = {name: _scored(rows, config.method().terms_of(name), padded) for name, rows in streams.items()}
     whole, deviation = _gradient(padded, streams, learners=1, passes=1)
     yield Finding("log-probs, engine against learner", deviation, RATIO_BOUND.get(dtype, SIXTEEN_BIT_BOUND))
     bound = GRADIENT_BOUND.get(dtype, SIXTEEN_BIT_BOUND)
@@ -140,6 +143,11 @@ def _sampled_rows(config: TextRLConfig, source: str, template: str) -> dict[str,
             ]
         )
     return dealt
+
+
+def _scored(groups: RowGroups, terms: Mapping[str, Term], learner: _Probe) -> RowGroups:
+    """The rows with what their terms read of other policies than the one that learns."""
+    return scored(groups, terms.values(), learner, cap=None, temperature=1.0)
 
 
 def _reversed(streams: Mapping[str, RowGroups]) -> dict[str, RowGroups]:

@@ -1,0 +1,1 @@
+"""Studies that the package brings along: `aepo study NAME`."""

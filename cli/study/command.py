@@ -1,0 +1,199 @@
+"""`aepo study` and `aepo court`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aepo_rllib.cli.errors import RunFailed, input_errors
+from aepo_rllib.cli.study.file import StudyFile, find_study, read_study
+from aepo_rllib.study.study import Study, shipped
+from aepo_rllib.support.arguments import unknown
+from aepo_rllib.support.locks import claimed
+from aepo_rllib.support.terminal import visible
+
+if TYPE_CHECKING:
+    from aepo_rllib.cli.study.plan import Trial
+
+COURT = "court"
+REPORT = "report"
+OPTIONS = (
+    click.option(
+        "--output",
+        "-o",
+        type=click.Path(path_type=Path, file_okay=False),
+        metavar="DIR",
+        help="Folder of the trials, tables and the report.  [default: runs/study-NAME, with -quick for the small form]",
+    ),
+    click.option("--quick", is_flag=True, help="The study's small form: a look at whether all of it works."),
+    click.option("--only", multiple=True, metavar="ARM", help="Only this arm; may be repeated."),
+    click.option(
+        "--jobs",
+        type=click.IntRange(min=1),
+        default=2,
+        show_default=True,
+        metavar="N",
+        help="Trials at a time, one thread each; no more than there are CPUs.",
+    ),
+    click.option(
+        "--page",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE.md",
+        help="Write figures and tables into this page, too: between <!-- table NAME --> and <!-- /table NAME -->.",
+    ),
+    click.option("--report-only", is_flag=True, help="Train nothing: draw the report again from the stored tables."),
+    click.option("--dry-run", is_flag=True, help="Check everything, print the trials and an estimate, and stop."),
+)
+
+
+def _options(command: Any) -> Any:
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.command("study")
+@click.argument("name_or_file", required=False)
+@click.option("--list", "listed", is_flag=True, help="List the studies that the package brings along.")
+@_options
+def study_command(name_or_file: str | None, listed: bool, **options: Any) -> None:
+    """Compare methods side by side: arms x seeds as trials of Ray Tune, then tables, figures and a page.
+
+    NAME_OR_FILE is a study that the package brings along (`--list`), or a YAML file of your own, docs/study.md.
+
+    Every trial is a run folder as `aepo train` makes it, so that `aepo eval`, `aepo compare` and `aepo train --resume`
+    work on it. After Ctrl-C, a kill or a crash the same command goes on: finished trials are left alone, begun ones go
+    on from their checkpoints.
+
+    \b
+    Examples:
+      aepo study court --dry-run
+      aepo study court --only grpo --only "aepo 0.75x" --output runs/two
+      aepo study mine.yaml --jobs 4 --page docs/mine.md
+    """
+    if listed:
+        with input_errors():
+            for name, path in shipped().items():
+                click.echo(f"{name}  {read_study(StudyFile(path)).title}")
+        return
+    if name_or_file is None:
+        raise click.UsageError("name a study, or a file; --list names those that there are")
+    _study(name_or_file, **options)
+
+
+@click.command(COURT)
+@_options
+def court_command(**options: Any) -> None:
+    """All methods and entropy controllers side by side: short for `aepo study court`."""
+    _study(COURT, **options)
+
+
+def _study(name_or_file: str, *, quick: bool, report_only: bool, **options: Any) -> None:
+    with input_errors(), contextlib.ExitStack() as claims:
+        file = StudyFile(find_study(name_or_file))
+        study = _chosen(read_study(file, quick=quick), options["only"])
+        root = options["output"] or Path("runs") / f"study-{study.name}{'-quick' if quick else ''}"
+        if report_only:
+            report(study, root, options["page"])
+            return
+        say("loading torch and ray ...")
+        trials = _planned(study, file, root)
+        if options["dry_run"]:
+            show_plan(study, trials, options["jobs"])
+            return
+        root.mkdir(parents=True, exist_ok=True)
+        claims.enter_context(claimed(root))
+        failures = _run(trials, root, options["jobs"])
+        _store(study, trials, root)
+        report(study, root, options["page"])
+    _end(trials, failures)
+
+
+def _chosen(study: Study, only: Sequence[str]) -> Study:
+    """The study with some of its arms.
+
+    Raises:
+        ValueError: an unknown one.
+    """
+    for arm in only:
+        if arm not in study.arms:
+            raise ValueError(f"--only: {unknown('arm', arm, study.arms)}")
+    return replace(study, arms={arm: study.arms[arm] for arm in study.arms if arm in only}) if only else study
+
+
+def _planned(study: Study, file: StudyFile, root: Path) -> list[Trial]:
+    import ray  # noqa: F401 - configures its loggers on import
+
+    from aepo_rllib.cli.quiet import quiet_libraries
+
+    quiet_libraries()
+    from aepo_rllib.cli.study.plan import plan
+
+    return plan(study, file, root)
+
+
+def _run(trials: Sequence[Trial], root: Path, jobs: int) -> dict[str, str]:
+    """Run what is left."""
+    left = [trial for trial in trials if not trial.is_finished()]
+    say(f"{len(trials) - len(left)} of {len(trials)} trials have ended before; their folders: {visible(root)}")
+    if not left:
+        return {}
+    from aepo_rllib.cli.study.showing import Shown
+    from aepo_rllib.cli.study.trials import run_trials
+
+    with Shown(trials):
+        return run_trials(left, root, jobs=jobs)
+
+
+def _store(study: Study, trials: Sequence[Trial], root: Path) -> None:
+    from aepo_rllib.cli.study.gather import gather
+
+    gather(study, trials).write(root / REPORT)
+
+
+def report(study: Study, root: Path, page: Path | None) -> None:
+    """Draw the report from the stored tables, beside them and into a page.
+
+    Raises:
+        ValueError: there are none.
+    """
+    from aepo_rllib.study.report import PAGE, write_report
+    from aepo_rllib.study.tables import read_tables
+
+    tables = read_tables(root / REPORT)
+    if not len(tables.steps):
+        say("no trial has been trained to its end: there is nothing to report yet", style="")
+        return
+    for file in [root / PAGE, *([page] if page else [])]:
+        written = write_report(study, tables, file)
+        click.echo(f"report: {visible(written[0])}")
+
+
+def show_plan(study: Study, trials: Sequence[Trial], jobs: int) -> None:
+    """Print every arm, what its trials sample, and how long all of it takes."""
+    from rich.console import Console
+
+    from aepo_rllib.cli.study.showing import plan_table
+
+    Console(highlight=False, markup=False).print(plan_table(study, trials, jobs))
+
+
+def say(text: str, style: str = "dim") -> None:
+    """A note, on standard error."""
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False, markup=False).print(text, style=style, soft_wrap=True)
+
+
+def _end(trials: Sequence[Trial], failures: dict[str, str]) -> None:
+    """Say what is left, and end with 1 where something is."""
+    left = [trial for trial in trials if not trial.is_finished()]
+    for name, why in failures.items():
+        say(visible(f"{name}: {why}"), style="")
+    if left:
+        raise RunFailed(f"{len(left)} of {len(trials)} trials have not ended; the same command goes on with them")

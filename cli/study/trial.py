@@ -1,0 +1,104 @@
+"""One trial, in a process of Ray Tune's: what `aepo train` does, then what `aepo eval` does."""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+
+from aepo_rllib.cli.failing import cause_of
+from aepo_rllib.cli.quiet import quiet_libraries
+from aepo_rllib.cli.run_folder import CONFIG, METRICS, RunFolder
+from aepo_rllib.cli.stopping import StopRequest
+from aepo_rllib.cli.study.plan import EVALUATION, Trial
+
+TRIAL, FAILURE = "trial", "failure"
+"""In Tune's config and in what is reported: the trial, and why it has ended too early."""
+
+
+class Budget(StopRequest):
+    """Ends a run once it has sampled what it may. Signals are Tune's here: it runs trials in threads."""
+
+    def __init__(self, console: Console, trial: Trial, folder: RunFolder) -> None:
+        super().__init__(console)
+        self._trial, self._folder = trial, folder
+
+    def __bool__(self) -> bool:
+        """Whether the next step would be one too many."""
+        if self._trial.completions is None:
+            return False
+        return self._trial.sampled(self._folder.read(METRICS)) >= self._trial.completions
+
+    def listen(self) -> None:
+        """To nobody."""
+
+
+def run_trial(config: Mapping[str, str], trials: Mapping[str, Trial]) -> dict[str, Any]:
+    """Go on with a trial to its end; Tune's trainable.
+
+    Only the death of the process is Tune's to mend. What is raised is written down and reported: it would be raised
+    again.
+    """
+    trial = trials[config[TRIAL]]
+    trial.log.parent.mkdir(parents=True, exist_ok=True)
+    with trial.log.open("a", encoding="utf-8") as log:
+        console = Console(file=log, markup=False, highlight=False, soft_wrap=True)
+        try:
+            quiet_libraries()
+            _one_thread()
+            if not trial.is_trained():
+                _train(trial, console)
+            if not trial.is_evaluated():
+                _evaluate(trial, console)
+        except Exception as error:
+            console.print(traceback.format_exc())
+            return {FAILURE: f"{cause_of(error)} (see {trial.log})"}
+    return {FAILURE: ""}
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)  # trials run side by side, and small models are fastest so
+
+
+def _train(trial: Trial, console: Console) -> None:
+    from aepo_rllib.cli.loop import train
+    from aepo_rllib.cli.resuming import restore
+    from aepo_rllib.cli.train import new_run, resumed_run, stopped
+
+    assert trial.values is not None
+    resuming = (trial.folder / CONFIG).is_file()
+    options = {"output": None, "resume": trial.folder} if resuming else {"output": trial.folder, "resume": None}
+    with contextlib.ExitStack() as claims:
+        prepare = resumed_run if resuming else new_run
+        prepared = prepare({**options, "dry_run": False}, trial.values, console, claims)
+        assert prepared is not None
+        folder = prepared.folder
+        with stopped(prepared.config) as algo:
+            algo.run_id = folder.config_and_id()[1]
+            if resuming:
+                restore(algo, prepared.checkpoint, folder, console)
+            train(algo, prepared.settings, folder, console, Budget(console, trial, folder))
+
+
+def _evaluate(trial: Trial, console: Console) -> None:
+    from aepo_rllib.eval.plan import EvaluationPlan
+    from aepo_rllib.eval.run import evaluate
+    from aepo_rllib.eval.target import find_target
+
+    assert trial.evaluation is not None
+    settings = dict(trial.evaluation)
+    model = trial.model if trial.values is None else str(trial.folder)
+    target = find_target(model, settings.pop("template", None), settings.pop("answer_form", None))
+    console.print(f"evaluating {target.model}")
+    output = trial.folder / EVALUATION
+    output.parent.mkdir(parents=True, exist_ok=True)
+    evaluate(
+        EvaluationPlan(
+            **settings, model=target.model, template=target.template, answer_form=target.answer_form, output=output
+        )
+    )

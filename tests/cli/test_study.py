@@ -1,0 +1,165 @@
+"""A study runs as trials of Ray Tune, outlives a kill of a trial or of everything, and draws its report from tables."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pytest
+
+from aepo_rllib.study.tables import read_tables
+from tests.support.command import children, here, records, weights_hash, without_times
+
+DIES_ONCE = """
+import os, signal
+from pathlib import Path
+from aepo_rllib.algorithms.grpo import GRPO, GRPOConfig
+
+class DiesOnceConfig(GRPOConfig):
+    '''As GRPO, and the first process to begin its third step is killed there, when there is a checkpoint.'''
+
+class DiesOnce(GRPO):
+    Config = DiesOnceConfig
+
+    def training_step(self):
+        mark = Path(__file__).with_name("died")
+        if self.train_steps == 2 and not mark.exists():
+            mark.write_text(str(os.getpid()))
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().training_step()
+"""
+STUDY = """\
+title: a small one
+steps: {steps}
+window: 2
+reference: plain
+settings: {{batch_size: 4, group_size: 4, evaluation_interval: null, checkpoint_every: 1}}
+arms:
+  other: {{algo: {other}}}
+  plain: {{algo: grpo}}
+evaluation: {{suites: [aepo_countdown4], n: 2, limit: 3}}
+tables: [court, passk, difference]
+figures: {{entropy: all, panels: all, passk: all, tradeoff: all}}
+"""
+
+
+class Study(NamedTuple):
+    """A study that has ended: its file, its folder, and what was printed."""
+
+    file: Path
+    folder: Path
+    output: str
+
+
+@pytest.fixture(scope="module")
+def study(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """Two arms that compute the same; of one, the process is killed in the third step."""
+    home = tmp_path_factory.mktemp("study")
+    (home / "dies.py").write_text(DIES_ONCE)
+    file = home / "small.yaml"
+    file.write_text(STUDY.format(steps=3, other=f"{home}/dies.py:DiesOnceConfig"))
+    output = here("study", file, "-o", home / "out", "--jobs", 1)
+    return Study(file, home / "out", output)
+
+
+def reports(folder: Path) -> dict[str, bytes]:
+    """What is made of the tables: the page and its figures."""
+    return {file.name: file.read_bytes() for file in [folder / "report.md", *(folder / "report").glob("*.png")]}
+
+
+def test_a_trial_whose_process_was_killed_ends_as_one_that_was_left_alone(study: Study) -> None:
+    assert (study.file.parent / "died").exists()
+    killed, whole = study.folder / "other-seed0", study.folder / "plain-seed0"
+    assert "resuming after step" in (study.folder / "other-seed0.log").read_text()
+    assert [record["step"] for record in records(killed)] == [1, 2, 3]
+    assert list(map(without_times, records(killed))) == list(map(without_times, records(whole)))
+    assert weights_hash(killed) == weights_hash(whole)
+
+
+def test_every_trial_is_a_run_with_an_evaluation(study: Study) -> None:
+    assert "plain-seed0" in here("compare", study.folder / "plain-seed0", study.folder / "other-seed0")
+    assert "steps: 3" in (study.folder / "plain-seed0" / "config.yaml").read_text()
+
+
+def test_the_tables_hold_what_the_trials_have_written(study: Study) -> None:
+    tables = read_tables(study.folder / "report")
+    ours = tables.steps[tables.steps.arm == "plain"]
+    logged = records(study.folder / "plain-seed0")
+    assert list(ours.entropy) == [record["main/exact_entropy"] for record in logged]
+    assert list(ours.reward) == [record["main/reward_mean"] for record in logged]
+    assert list(ours.completions) == [16, 32, 48]
+    scores = json.loads((study.folder / "plain-seed0" / "eval" / "passk.json").read_text())["suites"]["aepo_countdown4"]
+    problems = tables.problems[tables.problems.arm == "plain"]
+    assert (problems.correct / problems.n).mean() == pytest.approx(scores["avg@n"])
+    rounded = pd.read_csv(study.folder / "report" / "steps.csv")
+    assert list(rounded.step) == list(tables.steps.step)
+
+
+def test_the_same_command_again_has_nothing_left_and_reports_the_same(study: Study) -> None:
+    before = reports(study.folder), (study.folder / "plain-seed0" / "metrics.jsonl").stat().st_mtime_ns
+    assert {"report.md", "entropy.png", "panels.png", "passk.png", "tradeoff.png"} == set(before[0])
+    output = here("study", study.file, "-o", study.folder)
+    assert "2 of 2 trials have ended before" in output
+    assert (reports(study.folder), (study.folder / "plain-seed0" / "metrics.jsonl").stat().st_mtime_ns) == before
+
+
+def test_a_report_is_drawn_again_from_the_tables_alone_and_keeps_what_others_wrote(
+    study: Study, tmp_path: Path
+) -> None:
+    shutil.copytree(study.folder / "report", tmp_path / "report", ignore=shutil.ignore_patterns("*.png"))
+    (tmp_path / "page.md").write_text("# Mine\n\nBefore.\n<!-- table court -->\nold\n<!-- /table court -->\nAfter.\n")
+    here("study", study.file, "-o", tmp_path, "--report-only", "--page", tmp_path / "page.md")
+    assert reports(tmp_path) == reports(study.folder)
+    page = (tmp_path / "page.md").read_text()
+    assert page.startswith("# Mine\n\nBefore.\n<!-- table court -->\n| arm |")
+    assert "| plain |" in page.partition("After.")[0]
+    assert "old" not in page
+    assert (tmp_path / "page" / "entropy.png").is_file()
+
+
+def test_a_folder_with_another_study_in_it_is_refused(study: Study, tmp_path: Path) -> None:
+    file = tmp_path / "small.yaml"
+    file.write_text(study.file.read_text().replace("plain: {algo: grpo}", "plain: {algo: grpo, lr: 1e-5}"))
+    output = here("study", file, "-o", study.folder, code=2)
+    assert f"{file}:8: arms.plain: {study.folder}/plain-seed0 holds another run" in output
+    assert "lr (was 0.0006, now 1e-05)" in output
+    file.write_text(study.file.read_text().replace("steps: 3", "steps: 2"))
+    assert "holds 3 steps, and now it is to have 2" in here("study", file, "-o", study.folder, code=2)
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_a_study_that_was_killed_as_a_whole_goes_on(tmp_path: Path) -> None:
+    """Killed are the command, Ray and the trials, when one trial has ended and the other has begun."""
+    file, folder = tmp_path / "small.yaml", tmp_path / "out"
+    file.write_text(STUDY.format(steps=6, other="grpo"))
+    command = [sys.executable, "-m", "aepo_rllib.cli.main", "study", str(file), "-o", str(folder), "--jobs", "1"]
+    first, second = folder / "other-seed0", folder / "plain-seed0"
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    while not (second / "metrics.jsonl").is_file() or len((second / "metrics.jsonl").read_bytes().splitlines()) < 2:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    for pid in [process.pid, *children(process.pid)]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+    ended = (first / "metrics.jsonl").read_bytes()
+    assert not (second / "eval").exists()
+    result = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "1 of 2 trials have ended before" in result.stderr
+    assert (first / "metrics.jsonl").read_bytes() == ended
+    assert "resuming after step" in (folder / "plain-seed0.log").read_text()
+    assert list(map(without_times, records(second))) == list(map(without_times, records(first)))
+    assert weights_hash(second) == weights_hash(first)
