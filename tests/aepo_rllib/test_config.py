@@ -28,7 +28,7 @@ from aepo_rllib.models.hf import context_length, load_tokenizer
         ),
         ({"tempered_share": 0}, "tempered_share=0"),
         ({"batch_size": 4, "updates_per_batch": 4}, "tempered_share=0.5 of batch_size=4 is 2 prompts, fewer than"),
-        ({"controller": "pid"}, "unknown controller 'pid'; known: .*proportional, switch"),
+        ({"controller": "pid"}, "unknown controller 'pid'; known: .*proportional, steady, switch"),
         ({"entropy_window": 0}, "entropy_window=0 must be"),
         (
             {"entropy_source": "update_surprisal"},
