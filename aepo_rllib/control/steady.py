@@ -44,7 +44,7 @@ it, so that the dial tries again."""
 STOPPED, QUIET = 20, 50
 """Steps at a stop before it is asked how far away the target is, and between two complaints."""
 LET_GO = 10
-"""Steps at T = 1 that tell a strong pull from heat that cools, where a stop has only led away from the target."""
+"""Steps at T = 1 that tell a strong pull from heat that cools, where that is in doubt."""
 
 TURNED, SEEN = ("strength", "stop", "_temperature", "_target"), ("_share", "_loss", "_measured_gain", "_waiting")
 STATE = (*TURNED, *SEEN, "_stopped", "_quiet", "_let_go")
@@ -152,10 +152,15 @@ class SteadyDial:
         self._quiet, self._let_go = max(self._quiet - 1, 0), max(self._let_go - 1, 0)
         found = [] if self._quiet else [text for text in (self._backwards(), self._out_of_reach()) if text]
         self._quiet = QUIET if found else self._quiet
-        pace = self.observer.pull + self.observer.gain * self.observer.moving
-        if abs(self._stopped) >= STOPPED and self.stop * pace < 0:
+        if abs(self._stopped) >= STOPPED and self._in_doubt:
             self._stopped, self._let_go = 0, LET_GO
         return found
+
+    @property
+    def _in_doubt(self) -> bool:
+        """Whether a stop has only led away from the target, and the sign of the gain is not known."""
+        observer = self.observer
+        return self.stop * (observer.pull + observer.gain * observer.moving) < 0 and observer.gain < observer.gain_error
 
     def _backwards(self) -> str:
         observer = self.observer

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import traceback
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, TextIO
 
 from rich.console import Console
 
@@ -44,7 +45,7 @@ def run_trial(config: Mapping[str, str], trials: Mapping[str, Trial]) -> dict[st
     """
     trial = trials[config[TRIAL]]
     trial.log.parent.mkdir(parents=True, exist_ok=True)
-    with trial.log.open("a", encoding="utf-8") as log:
+    with trial.log.open("a", encoding="utf-8") as log, _warnings_in(log):
         console = Console(file=log, markup=False, highlight=False, soft_wrap=True)
         try:
             quiet_libraries()
@@ -57,6 +58,17 @@ def run_trial(config: Mapping[str, str], trials: Mapping[str, Trial]) -> dict[st
             console.print(traceback.format_exc())
             return {FAILURE: f"{cause_of(error)} (see {trial.log})"}
     return {FAILURE: ""}
+
+
+@contextlib.contextmanager
+def _warnings_in(log: TextIO) -> Iterator[None]:
+    """What the package warns of, such as a dial at its stop, stands in the trial's log."""
+    logger, handler = logging.getLogger("aepo_rllib"), logging.StreamHandler(log)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def _one_thread() -> None:
