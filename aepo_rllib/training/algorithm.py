@@ -268,9 +268,14 @@ class TextRL(BatchLearning):
         """What the step came to, for the dial."""
         tempered = [name for name, stream in self.config.method().streams.items() if stream.tempered]
         positives = sum(self.positives.get(name, 0) for name in tempered) if tempered else None
-        hot = [each.groups.positive_share for each in asked if each.request.purpose.name in tempered]
-        [main, *_] = [each.groups for each in asked if each.request.purpose.name == MAIN]
-        return Outcome(positives, hot[0] if hot else None, main.positive_share, main.mean(Columns.TEMPERING_GAIN))
+        hot = [each.groups for each in asked if each.request.purpose.name in tempered]
+        main = [each.groups for each in asked if each.request.purpose.name == MAIN]
+        return Outcome(
+            positives,
+            share=hot[0].positive_share if hot else None,
+            untempered_share=main[0].positive_share if main else None,
+            gain=main[0].mean(Columns.TEMPERING_GAIN) if main else None,
+        )
 
     def _watch_runners(self) -> None:
         """Log how many env runners sample, and say so once when their number changes."""
