@@ -72,6 +72,8 @@ class Groups:
 
     def mean(self, column: str) -> float | None:
         """Mean over all tokens of a figure that engines give; None where this one does not."""
+        if any(column not in episode.extra_model_outputs for episode in self.episodes):
+            return None
         figures = list(self._outputs(column))
         if any(figure is None for figure in figures):
             return None

@@ -49,6 +49,7 @@ class NotingBigram(TorchRLModule):
         statistics = token_statistics(self.table[ids[:, start - 1 : -1]], batch[Columns.COMPLETION_IDS], LIVE_COLUMNS)
         figures = {Columns.POLICY_LOGP: statistics.logp, Columns.ENTROPY: statistics.entropy}
         figures[Columns.CORE_ENTROPY] = statistics.core_entropy
+        figures[Columns.HEATED_LOGP] = statistics.logp  # every row is of T = 1 here
         # Added, so that a gradient of padding reaches the table.
         padding = torch.zeros_like(statistics.logp).masked_fill(~batch[Columns.COMPLETION_MASK], NAN)
         return {name: figures[name] + padding for name in (Columns.POLICY_LOGP, *reads)}

@@ -115,7 +115,7 @@ halve_when_cold=true | unknown config key 'halve_when_cold'
 replace_rows=4 | unknown config key 'replace_rows'
 algo=grpo alpha=1 | unknown config key 'alpha'
 algo=grpo target_entropy=0.4 | unknown config key 'target_entropy'
-controller=pid | unknown controller 'pid'; known: heating_switch, proportional, switch
+controller=pid | unknown controller 'pid'; known: heating_switch, proportional, steady, switch
 algo=aepo_authors max_new_tokens=64 entropy_source=exact_entropy initial_entropy=0.3 | initial_entropy=0.3 does nothing
 algo=aepo_constant controller=proportional | controller='proportional' does nothing
 algo=gspo dual_clip=3 | dual_clip=3 does nothing
