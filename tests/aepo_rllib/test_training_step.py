@@ -212,7 +212,7 @@ LATE = {"max_new_tokens": 64, "updates_per_batch": 2, "replace_rows": 4, "target
 BY_LAG = LATE | {"entropy_source": metrics.EXACT_ENTROPY, "entropy_lag": 1, "entropy_window": 2}
 
 
-@pytest.mark.parametrize("runners", [0, 2])
+@pytest.mark.parametrize("runners", [0, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("config", "apart", "settings"),
     [
