@@ -123,7 +123,7 @@ class SteadyDial:
             offset, most = max(wanted, self.low - 1), self.low - 1
         else:
             offsets = np.linspace(0.0, self.hottest - 1, 64)
-            paid = offsets * np.exp(-self._loss * offsets)
+            paid = self._paid(offsets)
             offset, most = float(np.interp(wanted, paid, offsets)), float(paid[-1])
         strength = min(max(wanted / most, 1.0), self.strength_most)
         return 1 + offset, strength, int(math.copysign(wanted / most >= self.strength_most, wanted))
@@ -185,10 +185,13 @@ class SteadyDial:
     def reach(self) -> tuple[float, float]:
         """The entropies that `patience` steps at either stop lead to, at the pace of today, in nats per token."""
         unit = max(self.observer.gain, 0.0) * self.strength_most * self._authority
-        heat = self.hottest - 1
-        paces = unit * (self.low - 1), unit * heat * math.exp(-self._loss * heat)
+        paces = unit * (self.low - 1), unit * float(self._paid(self.hottest - 1))
         low, high = (self.observer.entropy + self.patience * (pace + self.observer.pull) for pace in paces)
         return low, high
+
+    def _paid(self, heat: Any) -> Any:
+        """What heat above 0 gives, in units of `_authority`: a number or an array, as it is."""
+        return heat * np.exp(-self._loss * heat)
 
     @property
     def hottest(self) -> float:
@@ -212,7 +215,7 @@ class SteadyDial:
 
     def figures(self) -> dict[str, float]:
         """What is logged beside the temperature."""
-        observer = self.observer
+        observer, (low, high) = self.observer, self.reach
         return {
             "filtered_entropy": observer.entropy,
             "filter_delay": observer.delay,
@@ -223,8 +226,8 @@ class SteadyDial:
             "authority": self._authority,
             "hottest_temperature": self.hottest,
             "strength": self.strength,
-            "reach_low": self.reach[0],
-            "reach_high": self.reach[1],
+            "reach_low": low,
+            "reach_high": high,
         }
 
     def get_state(self) -> dict[str, Any]:

@@ -65,10 +65,10 @@ class Groups:
         """
         if source == metrics.SAMPLED_SURPRISAL:
             return float(-np.concatenate(list(self._outputs(Columns.POLICY_LOGP))).mean(dtype=np.float64))
-        entropies = list(self._outputs(Columns.ENTROPY))
-        if any(entropy is None for entropy in entropies):
+        entropy = self.mean(Columns.ENTROPY)
+        if entropy is None:
             raise ValueError(f"this rollout engine gives no {source}; use {metrics.SAMPLED_SURPRISAL}")
-        return float(np.concatenate(entropies).mean(dtype=np.float64))
+        return entropy
 
     def mean(self, column: str) -> float | None:
         """Mean over all tokens of a figure that engines give; None where this one does not."""

@@ -42,7 +42,7 @@ def distribution_moments(logp_V: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
 
     Logits and log-probs differ by a constant, so Var(z) = Var(log p). Impossible tokens (log-prob -inf) count 0.
     """
-    p_V, finite_logp_V = _possible(logp_V)
+    p_V, finite_logp_V = possible(logp_V)
     mean = (p_V * finite_logp_V).sum(-1)
     # Centred first: E[x^2] - E[x]^2 cancels where the distribution is nearly uniform.
     return -mean, (p_V * (finite_logp_V - mean.unsqueeze(-1)).square()).sum(-1)
@@ -54,7 +54,7 @@ def tempering_gain(logp_V: torch.Tensor) -> torch.Tensor:
     By how much a REINFORCE step on samples of pi^T, all of them rewarded, moves the entropy of pi: D'(1) (T - 1) to
     first order, per unit of step along the gradient of this token's logits.
     """
-    p_V, finite_logp_V = _possible(logp_V)
+    p_V, finite_logp_V = possible(logp_V)
     mean = (p_V * finite_logp_V).sum(-1, keepdim=True)
     return (p_V * (finite_logp_V - mean)).square().sum(-1)
 
@@ -105,17 +105,17 @@ class _ExactEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logp_V: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(logp_V)
-        p_V, finite_logp_V = _possible(logp_V)
+        p_V, finite_logp_V = possible(logp_V)
         return -p_V.mul_(finite_logp_V).sum(-1)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
-        p_V, finite_logp_V = _possible(*ctx.saved_tensors)
+        p_V, finite_logp_V = possible(*ctx.saved_tensors)
         return p_V.mul_(finite_logp_V.add_(1)).mul_(-gradient.unsqueeze(-1))
 
 
-def _possible(logp_V: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def possible(logp_V: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Probabilities, and their logarithms with 0 in place of an impossible token's."""
     p_V = logp_V.exp()
     return p_V, logp_V.masked_fill(p_V == 0, 0.0)

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import torch
 
+from aepo_rllib.objectives.entropy import possible
+
 SURE = 2.0
 """z of a kind of token whose choice is taken to matter."""
 
@@ -26,8 +28,7 @@ def entropy_pull(logp_V: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
         logp_V: Normalised log-probs over the last axis.
         token_ids: One per state.
     """
-    p_V = logp_V.exp()
-    finite_V = logp_V.masked_fill(p_V == 0, 0.0)
+    p_V, finite_V = possible(logp_V)
     excess_V = finite_V - (p_V * finite_V).sum(-1, keepdim=True)
     pull_V = p_V * excess_V
     taken = pull_V.gather(-1, token_ids.unsqueeze(-1)).squeeze(-1)
