@@ -30,6 +30,8 @@ class Columns:
     """That temperature, (N,); absent where it is 1 everywhere."""
     REF_LOGP = "ref_logp"
     """Log-prob under a reference policy that is not trained, (N, T)."""
+    CONTENT = "content_tokens"
+    """True on tokens that are numbers or operators, see `models.content_tokens`, (N, T)."""
     FINISH_REASON = "finish_reason"
     """Why the completion ended, one per row."""
 

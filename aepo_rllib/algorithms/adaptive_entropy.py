@@ -11,37 +11,30 @@ Departure: none in the rule; TRL's counts equality as below, and reads the exact
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.utils.annotations import override
 from typing_extensions import Self
 
 from aepo_rllib import metrics
-from aepo_rllib.algorithms.aepo import AEPOConfig, check_entropy_source
 from aepo_rllib.algorithms.entropy_reg import EntropyRegConfig
 from aepo_rllib.algorithms.grpo import GRPO
+from aepo_rllib.algorithms.targeted import TargetedConfig
 from aepo_rllib.control.coefficients import SteppedCoefficient
 from aepo_rllib.control.dial_loop import DialLoop
-from aepo_rllib.control.targets import Target
 from aepo_rllib.objectives.parts import MAIN
 from aepo_rllib.support.options import Idle, option
 from aepo_rllib.training.declared import setter
 
 
-class AdaptiveEntropyConfig(EntropyRegConfig):
+class AdaptiveEntropyConfig(TargetedConfig, EntropyRegConfig):
     """`aepo train --algo adaptive_entropy --set target_entropy=0.5x`."""
 
-    target_entropy: Target = replace(AEPOConfig.declared()["target_entropy"], default=0.2)  # type: ignore[assignment]
+    target_entropy, entropy_source = 0.2, metrics.SAMPLED_SURPRISAL
     coefficient_step: float = option(1e-4, "What the coefficient moves by after every batch.", above=0)
     coefficient_most: float = option(5e-3, "Where it stops.", above=0)
-    entropy_source: str = option(
-        metrics.SAMPLED_SURPRISAL,
-        "Which entropy of a batch's completions is read.",
-        choices=(metrics.SAMPLED_SURPRISAL, metrics.EXACT_ENTROPY),
-    )
     IDLE = (Idle(("entropy_coefficient",), "set coefficient_step and coefficient_most: it moves"),)
 
     @override(EntropyRegConfig)
@@ -49,10 +42,8 @@ class AdaptiveEntropyConfig(EntropyRegConfig):
     def training(
         self,
         *,
-        target_entropy: Target = NotProvided,
         coefficient_step: float = NotProvided,
         coefficient_most: float = NotProvided,
-        entropy_source: str = NotProvided,
         **kwargs: Any,
     ) -> Self:
         """Sets the training related configuration: these, and those of `EntropyRegConfig.training`."""
@@ -62,12 +53,6 @@ class AdaptiveEntropyConfig(EntropyRegConfig):
     def dial_loop(self) -> DialLoop:
         """The coefficient."""
         return DialLoop(SteppedCoefficient(self.coefficient_step, self.coefficient_most), setting="coefficient")
-
-    @override(AlgorithmConfig)
-    def validate(self) -> None:
-        """Checks that the engine gives the entropy that is read."""
-        super().validate()
-        check_entropy_source(self.entropy_source, self.engine)
 
 
 class AdaptiveEntropy(GRPO):
@@ -81,6 +66,6 @@ class AdaptiveEntropy(GRPO):
         """As GRPO's, with the coefficient that the batch before has left."""
         with self.step_frame():
             main = self.rollout(MAIN, self.next_problems())
-            coefficient = self.turn_dial(main.entropy(self.config.entropy_source))
+            coefficient = self.turn_dial(main.entropy(self.config.measured_entropy()))
             self.learn({MAIN: main}, coefficients={"entropy": -coefficient})
             self.sync_weights()

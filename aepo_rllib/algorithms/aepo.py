@@ -23,16 +23,15 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.utils.annotations import override
 from typing_extensions import Self
 
-from aepo_rllib import metrics
-from aepo_rllib.algorithms.grpo import GRPO, GRPOConfig
+from aepo_rllib.algorithms.grpo import GRPO
+from aepo_rllib.algorithms.targeted import TargetedConfig
 from aepo_rllib.control.dial_loop import DialLoop
 from aepo_rllib.control.dials import Dial
-from aepo_rllib.control.targets import Target, schedule_points
+from aepo_rllib.control.targets import Target
 from aepo_rllib.control.temperature_dials import DIALS_GROUP, TEMPERATURE_DIALS
 from aepo_rllib.objectives.advantages import Advantage, positive_reward
 from aepo_rllib.objectives.losses import reinforce
 from aepo_rllib.objectives.parts import MAIN, Method, Stream, Term, TokenLoss
-from aepo_rllib.rollout import engine_class
 from aepo_rllib.support.arguments import check_arguments
 from aepo_rllib.support.options import option
 from aepo_rllib.support.plugins import absolute, find
@@ -41,7 +40,7 @@ from aepo_rllib.training.declared import setter
 TEMPERED = "tempered"
 
 
-class AEPOConfig(GRPOConfig):
+class AEPOConfig(TargetedConfig):
     """Configuration of AEPO.
 
     .. testcode::
@@ -50,13 +49,6 @@ class AEPOConfig(GRPOConfig):
         algo = config.build_algo()
     """
 
-    target_entropy: Target = option(
-        "0.5x",
-        "Nats per token (0.43), a fraction of the base entropy ('0.5x'), or a schedule of either over training steps "
-        "([[0, '1.0x'], [100, '0.5x']], linear in between).",
-        parse=schedule_points,
-        grammar="a number above 0, 'Nx', or a list of [step, either]",
-    )
     controller: str = option(
         "switch",
         "What turns the temperature: 'switch' (the paper's two levels), 'proportional' (its later version), 'steady' "
@@ -66,19 +58,13 @@ class AEPOConfig(GRPOConfig):
     controller_options: dict[str, Any] = option({}, "The controller's own options.")
     temperature_low: float = option(0.8, "T_low < 1 < T_high: where the controller's temperatures lie.", above=0)
     temperature_high: float = option(1.2, "See `temperature_low`.", above=0)
-    entropy_source: str | None = option(
-        None,
-        "Which entropy of this batch's T = 1 completions is read. None is the exact entropy, and the sampled surprisal "
-        "where the engine sees no logits.",
-        kind=str,
-        choices=(metrics.EXACT_ENTROPY, metrics.SAMPLED_SURPRISAL),
-    )
     entropy_window: int = option(1, "The controller reads the mean of this many batches' entropies.", least=1)
     alpha: float = option(1.0, "Weight of the tempered term.", least=0)
     tempered_share: float = option(
         0.5, "Share of the batch's prompts that is sampled again at the controller's temperature.", above=0, most=1
     )
 
+    @override(TargetedConfig)
     @setter
     def entropy_control(
         self,
@@ -107,7 +93,7 @@ class AEPOConfig(GRPOConfig):
         """The loss of its tokens; likewise."""
         return reinforce
 
-    @override(GRPOConfig)
+    @override(TargetedConfig)
     def method(self) -> Method:
         """GRPO's stream and term, and the tempered ones."""
         plain = super().method()
@@ -124,18 +110,14 @@ class AEPOConfig(GRPOConfig):
         told = {name: value for name, value in known.items() if name in inspect.signature(cls).parameters}
         return cls(temperature_low=self.temperature_low, temperature_high=self.temperature_high, **told | own)
 
-    @override(GRPOConfig)
+    @override(TargetedConfig)
     def dial_loop(self) -> DialLoop:
         """The controller with what it reads."""
         return DialLoop(self.dial(), window=self.entropy_window)
 
-    def measured_entropy(self) -> str:
-        """The entropy source in effect: without a choice the better one that the engine gives."""
-        return self.entropy_source or self.engine_entropy()
-
     @override(AlgorithmConfig)
     def validate(self) -> None:
-        """Checks the dial besides what GRPO checks."""
+        """Checks the dial besides what its base checks."""
         super().validate()
         self.controller = absolute(self.controller)  # Ray's processes work in other folders
         if not self.temperature_low < self.temperature_high:
@@ -145,7 +127,6 @@ class AEPOConfig(GRPOConfig):
             )
         self.dial()
         self._validate_tempered()
-        check_entropy_source(self.entropy_source, self.engine)
 
     def _validate_tempered(self) -> None:
         tempered = math.ceil(self.tempered_share * self.batch_size)
@@ -155,19 +136,6 @@ class AEPOConfig(GRPOConfig):
                 f"than updates_per_batch={self.updates_per_batch}: some optimizer steps would have no tempered "
                 "term; raise tempered_share or batch_size"
             )
-
-
-def check_entropy_source(source: str | None, engine: str) -> None:
-    """Refuse an entropy that an engine does not give.
-
-    Raises:
-        ValueError: the exact one of an engine without logits.
-    """
-    if source == metrics.EXACT_ENTROPY and not engine_class(engine).exact_entropy:
-        raise ValueError(
-            f"entropy_source={source!r} needs logits, which engine={engine!r} does not give; "
-            f"use {metrics.SAMPLED_SURPRISAL!r}"
-        )
 
 
 class AEPO(GRPO):

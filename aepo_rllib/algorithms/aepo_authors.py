@@ -98,6 +98,12 @@ class AEPOAuthorsConfig(AEPOConfig):
         return replace(both, terms=both.terms_of(MAIN))
 
     @override(AEPOConfig)
+    def measured_entropy(self) -> str:
+        """That of a batch: an update has none before the first."""
+        late = self.entropy_source == metrics.UPDATE_SURPRISAL
+        return self.engine_entropy() if late else super().measured_entropy()
+
+    @override(AEPOConfig)
     def tempered_advantage(self) -> Advantage:
         """1 for a positive."""
         return positive_advantage

@@ -28,8 +28,8 @@ from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.utils.annotations import override
 from typing_extensions import Self
 
-from aepo_rllib.algorithms.aepo import AEPOConfig
 from aepo_rllib.algorithms.grpo import GRPO, GRPOConfig
+from aepo_rllib.algorithms.targeted import TargetedConfig
 from aepo_rllib.columns import Columns
 from aepo_rllib.control.dial_loop import DialLoop
 from aepo_rllib.control.geometric import GeometricTemperature
@@ -46,7 +46,7 @@ from aepo_rllib.training.declared import setter
 class E3Config(GRPOConfig):
     """`aepo train --algo e3`."""
 
-    target_entropy: Target = replace(AEPOConfig.declared()["target_entropy"], default="1.0x")  # type: ignore[assignment]
+    target_entropy: Target = replace(TargetedConfig.declared()["target_entropy"], default="1.0x")  # type: ignore[assignment]
     IDLE = (Idle(("importance_cap",), "leave it out: both sides of the ratio are the learner's"),)
 
     @override(GRPOConfig)

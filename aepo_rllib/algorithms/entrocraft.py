@@ -19,52 +19,42 @@ from dataclasses import replace
 from typing import Any
 
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.utils.annotations import override
 from typing_extensions import Self
 
 from aepo_rllib import metrics
-from aepo_rllib.algorithms.aepo import AEPOConfig, check_entropy_source
-from aepo_rllib.algorithms.grpo import GRPO, GRPOConfig
+from aepo_rllib.algorithms.grpo import GRPO
+from aepo_rllib.algorithms.targeted import TargetedConfig
 from aepo_rllib.control.band import Band
 from aepo_rllib.control.dial_loop import DialLoop
-from aepo_rllib.control.targets import Target
 from aepo_rllib.experience.rows import RowGroups
 from aepo_rllib.objectives.parts import MAIN
 from aepo_rllib.support.options import option
 from aepo_rllib.training.declared import setter
 
 
-class EntrocraftConfig(GRPOConfig):
+class EntrocraftConfig(TargetedConfig):
     """`aepo train --algo entrocraft --set target_entropy=0.5x`."""
 
-    target_entropy: Target = replace(AEPOConfig.declared()["target_entropy"], default=0.65)  # type: ignore[assignment]
-    entropy_source: str | None = AEPOConfig.declared()["entropy_source"]  # type: ignore[assignment]
+    target_entropy = 0.65
     band_width: float = option(0.1, "Nats per token around the target in which nothing is rejected.", least=0)
 
-    @override(GRPOConfig)
+    @override(TargetedConfig)
     @setter
     def training(
         self,
         *,
-        target_entropy: Target = NotProvided,
-        entropy_source: str | None = NotProvided,
         band_width: float = NotProvided,
         **kwargs: Any,
     ) -> Self:
         """Sets the training related configuration: these, and those of `GRPOConfig.training`."""
         return super().training(**kwargs)
 
-    @override(GRPOConfig)
+    @override(TargetedConfig)
     def dial_loop(self) -> DialLoop:
         """Which completions are rejected."""
         return DialLoop(Band(self.band_width), setting=metrics.REJECTED_SIGN)
-
-    @override(AlgorithmConfig)
-    def validate(self) -> None:
-        """Checks that the engine gives the entropy that is read."""
-        super().validate()
-        check_entropy_source(self.entropy_source, self.engine)
 
 
 class Entrocraft(GRPO):
@@ -78,7 +68,7 @@ class Entrocraft(GRPO):
         """As GRPO's, without the completions that would take the entropy further from its band."""
         with self.step_frame():
             main = self.rollout(MAIN, self.next_problems())
-            rejected = self.turn_dial(main.entropy(self.config.entropy_source or self.config.engine_entropy()))
+            rejected = self.turn_dial(main.entropy(self.config.measured_entropy()))
             rows = self.rows({MAIN: main})
             self.learn_rows({MAIN: without(rows[MAIN], rejected)})
             self.sync_weights()

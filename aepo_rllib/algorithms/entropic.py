@@ -17,20 +17,18 @@ all log-probs and the entropy there).
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.utils.annotations import override
 from typing_extensions import Self
 
-from aepo_rllib.algorithms.aepo import AEPOConfig, check_entropy_source
-from aepo_rllib.algorithms.grpo import GRPO, GRPOConfig
+from aepo_rllib.algorithms.grpo import GRPO
+from aepo_rllib.algorithms.targeted import TargetedConfig
 from aepo_rllib.control.dial_loop import DialLoop
 from aepo_rllib.control.integral import ProportionalIntegral
-from aepo_rllib.control.targets import Target
 from aepo_rllib.objectives.losses import magnified
 from aepo_rllib.objectives.parts import MAIN, Term
 from aepo_rllib.objectives.selections import surest
@@ -40,22 +38,19 @@ from aepo_rllib.training.declared import setter
 SURE = "sure"
 
 
-class EntroPICConfig(GRPOConfig):
+class EntroPICConfig(TargetedConfig):
     """`aepo train --algo entropic --set target_entropy=0.5x`."""
 
-    target_entropy: Target = replace(AEPOConfig.declared()["target_entropy"], default=0.1)  # type: ignore[assignment]
-    entropy_source: str | None = AEPOConfig.declared()["entropy_source"]  # type: ignore[assignment]
+    target_entropy = 0.1
     proportional_gain: float = option(1.0, "K_p: coefficient per nat that the entropy is off.", least=0)
     integral_gain: float = option(0.01, "K_i: coefficient per nat and step that it has been off.", least=0)
     sure_probability: float = option(0.95, "Tokens count that the policy gives more than this.", above=0, below=1)
 
-    @override(GRPOConfig)
+    @override(TargetedConfig)
     @setter
     def training(
         self,
         *,
-        target_entropy: Target = NotProvided,
-        entropy_source: str | None = NotProvided,
         proportional_gain: float = NotProvided,
         integral_gain: float = NotProvided,
         sure_probability: float = NotProvided,
@@ -64,22 +59,16 @@ class EntroPICConfig(GRPOConfig):
         """Sets the training related configuration: these, and those of `GRPOConfig.training`."""
         return super().training(**kwargs)
 
-    @override(GRPOConfig)
+    @override(TargetedConfig)
     def penalties(self) -> dict[str, Term]:
         """With the term, whose coefficient the dial turns: at most 1, as here."""
         select = partial(surest, probability=self.sure_probability)
         return {SURE: Term(magnified, select=select, aggregation="token-mean"), **super().penalties()}
 
-    @override(GRPOConfig)
+    @override(TargetedConfig)
     def dial_loop(self) -> DialLoop:
         """The coefficient."""
         return DialLoop(ProportionalIntegral(self.proportional_gain, self.integral_gain), setting="coefficient")
-
-    @override(AlgorithmConfig)
-    def validate(self) -> None:
-        """Checks that the engine gives the entropy that is read."""
-        super().validate()
-        check_entropy_source(self.entropy_source, self.engine)
 
 
 class EntroPIC(GRPO):
@@ -93,6 +82,6 @@ class EntroPIC(GRPO):
         """As GRPO's, with the coefficient that this batch's entropy asks for."""
         with self.step_frame():
             main = self.rollout(MAIN, self.next_problems())
-            coefficient = self.turn_dial(main.entropy(self.config.entropy_source or self.config.engine_entropy()))
+            coefficient = self.turn_dial(main.entropy(self.config.measured_entropy()))
             self.learn({MAIN: main}, coefficients={SURE: coefficient})
             self.sync_weights()

@@ -9,7 +9,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from aepo_rllib.control.dials import Dial, LearningDial, Outcome
+from aepo_rllib.control.dials import Dial, LearningDial, Outcome, Quiet
 from aepo_rllib.control.monitor import ControlMonitor, ControlStep
 
 NEUTRAL = {"temperature": 1.0, "coefficient": 0.0, "rejected_sign": 0.0}
@@ -51,6 +51,7 @@ class DialLoop:
         setting: str = "temperature",
     ) -> None:
         self.dial, self.window, self.lag, self.initial, self.setting = dial, window, lag, initial, setting
+        self._turned = dial if isinstance(dial, LearningDial) else Quiet(dial)
         neutral = self.neutral = NEUTRAL[setting]
         self.monitor = ControlMonitor(neutral=neutral)
         self.entropies: list[float] = []
@@ -90,7 +91,7 @@ class DialLoop:
         return sum(shown) / len(shown) if shown else self.initial
 
     def _setting(self, entropy: float | None, target: float) -> float:
-        return self.neutral if entropy is None else self._checked(self.dial.turn(entropy, target))
+        return self.neutral if entropy is None else self._checked(self._turned.turn(entropy, target))
 
     def _checked(self, setting: Any) -> float:
         low, high = self.dial.bounds
@@ -107,25 +108,18 @@ class DialLoop:
         """
         if self.last is None or self.last.entropy is None:
             return []
-        own = self.dial.learn(outcome) if isinstance(self.dial, LearningDial) else []
-        stop = self._stop(self.last.setting)
-        step = ControlStep(self.last.entropy, self.last.target, self.last.setting, outcome.positives, stop)
+        own = self._turned.learn(outcome)
+        step = ControlStep(self.last.entropy, self.last.target, self.last.setting, outcome.positives, self._turned.stop)
         return own + self.monitor.observe(step)
-
-    def _stop(self, setting: float) -> int:
-        if isinstance(self.dial, LearningDial):
-            return self.dial.stop
-        low, high = self.dial.bounds
-        return 0 if low == high else (setting == high) - (setting == low)
 
     @property
     def strength(self) -> float:
         """A factor on the weight of the turned term."""
-        return self.dial.strength if isinstance(self.dial, LearningDial) else 1.0
+        return self._turned.strength
 
     def figures(self) -> dict[str, float]:
         """What is logged beside the setting."""
-        return self.dial.figures() if isinstance(self.dial, LearningDial) else {}
+        return self._turned.figures()
 
     def get_state(self) -> dict[str, Any]:
         """What `set_state` takes back; a dial that goes on changing what it gave does not change it."""

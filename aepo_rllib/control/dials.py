@@ -61,6 +61,34 @@ class LearningDial(Dial, Protocol):
         """What is logged beside the setting, by the metric's name."""
 
 
+class Quiet:
+    """A dial that learns nothing, as one that does: it stops at its bounds, and has nothing to say.
+
+    Args:
+        dial: It; its state is its own.
+    """
+
+    strength = 1.0
+
+    def __init__(self, dial: Dial) -> None:
+        self._dial, self.stop = dial, 0
+
+    def turn(self, entropy: float, target: float) -> float:
+        """The dial's own."""
+        setting = self._dial.turn(entropy, target)
+        low, high = self._dial.bounds
+        self.stop = 0 if low == high else (setting == high) - (setting == low)
+        return setting
+
+    def learn(self, outcome: Outcome) -> list[str]:
+        """Nothing is wrong."""
+        return []
+
+    def figures(self) -> dict[str, float]:
+        """Nothing."""
+        return {}
+
+
 class Stateless:
     """A dial that only looks at the present."""
 

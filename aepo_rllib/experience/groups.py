@@ -58,21 +58,33 @@ class Groups:
         return (episode for group in self.episodes_PG for episode in group)
 
     def entropy(self, source: str) -> float:
-        """Mean entropy over all tokens by the named estimator, in nats per token.
+        """Mean entropy by the named estimator: over all tokens, in nats per token; of a part of them per completion.
 
         Raises:
             ValueError: exact entropy of completions whose engine sees no logits.
         """
         if source == metrics.SAMPLED_SURPRISAL:
             return float(-np.concatenate(list(self._outputs(Columns.POLICY_LOGP))).mean(dtype=np.float64))
+        if source in (metrics.CONTENT_SURPRISAL, metrics.STYLE_SURPRISAL):
+            return self._surprisal_of(content=source == metrics.CONTENT_SURPRISAL)
         entropy = self.mean(Columns.ENTROPY)
         if entropy is None:
             raise ValueError(f"this rollout engine gives no {source}; use {metrics.SAMPLED_SURPRISAL}")
         return entropy
 
+    def _surprisal_of(self, *, content: bool) -> float:
+        """Mean over completions of the surprisal of their content, or of all else, in nats per completion.
+
+        In expectation over a policy's own tokens the two are what numbers and operators, and what all other tokens have
+        in the exact entropy: the sum over states of -pi log pi of theirs.
+        """
+        pairs = zip(self._outputs(Columns.POLICY_LOGP), self._outputs(Columns.CONTENT), strict=True)
+        total = sum(float(logp[mask == content].sum(dtype=np.float64)) for logp, mask in pairs)
+        return -total / self.rewards_PG.numel()
+
     def mean(self, column: str) -> float | None:
         """Mean over all tokens of a figure that engines give; None where this one does not."""
-        if any(column not in episode.extra_model_outputs for episode in self.episodes):
+        if not self._tell(column):
             return None
         figures = list(self._outputs(column))
         if any(figure is None for figure in figures):
@@ -120,6 +132,8 @@ class Groups:
             metrics.COMPLETION_TOKENS: float(np.mean(lengths)),
             metrics.TRUNCATED_SHARE: finished.count("length") / len(finished),
         }
+        if self._tell(Columns.CONTENT):
+            figures |= {source: self.entropy(source) for source in (metrics.CONTENT_SURPRISAL, metrics.STYLE_SURPRISAL)}
         if next(self._outputs(Columns.ENTROPY)) is not None:
             figures[metrics.EXACT_ENTROPY] = self.entropy(metrics.EXACT_ENTROPY)
             measured = {metrics.ENTROPY_SLOPE: Columns.LOGIT_VARIANCE, metrics.TEMPERING_GAIN: Columns.TEMPERING_GAIN}
@@ -128,6 +142,10 @@ class Groups:
         for verdict in Verdict:
             figures[metrics.verdict_share(verdict)] = verdicts.count(verdict) / len(verdicts)
         return figures | diversity_figures(self.episodes_PG, verdicts)
+
+    def _tell(self, column: str) -> bool:
+        """Whether all episodes have this output."""
+        return all(column in episode.extra_model_outputs for episode in self.episodes)
 
     def _lengths(self) -> torch.Tensor:
         lengths = [sum(map(len, e.get_extra_model_outputs(Columns.COMPLETION_IDS))) for e in self.episodes]

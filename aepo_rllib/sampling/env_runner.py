@@ -30,6 +30,7 @@ from aepo_rllib.envs.completion import SampledText
 from aepo_rllib.envs.prompts import get_template
 from aepo_rllib.envs.text_env import ACTION_SPACE, OBSERVATION_SPACE
 from aepo_rllib.experience.problem_order import evaluation_problem
+from aepo_rllib.models.content_tokens import ContentTokens
 from aepo_rllib.models.hf import load_tokenizer, stop_ids
 from aepo_rllib.models.prompting import PromptEncoder
 from aepo_rllib.rollout import Completion, FinishReason, Prompt, RolloutEngine, RolloutRequest
@@ -89,6 +90,7 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         """Load the tokenizer; the engine comes with the first use."""
         tokenizer = load_tokenizer(self.config.model_path)
         self.encoder = PromptEncoder(tokenizer, get_template(self.config.env_config.get("template", "plain")))
+        self.content = ContentTokens(tokenizer)
         self.stop_ids = stop_ids(self.config.model_path, tokenizer)
 
     @property
@@ -126,7 +128,9 @@ class TextEnvRunner(EnvRunner, Checkpointable):
             asked = zip(batch.chats(rows), batch.keys(rows), batch.temperatures(rows), strict=True)
             prompt_ids, completions = self._complete(list(asked))
             generated = time.perf_counter()
-            batch.step(rows, [self._decode(completion) for completion in completions], prompt_ids, completions)
+            content = [self.content.mask(completion.token_ids) for completion in completions]
+            texts = [self._decode(completion) for completion in completions]
+            batch.step(rows, texts, prompt_ids, completions, content)
             self._seconds[metrics.GRADING_SECONDS] += time.perf_counter() - generated
             self._seconds[metrics.GENERATION_SECONDS] += generated - started
         if plain := batch.of(MAIN_STREAM, EVALUATION):  # the policy itself, at T = 1

@@ -103,7 +103,12 @@ class EpisodeBatch:
         return [e for (request, *_), e in zip(self._rows, self.episodes, strict=True) if request.purpose in purposes]
 
     def step(
-        self, rows: Sequence[int], texts: Sequence[str], prompts: Sequence[list[int]], completions: Sequence[Completion]
+        self,
+        rows: Sequence[int],
+        texts: Sequence[str],
+        prompts: Sequence[list[int]],
+        completions: Sequence[Completion],
+        content: Sequence[np.ndarray],
     ) -> None:
         """Hand completions to the environments of these rows.
 
@@ -114,12 +119,13 @@ class EpisodeBatch:
             texts: The completions' texts.
             prompts: Token ids of what the model was shown.
             completions: What it said.
+            content: Which of their tokens are content, (T,) each.
         """
         actions: list[str | None] = [None] * len(self.episodes)
         for row, text in zip(rows, texts, strict=True):
             actions[row] = text
         observations, rewards, terminated, truncated, infos = vector_envs.step(self._env, actions)
-        for row, prompt_ids, completion in zip(rows, prompts, completions, strict=True):
+        for row, prompt_ids, completion, mask in zip(rows, prompts, completions, content, strict=True):
             cut = completion.finish_reason is FinishReason.LENGTH
             self.episodes[row].add_env_step(
                 observations[row],
@@ -128,7 +134,7 @@ class EpisodeBatch:
                 self._ids[row] | infos[row],
                 terminated=bool(terminated[row]) and not cut,
                 truncated=bool(truncated[row]) or cut,
-                extra_model_outputs=_model_outputs(prompt_ids, completion),
+                extra_model_outputs={**_model_outputs(prompt_ids, completion), Columns.CONTENT: mask},
             )
         self._turn += 1
         self._tell("on_episode_step", self.episodes, rows)

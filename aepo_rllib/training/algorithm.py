@@ -138,14 +138,11 @@ class TextRL(BatchLearning):
             self.log(purpose.name, sum(others, first).figures())
 
     def measure_base_entropy(self) -> float:
-        """Entropy per token of the starting weights on training problems; measured once, then kept.
-
-        Exact where the engine sees logits, else the sampled surprisal.
-        """
+        """Entropy of the starting weights on training problems, as the run measures it; found once, then kept."""
         if self.base_entropy is None:
             problems = self._problems(0, -(-BASE_ENTROPY_COMPLETIONS // self.config.group_size))
             [groups] = self._sample(self._request(BASE_ENTROPY, problems))
-            self.base_entropy = groups.entropy(self.config.engine_entropy())
+            self.base_entropy = groups.entropy(self.config.measured_entropy())
         return self.base_entropy
 
     def _problems(self, step: int, count: int, attempt: int = 0) -> list[int]:

@@ -248,6 +248,10 @@ class TextOptions(GatingOptions):
         exact = find_engine_class(self.engine).exact_entropy
         return metrics.EXACT_ENTROPY if exact else metrics.SAMPLED_SURPRISAL
 
+    def measured_entropy(self) -> str:
+        """The entropy that the run is about; its base is measured by it, too."""
+        return self.engine_entropy()
+
     def tolerance(self) -> Tolerance:
         """How far the engine's log-probs may be from the learner's."""
         ratio = self.ratio_tolerance

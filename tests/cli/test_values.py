@@ -218,9 +218,9 @@ def test_a_key_has_a_value_or_parts():
 
 
 def test_many_keys_take_no_more_than_their_number():
-    started = time.perf_counter()
+    started = time.process_time()
     assert len(parse_mapping("".join(f"k{n}: 1\n" for n in range(2_000)), "x")) == 2_000
-    few = time.perf_counter() - started
-    started = time.perf_counter()
+    few = time.process_time() - started
+    started = time.process_time()
     parse_mapping("".join(f"k{n}: 1\n" for n in range(16_000)), "x")
-    assert time.perf_counter() - started < 24 * few
+    assert time.process_time() - started < 24 * few
