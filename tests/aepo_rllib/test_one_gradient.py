@@ -1,7 +1,7 @@
 """One batch, one gradient: however it is dealt to learners, cut into passes, padded or ordered.
 
-Of a method that has what is hard: two streams, two terms over the rows of one, a mean of its own for one of them, and
-for the other a choice among the tokens of the whole step.
+Of a method that has what is hard: two streams, three terms over the rows of one, a mean of its own for one of them, for
+another a choice among the tokens of the whole step, and for the third a policy that is tempered row by row.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from aepo_rllib.learning.learner import CausalLMLearner
 from aepo_rllib.learning.learner_side import LearnerSide
 from aepo_rllib.learning.optimizer_step import train_batch
 from aepo_rllib.learning.selecting import selected
-from aepo_rllib.objectives.losses import entropy
+from aepo_rllib.objectives.losses import entropy, tempered_clipped
 from aepo_rllib.objectives.parts import MAIN, Method, Term
 from aepo_rllib.objectives.selections import most_uncertain
 from tests.support.modules import ABSOLUTE_POSITIONS
@@ -49,13 +49,14 @@ class RecordingLearner(CausalLMLearner):
 
 
 class HardConfig(AEPOConfig):
-    """AEPO on uncertain tokens, with an entropy bonus over all tokens of its main rows, flat ones too."""
+    """AEPO on uncertain tokens, with an entropy bonus over all tokens of its main rows, flat ones too, and E3's loss."""
 
     def method(self) -> Method:
         both = super().method()
         main = replace(both.terms[MAIN], select=partial(most_uncertain, share=0.6))
         bonus = Term(entropy, coefficient=-0.2, aggregation="seq-mean-token-mean")
-        return replace(both, terms={MAIN: main, "bonus": bonus, TEMPERED: both.terms[TEMPERED]})
+        e3 = Term(partial(tempered_clipped, low=0.2, high=0.2), coefficient=0.5)
+        return replace(both, terms={MAIN: main, "bonus": bonus, "e3": e3, TEMPERED: both.terms[TEMPERED]})
 
 
 METHOD = HardConfig().method()
@@ -73,7 +74,9 @@ def streams(*, main: int, tempered: int, flat: bool = False, seed: int = 0) -> S
         else:
             advantage = float(generator.normal()) * (generator.random() < 0.7)
         logp = generator.normal(-2.0, 0.3, size=length).astype(np.float32)
-        return Row(prompt, generator.integers(VOCABULARY, size=length), logp, 0.0 if flat else advantage, stream)
+        ids, heat = generator.integers(VOCABULARY, size=length), float(generator.choice([0.7, 1.0, 1.3]))
+        heated = generator.normal(-2.0, 0.3, size=length).astype(np.float32)
+        return Row(prompt, ids, logp, 0.0 if flat else advantage, stream, temperature=heat, heated_logp=heated)
 
     def group(stream: int) -> list[Row]:
         prompt = generator.integers(VOCABULARY, size=int(generator.integers(2, 9))).tolist()
