@@ -15,7 +15,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from ray.rllib.algorithms.algorithm_config import NotProvided
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.utils.annotations import override
 from typing_extensions import Self
 
@@ -56,3 +56,14 @@ class PKPOConfig(PassAtKConfig):
     def smallest_group(self) -> int:
         """The largest of all is a reward, too."""
         return self.subset_size
+
+    @override(AlgorithmConfig)
+    def validate(self) -> None:
+        """Checks that advantages are not 0 by construction, besides what GRPO checks."""
+        super().validate()
+        if self.subset_baseline == "loo" and self.subset_size == self.group_size:
+            raise ValueError(
+                f"subset_baseline='loo' and subset_size={self.subset_size} clash: the only subset of that size is the "
+                f"group of group_size={self.group_size}, so that all have one s and every advantage is 0; take a "
+                "smaller subset_size or another subset_baseline"
+            )

@@ -116,6 +116,7 @@ replace_rows=4 | unknown config key 'replace_rows'
 algo=grpo alpha=1 | unknown config key 'alpha'
 algo=grpo target_entropy=0.4 | unknown config key 'target_entropy'
 controller=pid | unknown controller 'pid'; known: heating_switch, proportional, steady, switch
+algo=pkpo subset_size=8 subset_baseline=loo | subset_baseline='loo' and subset_size=8 clash
 algo=aepo_authors max_new_tokens=64 entropy_source=exact_entropy initial_entropy=0.3 | initial_entropy=0.3 does nothing
 algo=aepo_constant controller=proportional | controller='proportional' does nothing
 algo=gspo dual_clip=3 | dual_clip=3 does nothing
