@@ -54,6 +54,8 @@ STUCK = "stuck"
 ENTROPY = "entropy"
 TARGET_ENTROPY = "target_entropy"
 BASE_ENTROPY = "base_entropy"
+CONTENT, TARGET_CONTENT, BASE_CONTENT = "content", "target_content", "base_content"
+"""In the places of these three where the content is read: in nats per completion, and a metric has one unit."""
 TEMPERATURE = "temperature"
 COEFFICIENT = "coefficient"
 REJECTED_SIGN = "rejected_sign"
@@ -101,6 +103,12 @@ HEALTHY_ENV_RUNNERS = "healthy_env_runners"
 PASS_AT_1 = "pass@1"
 NUM_CORRECT = "num_correct"
 RETURN_SUM = "episode_return_sum"
+
+
+def by_source(name: str, source: str) -> str:
+    """Name of an entropy that the dial reads, its target or base, by the source that it reads."""
+    of_content = {ENTROPY: CONTENT, TARGET_ENTROPY: TARGET_CONTENT, BASE_ENTROPY: BASE_CONTENT}
+    return of_content[name] if source == CONTENT_SURPRISAL else name
 
 
 def loss_of(term: str) -> str:

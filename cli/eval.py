@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,9 @@ from aepo_rllib.cli.errors import input_errors
 from aepo_rllib.cli.options import output_option
 from aepo_rllib.cli.quiet import quiet_libraries
 from aepo_rllib.cli.setting_options import setting_options
+from aepo_rllib.cli.table_options import by_option, format_option, print_sheets
 from aepo_rllib.eval.plan import EvaluationPlan
 from aepo_rllib.support.terminal import visible
-
-SHOWN_PROMPT_CHARS = 400
 
 
 @click.command("eval")
@@ -30,7 +29,9 @@ SHOWN_PROMPT_CHARS = 400
     metavar="N",
     help="CPU threads; small models are fastest with 1.",
 )
-def eval_command(model_or_run: str, threads: int, **options: Any) -> None:
+@by_option("What the columns of the table are.  [default: families, where there are some]")
+@format_option
+def eval_command(model_or_run: str, threads: int, form: str, by: str | None, **options: Any) -> None:
     """Measure pass@k of a model through lm-eval.
 
     MODEL_OR_RUN is a Hugging Face folder or id, a run folder of `aepo train` (its newest exported model is taken), or
@@ -39,7 +40,8 @@ def eval_command(model_or_run: str, threads: int, **options: Any) -> None:
     pass@k is the chance that at least one of k samples solves a problem; pass@1 is the mean accuracy. Every problem is
     sampled n times, and pass@k estimated from those without bias for every k up to n. It is noisy for k near n: to
     compare models at k, take n = 2k or more. The intervals say how far the score would move with other problems of the
-    same kind. A second table says how many different answers, and ways to correct ones, k samples hold.
+    same kind and other samples of them. A second table says how many different answers, and ways to correct ones,
+    k samples hold.
 
     Samples are stored as they are drawn, with checksums: the same command goes on after a kill, a larger --n draws only
     what is missing, damage is named, and --repair cuts it out. `aepo regrade` judges them again, `aepo compare` sets
@@ -68,8 +70,11 @@ def eval_command(model_or_run: str, threads: int, **options: Any) -> None:
         _check_loadable(plan.model, plan.dtype, plan.device)
         template = f"prompt template {plan.template or 'of each suite'}"
         say(f"{visible(plan.model)}, {template}; samples in {visible(plan.output)}")
+        warnings = _warnings(plan) if options["template"] or not plan.template else []
+        for warning in warnings:
+            say(f"warning: {visible(warning)}", style="yellow")
         summary = _evaluate(plan)
-    show(summary, plan.output)
+        show(summary, plan.output, form, by or "family", warnings)
 
 
 def say(text: str, style: str = "dim") -> None:
@@ -103,13 +108,22 @@ def _plan(model_or_run: str, options: dict[str, Any]) -> EvaluationPlan:
     return plan
 
 
+def _warnings(plan: EvaluationPlan) -> list[str]:
+    """What can be said before a sample is drawn; a template that the model was trained with is no one's oversight."""
+    from aepo_rllib.eval.reports.advice import unused_chat_template
+    from aepo_rllib.models.hf import load_tokenizer
+
+    warning = unused_chat_template(plan.template, load_tokenizer(plan.model).chat_template)
+    return [] if warning is None else [warning]
+
+
 def _evaluate(plan: EvaluationPlan) -> dict[str, Any]:
     """The scores; an interruption says what is kept."""
     from aepo_rllib.eval.run import evaluate
 
     kept = f"what was sampled is kept in {plan.output}, and the same command goes on from there"
     try:
-        return evaluate(plan)
+        return evaluate(plan, tell=say)
     except KeyboardInterrupt:
         say(f"stopped; {visible(kept)}", style="")
         raise SystemExit(130) from None
@@ -149,22 +163,39 @@ def _check_loadable(model: str, dtype: str, device: str) -> None:
         raise ValueError(f"there is no folder {model} here, and as a Hugging Face id: {error}") from error
 
 
-def show(summary: dict[str, Any], output: object) -> None:
-    """Print every suite's and group's table, and where the reports are."""
-    from rich.console import Console
+def show(
+    summary: dict[str, Any],
+    output: object,
+    form: str = "table",
+    by: str = "family",
+    warnings: Sequence[str] = (),
+) -> None:
+    """Print every suite's and group's table; on standard error first prompts, warnings, and where the reports are.
 
-    from aepo_rllib.eval.reports.diversity_report import diversity_table
-    from aepo_rllib.eval.reports.table import group_table, suite_table
+    Args:
+        summary: The content of passk.json.
+        output: The folder of the reports.
+        form: Of the tables, see `--format`.
+        by: What parts the tables have.
+        warnings: Those of before; what the scores say comes with them.
+    """
+    from aepo_rllib.eval.reports.advice import advice
+    from aepo_rllib.eval.reports.diversity_report import diversity_sheet
+    from aepo_rllib.eval.reports.prompt_excerpt import prompt_excerpt
+    from aepo_rllib.eval.reports.table import group_sheet, suite_sheet
 
-    console = Console(highlight=False, markup=False)
-    for suite, scores in summary["suites"].items():
-        console.print(suite_table(suite, scores))
-        console.print(diversity_table(suite, scores))
-        first = summary["evaluation"]["first_prompts"].get(suite, "")
-        console.print(f"first prompt: {visible(repr(first[:SHOWN_PROMPT_CHARS]))}", style="dim")
-    for group, scores in summary["groups"].items():
-        console.print(group_table(group, scores, summary["suites"]))
-    click.echo(f"reports: {visible(output)}")
+    suites, groups = summary["suites"], summary["groups"]
+    sheets = [
+        sheet
+        for suite, scores in suites.items()
+        for sheet in (suite_sheet(suite, scores, by), diversity_sheet(suite, scores))
+    ]
+    print_sheets([*sheets, *(group_sheet(group, scores, suites) for group, scores in groups.items())], form)
+    for suite, prompt in summary["evaluation"]["first_prompts"].items():
+        say(f"first prompt of {visible(suite)}: {prompt_excerpt(prompt, f'{output}/passk.json')}")
+    for warning in (*warnings, *advice(summary)):
+        say(f"warning: {visible(warning)}", style="yellow")
+    click.echo(f"reports: {visible(output)}", err=True)
 
 
 def _set_threads(threads: int) -> None:

@@ -26,6 +26,7 @@ from aepo_rllib.support.locks import claimed, write_atomically
 from aepo_rllib.support.sealed_folder import TEMPORARY, CheckpointError, OtherFormatError, remove, verify
 
 CONFIG, METRICS, SAMPLES, ERROR = "config.yaml", "metrics.jsonl", "samples.jsonl", "error.txt"
+WARNINGS, PAGE = "warnings.jsonl", "run.html"
 CHECKPOINTS, TENSORBOARD, HUGGINGFACE, INFO = "checkpoints", "tensorboard", "huggingface", "aepo.json"
 FREE_BYTES_NEEDED = 64 * 1024**2
 RUN, SEAL = "# Run ", "# SHA-256 of the lines above: "

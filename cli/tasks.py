@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 import click
 
 from aepo_rllib.cli.errors import input_errors
 from aepo_rllib.support.terminal import visible
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from aepo_rllib.eval.suites.catalogue import Suite
 
 SHOWN_EXCEPTIONS = 5
 
@@ -49,21 +55,49 @@ def tasks_command(show_path: bool, check: bool, names: tuple[str, ...]) -> None:
 
 
 def _show(names: tuple[str, ...]) -> None:
-    from rich.box import SIMPLE_HEAD
+    """Suites and groups, in a table each."""
     from rich.console import Console
-    from rich.table import Table
 
+    from aepo_rllib.envs.problems import DATA_DIR_VARIABLE
     from aepo_rllib.eval.suites.catalogue import all_suites
 
+    console = Console(highlight=False, markup=False)
+    chosen = [all_suites()[name] for name in names]
+    if suites := [suite for suite in chosen if not suite.members]:
+        table = _table("suite", "version", "problems", "judged by", "read from now")
+        for suite in suites:
+            judged = str(suite.data.get("verifier", "the problem"))
+            table.add_row(suite.name, suite.version, str(suite.problems or ""), judged, _origin(suite))
+        console.print(table)
+    if groups := [suite for suite in chosen if suite.members]:
+        table = _table("group", "version", "macro average of")
+        for suite in groups:
+            members = ", ".join(member.removeprefix("aepo_") for member in suite.members)
+            table.add_row(suite.name, suite.version, members)
+        console.print(table)
+    note = f"Datasets are on Hugging Face; a file of that name in the folder {DATA_DIR_VARIABLE} goes before them."
+    console.print(note, style="dim")
+
+
+def _table(*columns: str) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
     table = Table(box=SIMPLE_HEAD, padding=0)
-    for column in ("suite", "version", "problems", "judged by", "problems come from"):
-        table.add_column(column, no_wrap=column == "suite")
-    for name in names:
-        suite = all_suites()[name]
-        judged = "" if suite.members else str(suite.data.get("verifier", "each problem's own"))
-        origin = "macro average of " + ", ".join(suite.members) if suite.members else visible(suite.origin())
-        table.add_row(name, suite.version, str(suite.problems or ""), judged, origin)
-    Console(highlight=False, markup=False).print(table)
+    for column in columns[:-1]:
+        table.add_column(column, no_wrap=True)
+    table.add_column(columns[-1], overflow="fold")
+    return table
+
+
+def _origin(suite: Suite) -> str:
+    """Where its problems come from, what differs from suite to suite first."""
+    from aepo_rllib.envs.problems import find_file
+
+    if "file" not in suite.data or find_file(suite.data["file"]):
+        return visible(suite.origin())
+    file = f"{suite.data['file']}.jsonl"
+    return f"{suite.data['hub']}, or {file}" if "hub" in suite.data else f"{file}, which is missing"
 
 
 def _check(name: str) -> bool:

@@ -22,7 +22,7 @@ from aepo_rllib.cli.quiet import quiet_libraries
 from aepo_rllib.cli.ray_cluster import ADDRESS as RAY_ADDRESS
 from aepo_rllib.cli.ray_cluster import ray_cluster
 from aepo_rllib.cli.resuming import FINGERPRINTS, check_same_run, checkpoint_of, fingerprints, restore
-from aepo_rllib.cli.run_folder import METRICS, RunFolder, check_unused_run
+from aepo_rllib.cli.run_folder import RunFolder, check_unused_run
 from aepo_rllib.cli.settings import RunSettings, build, merge, parse_assignments, resolved
 from aepo_rllib.cli.stopping import stop_request
 from aepo_rllib.cli.yaml_input import read_mapping
@@ -107,7 +107,8 @@ def train_command(**options: Any) -> None:
     Without options it trains the embedded model with AEPO on embedded arithmetic problems, in a few minutes on two
     cores and without a network. The run directory holds the resolved configuration (config.yaml), one line of
     metrics per step (metrics.jsonl, TensorBoard), sampled completions with their verdicts (samples.jsonl),
-    checkpoints, plots, and the trained model as a Hugging Face directory (huggingface/).
+    checkpoints, plots, a page that shows it all (run.html), and the trained model as a Hugging Face directory
+    (huggingface/).
 
     \b
     Examples:
@@ -124,7 +125,8 @@ def train_command(**options: Any) -> None:
     """
     from aepo_rllib.cli.screen import Screen
 
-    console = Screen(markup=False, highlight=False, soft_wrap=True)
+    # What a dry run prints is its configuration.
+    console = Screen(markup=False, highlight=False, soft_wrap=True, stderr=options["dry_run"])
     started = time.monotonic()
     with contextlib.ExitStack() as claims:
         with input_errors():
@@ -159,7 +161,7 @@ def new_run(
     output = options["output"] or Path("runs") / f"{method}-{time.strftime('%Y%m%d-%H%M%S')}"
     if not options["dry_run"]:
         check_unused_run(output)  # before the slow imports
-    _load_ray(console)
+    _load_ray()
     settings, config = build(values)
     plain = resolved(settings, config) | fingerprints(config)
     if options["dry_run"]:
@@ -179,7 +181,7 @@ def resumed_run(
     stored = folder.config()
     claims.enter_context(folder.claimed())
     checkpoint = checkpoint_of(folder, values.get("steps", stored.get("steps")), console)
-    _load_ray(console)
+    _load_ray()
     stored_fingerprints = {name: stored.pop(name, "") for name in FINGERPRINTS}
     settings, config = build(merge(stored, values))
     plain = resolved(settings, config) | fingerprints(config)
@@ -192,8 +194,8 @@ def resumed_run(
     return Prepared(settings, config, folder, checkpoint)
 
 
-def _load_ray(console: Any) -> None:
-    console.print("loading torch and ray ...", style="dim")
+def _load_ray() -> None:
+    click.secho("loading torch and ray ...", dim=True, err=True)
     import ray  # noqa: F401 - configures its loggers on import
 
     quiet_libraries()
@@ -237,7 +239,8 @@ def _run(
     *,
     resuming: bool,
 ) -> None:
-    from aepo_rllib.cli.loop import summary, train
+    from aepo_rllib.cli.loop import train
+    from aepo_rllib.cli.summary import tell_end
 
     console.print(f"run directory: {folder.path}")
     with stop_request(console) as stop, last_words(folder) as tell:
@@ -268,7 +271,7 @@ def _run(
             raise failure(error, folder, cause=stop.cause) from error
     if stop.cause:
         raise RunFailed(f"{stop.cause}; {folder.way_on()}")
-    console.print(summary(folder) if folder.read(METRICS) else "no step was finished", soft_wrap=False)
+    tell_end(folder, console)
     if stop.signal is not None:
         console.print(f"interrupted; continue with: aepo train --resume {folder.path}")
         raise SystemExit(128 + stop.signal)

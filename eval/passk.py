@@ -94,8 +94,10 @@ def pass_at_k_table(
 def curve_over_problems(values_PK: np.ndarray, ks: Sequence[int], *, bounds: Bounds = (0.0, 1.0)) -> PassAtKCurve:
     """Mean over problems with standard error and 95 % interval.
 
-    Both measures say how much the score would move with other problems of the same kind. They include the noise of
-    sampling only while k is well below n: at k = n every problem is a single 0 or 1.
+    Both measures say how much the score would move with other problems of the same kind and other samples of them. The
+    noise of sampling is in them at every k: each problem's value is off by its own, independent noise, so that the
+    spread between the values is that between the problems plus that of sampling. Samples must not be resampled within
+    problems on top, which would count the latter twice (benchmarks/compare_itself.py).
 
     Args:
         values_PK: pass@k of each problem (of several models or seeds: their mean; or a difference of two).
@@ -160,8 +162,10 @@ def macro_average(
     return PassAtKCurve(tuple(ks), mean_K, se_K, low_K, high_K)
 
 
-def mean_interval(mean_K: np.ndarray, se_K: np.ndarray, problems: int, bounds: Bounds) -> tuple[np.ndarray, np.ndarray]:
-    """95 % interval for means of bounded values: Wilson's, with an effective number of problems and Student's quantile.
+def mean_interval(
+    mean_K: np.ndarray, se_K: np.ndarray, problems: int, bounds: Bounds, *, level: float = 0.95
+) -> tuple[np.ndarray, np.ndarray]:
+    """Interval for means of bounded values: Wilson's, with an effective number of problems and Student's quantile.
 
         m = p (1 - p) / se^2,   p + q^2 / 2m +- q sqrt(p (1 - p) / m + q^2 / 4m^2)
                                 -------------------------------------------------
@@ -179,13 +183,14 @@ def mean_interval(mean_K: np.ndarray, se_K: np.ndarray, problems: int, bounds: B
         se_K: Their standard errors.
         problems: How many they are taken over, two or more.
         bounds: What no value is below or above.
+        level: How often it is to hold the truth.
 
     Returns:
         Lower and upper ends.
     """
     lowest, highest = bounds
     p_K, se_K = (mean_K - lowest) / (highest - lowest), se_K / (highest - lowest)
-    q2 = float(stdtrit(problems - 1, 0.975)) ** 2
+    q2 = float(stdtrit(problems - 1, (1 + level) / 2)) ** 2
     differing = q2 / (problems - 1 + q2)
     with np.errstate(divide="ignore", invalid="ignore"):
         g_K = q2 * se_K**2 / (p_K * (1 - p_K))  # q^2 / m
@@ -203,11 +208,15 @@ def bootstrap_means(values_PK: np.ndarray, resamples: int, seed: int) -> np.ndar
     rng = np.random.default_rng(seed)
     problems = len(values_PK)
     chunks = [min(_CHUNK, resamples - start) for start in range(0, resamples, _CHUNK)]
-    uniform_P = np.full(problems, 1 / problems)
-    means_RK = np.concatenate(
-        [rng.multinomial(problems, uniform_P, size=size) @ values_PK / problems for size in chunks]
-    )
+    means_RK = np.concatenate([_drawn(rng, size, problems) @ values_PK / problems for size in chunks])
     return without_noise(means_RK, problems)
+
+
+def _drawn(rng: np.random.Generator, resamples: int, problems: int) -> np.ndarray:
+    """How often each problem is in each resample, (R, P)."""
+    numbers_RP = rng.integers(problems, size=(resamples, problems)) + problems * np.arange(resamples)[:, None]
+    counts = np.bincount(numbers_RP.ravel(), minlength=resamples * problems)
+    return counts.reshape(resamples, problems).astype(float)
 
 
 def without_noise(means: np.ndarray, problems: int) -> np.ndarray:

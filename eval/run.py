@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
@@ -25,11 +25,15 @@ from aepo_rllib.eval.suites.problem_copies import remove_problem_sets, write_pro
 from aepo_rllib.support.locks import claimed
 
 
-def evaluate(plan: EvaluationPlan) -> dict[str, Any]:
+def evaluate(plan: EvaluationPlan, *, tell: Callable[[str], object] | None = None) -> dict[str, Any]:
     """Sample n completions for every problem of some suites, grade them, and report pass@k.
 
     With an output folder the samples are stored there. Called again, it draws only those that are missing: after a
     kill, or for a larger n. What `plan.repair` cuts out of damaged samples stays beside them, and is logged.
+
+    Args:
+        plan: What is asked for.
+        tell: Called with a sentence on how much there is to sample, before it begins.
 
     Returns:
         The content of passk.json: "evaluation" (model and settings), "grading_rules" (the version of what counts as
@@ -51,13 +55,16 @@ def evaluate(plan: EvaluationPlan) -> dict[str, Any]:
         folder = Path(plan.output or stack.enter_context(TemporaryDirectory(prefix="aepo-eval-")))
         lm = _model(plan, folder / SAMPLES_FOLDER)
         stack.callback(lm.engine.close)
-        lm.check(_questions(tasks, plan))
+        questions = _questions(tasks, plan)
+        lm.check(questions)
         spec = replace(spec, identity=lm.identity(), first_prompts=_first_prompts(lm, tasks), problems=digests(tasks))
         spec.check(folder, overwrite=plan.overwrite)
         folder.mkdir(parents=True, exist_ok=True)
         stack.enter_context(claimed(folder))
         spec.check(folder, overwrite=plan.overwrite)  # again: another process may have been faster
         _begin(folder, spec, own, overwrite=plan.overwrite)
+        if tell is not None:
+            tell(_estimate(questions, plan.n))
         results, summary = run_harness(lm, spec, tasks)
         if plan.output is not None:
             write_reports(folder, results, summary)
@@ -135,6 +142,14 @@ def _questions(tasks: dict[str, Any], plan: EvaluationPlan) -> list[Asked]:
         docs = islice(task.test_docs(), plan.limit)
         asked += [Asked(name, task.doc_to_text(doc), decoding, (), turns_of(doc)) for doc in docs]
     return asked
+
+
+def _estimate(questions: Sequence[Asked], n: int) -> str:
+    """How much there is to sample at most: what is stored already is not looked at."""
+    longest = max((question.decoding.max_new_tokens for question in questions), default=0)
+    tokens = n * sum(question.decoding.max_new_tokens for question in questions)
+    prompts, samples = len(questions), n * len(questions)
+    return f"{prompts:,} prompts x {n:,} = {samples:,} samples of at most {longest:,} new tokens, {tokens:,} in all"
 
 
 def _first_prompts(lm: SamplingLM, tasks: dict[str, Any]) -> dict[str, str]:

@@ -36,7 +36,7 @@ from aepo_rllib.training.config import TextRLConfig
 
 logger = logging.getLogger(__name__)
 
-BASE_ENTROPY_COMPLETIONS = 512
+BASE_ENTROPY_COMPLETIONS, BASE_ENTROPY_BATCHES = 512, 4
 
 
 class TextRL(BatchLearning):
@@ -140,7 +140,8 @@ class TextRL(BatchLearning):
     def measure_base_entropy(self) -> float:
         """Entropy of the starting weights on training problems, as the run measures it; found once, then kept."""
         if self.base_entropy is None:
-            problems = self._problems(0, -(-BASE_ENTROPY_COMPLETIONS // self.config.group_size))
+            enough = -(-BASE_ENTROPY_COMPLETIONS // self.config.group_size)
+            problems = self._problems(0, min(enough, BASE_ENTROPY_BATCHES * self.config.batch_size))
             [groups] = self._sample(self._request(BASE_ENTROPY, problems))
             self.base_entropy = groups.entropy(self.config.measured_entropy())
         return self.base_entropy
@@ -198,9 +199,10 @@ class TextRL(BatchLearning):
         assert self.dial_loop is not None
         target = self._target_entropy()
         turned = self.dial_loop.turn(measured, target)
-        figures = {metrics.TARGET_ENTROPY: target, self.dial_loop.setting: turned.setting}
+        source = self.config.measured_entropy()
+        figures = {metrics.by_source(metrics.TARGET_ENTROPY, source): target, self.dial_loop.setting: turned.setting}
         if turned.entropy is not None:
-            figures |= {metrics.ENTROPY: turned.entropy, **self.dial_loop.figures()}
+            figures |= {metrics.by_source(metrics.ENTROPY, source): turned.entropy, **self.dial_loop.figures()}
         self.log(metrics.CONTROL, figures)
         return turned.setting
 
@@ -223,7 +225,8 @@ class TextRL(BatchLearning):
 
         A step that fails has not turned the dial: a checkpoint of the steps before it may follow.
         """
-        self.log(metrics.CONTROL, {metrics.BASE_ENTROPY: self.measure_base_entropy()})
+        base = metrics.by_source(metrics.BASE_ENTROPY, self.config.measured_entropy())
+        self.log(metrics.CONTROL, {base: self.measure_base_entropy()})
         self._asked, self.positives, self._unsent, self._waiting = [], dict[str, int](), False, None
         self._own_weights = self._under_way is None
         started, self._before = time.perf_counter(), self.own_state()

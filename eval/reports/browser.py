@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
-import json
-import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-DATA_MARK, POLICY_MARK, TITLE_MARK = "<!-- data -->", "@policy@", "@title@"
-# Without these three no text can end or comment out the script element that it is in.
-_UNSAFE_IN_SCRIPT = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&"})
+from aepo_rllib.eval.reports.page import data_element, filled, write_whole
+
+DATA_MARK = "<!-- data -->"
 
 
 @dataclass(frozen=True)
@@ -96,30 +90,19 @@ def write_page(suites: Sequence[ShownSuite], file: Path, *, title: str) -> Path:
     Raises:
         OSError: the file cannot be written.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        # Pages can be large, so they are never in memory as a whole.
-        with unfinished.open("w", encoding="utf-8", newline="\n") as page:
-            page.writelines(_parts(suites, title))
-        os.replace(unfinished, file)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return file
+    return write_whole(_parts(suites, title), file)
 
 
 def _parts(suites: Sequence[ShownSuite], title: str) -> Iterator[str]:
     template = files("aepo_rllib.eval.reports").joinpath("browser.html").read_text(encoding="utf-8")
-    head, tail = template.split(DATA_MARK)
-    # As character references, for a title may hold what UTF-8 does not: lone surrogates.
-    safe_title = html.escape(title).encode("ascii", "xmlcharrefreplace").decode("ascii")
-    yield head.replace(POLICY_MARK, _policy(template)).replace(TITLE_MARK, safe_title)
-    yield _data("index", {"title": title, "suites": [_index(suite) for suite in suites]})
+    head, tail = filled(template, title).split(DATA_MARK)
+    yield head
+    yield data_element("index", {"title": title, "suites": [_index(suite) for suite in suites]})
     # Blocks of their own, which the page reads when a problem is chosen.
     for place, suite in enumerate(suites):
         for number, problem in enumerate(suite.problems):
             samples = [vars(sample) for sample in problem.samples]
-            yield _data(f"samples-{place}-{number}", {"prompt": problem.prompt, "samples": samples})
+            yield data_element(f"samples-{place}-{number}", {"prompt": problem.prompt, "samples": samples})
     yield tail
 
 
@@ -138,21 +121,3 @@ def _index(suite: ShownSuite) -> dict[str, Any]:
         for problem in suite.problems
     ]
     return {"name": suite.name, "title": suite.title, "problems": problems}
-
-
-def _data(name: str, value: Any) -> str:
-    """`value` as a script element that only holds data. All ASCII: `json` escapes the rest, lone surrogates too."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False).translate(_UNSAFE_IN_SCRIPT)
-    return f'<script type="application/json" id="{name}">{text}</script>\n'
-
-
-def _policy(template: str) -> str:
-    """The Content-Security-Policy: nothing is loaded, and nothing runs but the template's own script."""
-    script, style = (_hash(template, tag) for tag in ("script", "style"))
-    return f"default-src 'none'; script-src {script}; style-src {style}; base-uri 'none'; form-action 'none'"
-
-
-def _hash(template: str, tag: str) -> str:
-    (block,) = re.findall(rf"<{tag}>(.*?)</{tag}>", template, re.DOTALL)
-    digest = base64.b64encode(hashlib.sha256(block.encode()).digest()).decode()
-    return f"'sha256-{digest}'"

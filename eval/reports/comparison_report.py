@@ -1,4 +1,4 @@
-"""A comparison as table, JSON and picture."""
+"""A comparison as tables and JSON."""
 
 from __future__ import annotations
 
@@ -8,128 +8,146 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from rich.console import Group
-
-from aepo_rllib.eval.passk import FEW_PROBLEMS, FEW_PROBLEMS_NOTE, PassAtKCurve
-from aepo_rllib.eval.reports.curves import curve_json
-from aepo_rllib.eval.reports.differences import Comparison, Crossover, Difference
-from aepo_rllib.eval.reports.diversity_report import diversity_comparison_json
-from aepo_rllib.eval.reports.plot import COLOURS, plain_pyplot, style_k_axis
-from aepo_rllib.eval.reports.table import plain_table, titled
+from aepo_rllib.eval.passk import FEW_PROBLEMS, FEW_PROBLEMS_NOTE
+from aepo_rllib.eval.reports.comparison_plot import plot_comparisons
+from aepo_rllib.eval.reports.crossovers import Crossover
+from aepo_rllib.eval.reports.curves import curve_json, number_json
+from aepo_rllib.eval.reports.differences import Comparison, Difference, Majority
+from aepo_rllib.eval.reports.diversity_report import diversity_comparison_json, diversity_comparison_sheet
+from aepo_rllib.eval.reports.sheet import Column, Row, Score, Sheet, at
+from aepo_rllib.eval.reports.table import shown_votes
 from aepo_rllib.support.locks import write_atomically
-from aepo_rllib.support.terminal import visible
+
+NO_CROSSOVER, NOISE = "no crossover", "no crossover that the samples can tell from noise"
+STAR = "* more than noise: outside a 95 % band over all k at once"
 
 
-def comparison_table(comparison: Comparison) -> Group:
+def comparison_sheets(comparisons: Sequence[Comparison]) -> list[Sheet]:
+    """Of every suite or part: pass@k and maj@k, and then what is said of diversity."""
+    found = []
+    for each in comparisons:
+        found.append(comparison_sheet(each))
+        if each.diversity:
+            found.append(diversity_comparison_sheet(each.suite, each.part, each.diversity))
+    return found
+
+
+def comparison_sheet(comparison: Comparison) -> Sheet:
     """A row per k: pass@k of every evaluation, and differences from the first with their intervals, in percent."""
-    first, *_ = comparison.curves
-    table = plain_table()
-    table.add_column("", no_wrap=True)
-    for name in comparison.curves:
-        table.add_column(visible(name), justify="right")
-    for difference in comparison.differences:
-        table.add_column(visible(f"{difference.name} - {first}"), justify="right")
-    for place, k in enumerate(comparison.curves[first].ks):
-        scores = [f"{100 * curve.mean[place]:.1f}" for curve in comparison.curves.values()]
-        table.add_row(f"pass@{k}", *scores, *(_cell(difference.curve, place) for difference in comparison.differences))
-    title = f"{comparison.suite}, {comparison.problems} problems: pass@k in %, and difference [95 % interval, paired]"
-    few = [FEW_PROBLEMS_NOTE] if comparison.problems < FEW_PROBLEMS else []
-    return titled(title, table, "; ".join([*map(_crossover_text, comparison.differences), *comparison.notes, *few]))
+    names = list(comparison.curves)
+    rows = [
+        Row(
+            f"pass@{k}",
+            [at(curve, place, brief=True) for curve in comparison.curves.values()]
+            + [at(each.curve, place, sides=each.sides) for each in comparison.differences],
+        )
+        for place, k in enumerate(comparison.curves[names[0]].ks)
+    ]
+    part = f", {comparison.part}" if comparison.part else ""
+    title = f"{comparison.suite}{part}, {comparison.problems} problems: pass@k in %, paired difference [95 % interval]"
+    return Sheet(
+        suite=comparison.suite,
+        part=comparison.part,
+        title=title,
+        names=names,
+        columns=[*map(Column, range(len(names))), *(Column(place, 0) for place in range(1, len(names)))],
+        rows=rows + (_majority_rows(comparison.majority) if comparison.majority else []),
+        notes=_notes(comparison),
+    )
 
 
 def write_comparison(comparisons: Sequence[Comparison], folder: Path) -> None:
-    """Write compare.json, compare.png and compare.svg.
+    """Write compare.json, compare.png and compare.svg; the picture is of whole suites.
 
     Raises:
         OSError: a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    content = {comparison.suite: _as_json(comparison) for comparison in comparisons}
+    content: dict[str, Any] = {each.suite: _as_json(each) for each in comparisons if not each.part}
+    for each in comparisons:
+        if each.part:
+            content[each.suite].setdefault("parts", {})[each.part] = _as_json(each)
     write_atomically(folder / "compare.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     for ending in ("png", "svg"):
-        _plot(comparisons, folder / f"compare.{ending}")
+        plot_comparisons([each for each in comparisons if not each.part], folder / f"compare.{ending}")
 
 
-def _cell(curve: PassAtKCurve, place: int) -> str:
-    mean, low, high = (100 * float(values[place]) for values in (curve.mean, curve.low, curve.high))
-    interval = "" if math.isnan(low) else f" [{low:+.1f} {high:+.1f}]"
-    return f"{mean:+.1f}{interval}"
+def _majority_rows(majority: Majority) -> list[Row]:
+    shown = [int(k) for k in shown_votes(dict.fromkeys(map(str, majority.ks)))]
+    rows = []
+    for place, k in enumerate(majority.ks):
+        means = [Score(100 * float(means_K[place])) for means_K in majority.means.values()]
+        told = [at(each.curve, place, sides=each.sides) for each in majority.differences]
+        if not told:  # older reports: no interval
+            told = [Score(other.value - means[0].value, signed=True) for other in means[1:]]  # type: ignore[operator]
+        rows += [Row(f"maj@{k}", means + told, section=1)] if k in shown else []
+    return rows
 
 
-def _crossover_text(difference: Difference) -> str:
-    crossover = difference.crossover
-    if crossover is None:
-        return f"{difference.name}: no crossover"
-    return (
-        f"{difference.name}: crossover at k = {crossover.k:.3g} [{crossover.low:.3g} {crossover.high:.3g}], "
-        f"in {100 * crossover.share:.0f} % of resamples"
-    )
+def _notes(comparison: Comparison) -> list[str]:
+    differences = [*comparison.differences, *(comparison.majority.differences if comparison.majority else ())]
+    notes = [STAR] if any(each.sides.any() for each in differences) else []
+    notes += [f"{each.name}: {_told(each)}" for each in comparison.differences]
+    if comparison.majority and not comparison.majority.differences:
+        notes.append("no intervals of maj@k: `aepo regrade` adds what they need to the older reports")
+    few = [FEW_PROBLEMS_NOTE] if comparison.problems < FEW_PROBLEMS else []
+    return [*notes, *comparison.notes, *few]
+
+
+def _told(difference: Difference) -> str:
+    found = difference.crossover
+    if found is not None and found.told:
+        return (
+            f"crossover at k = {found.k:.3g} [{found.low:.3g} {found.high:.3g}], "
+            f"in {100 * found.share:.0f} % of resamples"
+        )
+    text = NO_CROSSOVER if found is None else NOISE
+    return text if difference.sides.any() else f"no difference beyond noise at any k; {text}"
 
 
 def _as_json(comparison: Comparison) -> dict[str, Any]:
+    majority = comparison.majority
     return {
         "problems": comparison.problems,
         "notes": list(comparison.notes),
         "curves": {name: curve_json(curve) for name, curve in comparison.curves.items()},
+        "maj": None if majority is None else _majority_json(majority),
         "diversity": diversity_comparison_json(comparison.diversity),
-        "differences": {
-            difference.name: {
-                "k": curve_json(difference.curve),
-                "share_above": dict(zip(map(str, difference.curve.ks), difference.above.tolist(), strict=True)),
-                "crossover": _crossover_json(difference.crossover),
-            }
-            for difference in comparison.differences
-        },
+        "differences": {each.name: _difference_json(each) for each in comparison.differences},
     }
 
 
-def _crossover_json(crossover: Crossover | None) -> dict[str, Any] | None:
-    if crossover is None:
-        return None
+def _majority_json(majority: Majority) -> dict[str, Any]:
+    means = {
+        name: {str(k): number_json(value) for k, value in zip(majority.ks, means_K, strict=True)}
+        for name, means_K in majority.means.items()
+    }
+    return {"curves": means, "differences": {each.name: _points_json(each) for each in majority.differences}}
+
+
+def _points_json(difference: Difference) -> dict[str, Any]:
+    """By k: mean, interval, band, and on which side of 0 the band lies."""
+    points = curve_json(difference.curve)
+    for point, low, high, side in zip(
+        points.values(), difference.band_low, difference.band_high, difference.sides, strict=True
+    ):
+        point |= {"band95": None if math.isnan(low) else [float(low), float(high)], "side": int(side)}
+    return points
+
+
+def _difference_json(difference: Difference) -> dict[str, Any]:
+    found = difference.crossover
     return {
-        "k": crossover.k,
-        "ci95": None if math.isnan(crossover.low) else [crossover.low, crossover.high],
-        "share": crossover.share,
+        "k": _points_json(difference),
+        "share_above": dict(zip(map(str, difference.curve.ks), difference.above.tolist(), strict=True)),
+        "crossover": _crossover_json(found) if found and found.told else None,
+        "crossover_in_noise": _crossover_json(found) if found and not found.told else None,
     }
 
 
-def _plot(comparisons: Sequence[Comparison], file: Path) -> None:
-    """A column per suite: the curves above, the differences below."""
-    with plain_pyplot() as plt:
-        figure, axes = plt.subplots(
-            2,
-            len(comparisons),
-            figsize=(7 * len(comparisons), 7.5),
-            squeeze=False,
-            layout="constrained",
-            height_ratios=(3, 2),
-        )
-        for place, comparison in enumerate(comparisons):
-            above, below = axes[:, place]
-            _panels(above, below, comparison)
-        figure.savefig(file, dpi=150)
-        plt.close(figure)
-
-
-def _panels(above: Any, below: Any, comparison: Comparison) -> None:
-    colours = dict(zip(comparison.curves, COLOURS * len(comparison.curves), strict=False))
-    for name, curve in comparison.curves.items():
-        _band(above, curve, colours[name], name)
-    for difference in comparison.differences:
-        _band(below, difference.curve, colours[difference.name], difference.name)
-    ks = next(iter(comparison.curves.values())).ks
-    for axis in (above, below):
-        style_k_axis(axis, ks)
-    above.set_ylim(0, 103)
-    above.set_ylabel("pass@k in %, with 95 % interval")
-    above.set_title(visible(f"{comparison.suite}, {comparison.problems} problems"))
-    above.legend(loc="lower right", fontsize=9)
-    below.axhline(0, color="black", lw=1)
-    below.set_ylabel(visible(f"minus {next(iter(comparison.curves))},") + "\npaired by problem")
-
-
-def _band(axis: Any, curve: PassAtKCurve, colour: str, label: str) -> None:
-    ks = np.array(curve.ks)
-    axis.fill_between(ks, 100 * curve.low, 100 * curve.high, color=colour, alpha=0.15, lw=0)
-    axis.plot(ks, 100 * curve.mean, color=colour, lw=2, marker="o", ms=4, label=visible(label))
+def _crossover_json(found: Crossover) -> dict[str, Any]:
+    return {
+        "k": found.k,
+        "ci95": None if math.isnan(found.low) else [found.low, found.high],
+        "share": found.share,
+    }

@@ -1,22 +1,18 @@
-"""How diverse samples are, as JSON and as a table."""
+"""How diverse samples are, as JSON and as tables."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-from rich.console import Group
 
 from aepo_rllib.envs.tally import Tally
 from aepo_rllib.eval.diversity import MEASURES, PATH_DIVERSITY, Measure, path_diversity
 from aepo_rllib.eval.passk import PassAtKCurve, macro_average
 from aepo_rllib.eval.reports.curves import curve_json
 from aepo_rllib.eval.reports.diversity_differences import DiversityDifference
-from aepo_rllib.eval.reports.table import plain_table, titled
-from aepo_rllib.support.terminal import visible
+from aepo_rllib.eval.reports.sheet import Column, Row, Score, Sheet, at
 
-HEADS = {"answers": "answers", "correct_answers": "correct\nanswers", "correct_paths": "correct\npaths"}
+HEADS = {"answers": "answers", "correct_answers": "correct answers", "correct_paths": "correct paths"}
 """What the columns of the table are called, by measure."""
 
 
@@ -45,17 +41,18 @@ def macro_diversity_json(tallies_SP: Sequence[Sequence[Tally]], ks: Sequence[int
     }
 
 
-def diversity_table(suite: str, scores: Mapping[str, Any]) -> Group:
+def diversity_sheet(suite: str, scores: Mapping[str, Any]) -> Sheet:
     """A suite's diversity: a row per k, a column per measure that has a value at each."""
     diversity = scores["diversity"]
-    table = plain_table()
-    table.add_column("\nk", justify="right")
-    for head in HEADS.values():
-        table.add_column(head, justify="right")
-    for k in scores["k"]:
-        table.add_row(k, *(_cell(diversity[name][k]) for name in HEADS))
-    title = f"{suite}: how many are different among k samples [95 % interval over problems]"
-    return titled(title, table, _caption(diversity))
+    return Sheet(
+        suite=suite,
+        part="",
+        title=f"{suite}: how many are different among k samples [95 % interval over problems]",
+        names=list(HEADS.values()),
+        columns=[Column(place) for place in range(len(HEADS))],
+        rows=[Row(f"distinct@{k}", [_score(diversity[name][k]) for name in HEADS], "", 2) for k in scores["k"]],
+        notes=_notes(diversity),
+    )
 
 
 def diversity_comparison_json(diversity: Sequence[DiversityDifference]) -> dict[str, Any] | None:
@@ -69,30 +66,29 @@ def diversity_comparison_json(diversity: Sequence[DiversityDifference]) -> dict[
     } or None
 
 
-def diversity_comparison_table(suite: str, diversity: Sequence[DiversityDifference]) -> Group:
+def diversity_comparison_sheet(suite: str, part: str, diversity: Sequence[DiversityDifference]) -> Sheet:
     """Paths to correct answers among k samples, a row per k, and the entropy of answers: means and differences."""
     found = {each.measure: each for each in diversity}
     paths, entropies = found["correct_paths"], found["answer_entropy"]
-    first, *_ = paths.curves
-    table = plain_table()
-    table.add_column("", no_wrap=True)
-    for name in (*paths.curves, *(f"{name} - {first}" for name in paths.differences)):
-        table.add_column(visible(name), justify="right")
-    for place, k in enumerate(curve_json(paths.curves[first])):
-        table.add_row(f"paths@{k}", *_row(paths, place))
-    table.add_row("answer entropy", *_row(entropies, 0))
-    title = f"{suite}: different correct paths among k samples, entropy of answers in nats, and difference"
-    return titled(title, table, "intervals of 95 %, paired by problem")
+    names = list(paths.curves)
+    rows = [
+        Row(f"paths@{k}", _scores(paths, place), "", 2) for place, k in enumerate(curve_json(paths.curves[names[0]]))
+    ]
+    of = f"{suite}, {part}" if part else suite
+    return Sheet(
+        suite=suite,
+        part=part,
+        title=f"{of}: correct paths among k samples, entropy of answers in nats",
+        names=names,
+        columns=[*map(Column, range(len(names))), *(Column(place, 0) for place in range(1, len(names)))],
+        rows=[*rows, Row("answer entropy", _scores(entropies, 0), "nats", 2, section=1)],
+        notes=["differences are paired by problem; each interval of 95 % stands for itself"],
+    )
 
 
-def _row(difference: DiversityDifference, place: int) -> list[str]:
-    means = [f"{curve.mean[place]:.2f}" for curve in difference.curves.values()]
-    return means + [_signed(curve, place) for curve in difference.differences.values()]
-
-
-def _signed(curve: PassAtKCurve, place: int) -> str:
-    mean, low, high = (float(values[place]) for values in (curve.mean, curve.low, curve.high))
-    return f"{mean:+.2f}" + ("" if math.isnan(low) else f" [{low:+.2f} {high:+.2f}]")
+def _scores(difference: DiversityDifference, place: int) -> list[Score]:
+    means = [at(curve, place, scale=1, brief=True) for curve in difference.curves.values()]
+    return means + [at(curve, place, scale=1)._replace(signed=True) for curve in difference.differences.values()]
 
 
 def _json(measure: Measure, curve: PassAtKCurve) -> dict[str, Any]:
@@ -104,16 +100,20 @@ def _point(curve: PassAtKCurve) -> dict[str, Any]:
     return dict(point)
 
 
-def _caption(diversity: Mapping[str, Any]) -> str:
-    estimate, shares = (_cell(diversity[name]) for name in ("answer_entropy", "answer_entropy_plug_in"))
+def _notes(diversity: Mapping[str, Any]) -> list[str]:
+    estimate, shares = (_text(diversity[name]) for name in ("answer_entropy", "answer_entropy_plug_in"))
     notes = [f"entropy of the answers to a problem {estimate} nats ({shares} in the samples)"]
     if (pairs := diversity[PATH_DIVERSITY]) is not None:
-        differing = f"{_cell(pairs)} of the pairs of correct samples differ in their paths"
+        differing = f"{_text(pairs)} of the pairs of correct samples differ in their paths"
         notes.append(f"{differing} ({pairs['problems']} problems)")
-    return "; ".join(notes)
+    return notes
 
 
-def _cell(point: Mapping[str, Any]) -> str:
+def _score(point: Mapping[str, Any]) -> Score:
+    return Score(point["mean"], *(point["ci95"] or ()))
+
+
+def _text(point: Mapping[str, Any]) -> str:
     if point["mean"] is None:
         return "undefined"
     interval = "" if point["ci95"] is None else " [{:.2f}-{:.2f}]".format(*point["ci95"])

@@ -37,6 +37,10 @@ from aepo_rllib.eval.spec import report_folder
 PROBLEMS, SUMMARY = "problems.jsonl", "passk.json"
 COUNTS = "counts"
 """Of a row in PROBLEMS: the `Tally` of the problem."""
+VOTES = "maj"
+"""Of a row in PROBLEMS: maj@k of the problem, by k."""
+PARTS = ("family", "level")
+"""Of a row in PROBLEMS: what problems can be told apart by."""
 _K = re.compile(r"[1-9][0-9]{0,8}")
 _TEXT = text(MAX_JSON_BYTES)
 
@@ -51,6 +55,8 @@ class Evaluation:
         counts: By suite and problem: (samples, correct ones).
         digests: By suite and problem: what tells it from others of that id. Reports of older versions have none.
         tallies: By suite and problem: how often each answer and path was given. Those of older versions do not tell.
+        votes: By suite and problem: maj@k by k, None where it is undefined. Those of older versions do not tell.
+        parts: By `PARTS`, suite and problem: its family or level, "" where it has none.
     """
 
     name: str
@@ -58,22 +64,40 @@ class Evaluation:
     counts: Mapping[str, Mapping[str, tuple[int, int]]]
     digests: Mapping[str, Mapping[str, str]]
     tallies: Mapping[str, Mapping[str, Tally]]
+    votes: Mapping[str, Mapping[str, Mapping[str, float | None]]]
+    parts: Mapping[str, Mapping[str, Mapping[str, str]]]
 
     def table(self, suite: str, ids: Sequence[str], ks: Sequence[int]) -> np.ndarray:
         """pass@k of these problems (P, K); nan where a problem has fewer than k samples."""
         n_P, counts_P = zip(*(self.counts[suite][identifier] for identifier in ids), strict=True)
         return pass_at_k_table(n_P, counts_P, ks)
 
+    def vote_table(self, suite: str, ids: Sequence[str], ks: Sequence[int]) -> np.ndarray | None:
+        """maj@k of these problems (P, K), nan where it is undefined; None where the reports do not tell each one's."""
+        rows = [self.votes[suite].get(identifier, {}) for identifier in ids]
+        if not all(str(k) in row for row in rows for k in ks):
+            return None
+        values = [[math.nan if (value := row[str(k)]) is None else value for k in ks] for row in rows]
+        return np.array(values, dtype=float).reshape(len(ids), len(ks))
 
-def read_evaluations(folders: Sequence[Path]) -> list[Evaluation]:
+
+def read_evaluations(folders: Sequence[Path], labels: Sequence[str | None] | None = None) -> list[Evaluation]:
     """Evaluations from their report folders, or from the run folders around them. Whoever wrote them.
 
+    Args:
+        folders: Where they are.
+        labels: What each is to be called; None by what tells its path from the others.
+
     Raises:
-        ValueError: a folder without reports, with reports that `aepo eval` cannot have written, or with two that do not
-            belong together; names the file and the field.
+        ValueError: two of one name, a folder without reports, with reports that `aepo eval` cannot have written, or
+            with two that do not belong together; names the file and the field.
         OSError: a file cannot be read.
     """
-    return [_read(_report_folder(folder), name) for folder, name in zip(folders, short_names(folders), strict=True)]
+    told = labels or [None] * len(folders)
+    names = [label or short for label, short in zip(told, short_names(folders), strict=True)]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"two evaluations are called {twice[0]!r}; give each a label of its own, as in label=folder")
+    return [_read(_report_folder(folder), name) for folder, name in zip(folders, names, strict=True)]
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:
@@ -105,29 +129,39 @@ def _read(folder: Path, name: str) -> Evaluation:
             _SUMMARY(summary)
             with within("evaluation"), within("problems"):
                 having(dict.fromkeys(summary["suites"], _TEXT))(summary["evaluation"]["problems"])
-        counts, digests, tallies = _read_problems(folder / PROBLEMS, list(summary["suites"]))
+        found = _read_problems(folder / PROBLEMS, list(summary["suites"]))
         for suite, scores in summary["suites"].items():
             with within(folder / PROBLEMS), within(shown(suite)):
-                _check_belongs(scores, list(counts[suite].values()))
+                _check_belongs(scores, list(found.counts[suite].values()))
     except ValueError as error:
         raise ValueError(f"{error}; `aepo regrade` writes the reports anew") from error
-    return Evaluation(name, summary, counts, digests, tallies)
+    return Evaluation(name, summary, *found)
 
 
 class _Problems(NamedTuple):
-    """(samples, correct ones), digest, and tally where there is one, by suite and problem."""
+    """What rows tell, as in `Evaluation`."""
 
     counts: dict[str, dict[str, tuple[int, int]]]
     digests: dict[str, dict[str, str]]
     tallies: dict[str, dict[str, Tally]]
+    votes: dict[str, dict[str, dict[str, float | None]]]
+    parts: dict[str, dict[str, dict[str, str]]]
+
+    @classmethod
+    def none_of(cls, suites: Sequence[str]) -> _Problems:
+        """Before a row is read."""
+
+        def each_suite() -> dict[str, Any]:
+            return {suite: {} for suite in suites}
+
+        return cls(each_suite(), each_suite(), each_suite(), each_suite(), {part: each_suite() for part in PARTS})
 
 
 def _read_problems(file: Path, suites: Sequence[str]) -> _Problems:
-    counts, digests, tallies = found = _Problems(
-        {suite: {} for suite in suites}, {suite: {} for suite in suites}, {suite: {} for suite in suites}
-    )
+    found = _Problems.none_of(suites)
     must = {"suite": one_of(suites), "id": _TEXT, "n": whole(0, MAX_SAMPLES), "correct": whole(0, MAX_SAMPLES)}
-    check = having(must, {"digest": text(MAX_NAME_CHARS), COUNTS: _COUNTS})
+    names = dict.fromkeys(PARTS, _TEXT)
+    check = having(must, {"digest": text(MAX_NAME_CHARS), COUNTS: _COUNTS, VOTES: _VOTES, **names})
     with file.open("rb") as lines:
         for line_number, line in enumerate(iter(partial(lines.readline, MAX_JSON_BYTES + 1), b""), start=1):
             row = parse_object(line, place := f"{file}:{line_number}")
@@ -135,13 +169,17 @@ def _read_problems(file: Path, suites: Sequence[str]) -> _Problems:
                 check(row)
                 if row["correct"] > row["n"]:
                     raise ValueError(f"correct: {row['correct']} of {row['n']} samples")
-                if row["id"] in counts[row["suite"]]:
-                    raise ValueError(f"id: {shown(row['id'])} a second time")
+                suite, identifier = row["suite"], row["id"]
+                if identifier in found.counts[suite]:
+                    raise ValueError(f"id: {shown(identifier)} a second time")
                 if COUNTS in row:
                     with within(COUNTS):
-                        tallies[row["suite"]][row["id"]] = _tally(row)
-            counts[row["suite"]][row["id"]] = (row["n"], row["correct"])
-            digests[row["suite"]][row["id"]] = row.get("digest", "")
+                        found.tallies[suite][identifier] = _tally(row)
+            found.counts[suite][identifier] = (row["n"], row["correct"])
+            found.digests[suite][identifier] = row.get("digest", "")
+            found.votes[suite][identifier] = row.get(VOTES, {})
+            for part in PARTS:
+                found.parts[part][suite][identifier] = row.get(part, "")
     return found
 
 
@@ -183,12 +221,16 @@ _SCORES = having(
         "top_p": number(0, 1),
         "max_gen_toks": whole(1, 10**9),
         "judged_by": listed(text(MAX_NAME_CHARS)),
+        "maj": mapped(optional(number(0, 1))),
     },
 )
+_VOTES = mapped(optional(number(0, 1)))
 _NAME = optional(text(MAX_NAME_CHARS))
 _SUMMARY = having(
     {
-        "evaluation": having({"template": _NAME, "grader": _NAME, "problems": mapped(anything)}),
+        "evaluation": having(
+            {"template": _NAME, "grader": _NAME, "problems": mapped(anything)}, {"first_prompts": mapped(_TEXT)}
+        ),
         "suites": mapped(_SCORES),
     },
     {"grading_rules": whole(1, 10**6)},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,10 @@ from aepo_rllib.envs.tally import Tally
 from aepo_rllib.envs.verdict import Verdict
 from aepo_rllib.eval.data import docs_digest
 from aepo_rllib.eval.graded import GradedSample, tally_of
+from aepo_rllib.eval.majority import maj_at_k
 from aepo_rllib.eval.passk import pass_at_k_table
+
+MAX_LEVEL_CHARS = 100
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class ProblemOutcome:
         id: The problem's.
         digest: Tells it from others of that id.
         family: Its family, or "".
+        level: How hard it is said to be (`level` in its `extra`), or "".
         verdicts: One per sample, as values of `Verdict`.
         answers: Final answer of each, "" where there is none.
         truncated: Samples cut at the token limit, or None where the model does not tell.
@@ -35,6 +40,7 @@ class ProblemOutcome:
     id: str
     digest: str
     family: str
+    level: str
     verdicts: tuple[str, ...]
     answers: tuple[str, ...]
     truncated: int | None
@@ -78,6 +84,18 @@ def table_of(outcomes: Sequence[ProblemOutcome], ks: Sequence[int]) -> np.ndarra
     return values_PK
 
 
+def votes_of(outcomes: Sequence[ProblemOutcome], ks: Sequence[int], *, seed: int = 0) -> np.ndarray:
+    """maj@k of every problem (P, K), see `maj_at_k`; nan where a problem has fewer than k samples."""
+    votes = [maj_at_k(outcome.answers, outcome.right, ks, seed=seed) for outcome in outcomes]
+    return np.array(votes, dtype=float).reshape(len(outcomes), len(ks))
+
+
+def level_of(doc: Mapping[str, Any]) -> str:
+    """The level of a problem: a number or a word that its row names so in `extra`; "" where it does not."""
+    level = json.loads(doc.get("extra") or "{}").get("level", "")
+    return str(level)[:MAX_LEVEL_CHARS] if isinstance(level, str | int | float) else ""
+
+
 def _outcome(sample: Mapping[str, Any]) -> ProblemOutcome:
     graded = [GradedSample(*entry) for entry in sample["filtered_resps"][0]]
     cut, tokens = [one.truncated for one in graded], [one.tokens for one in graded]
@@ -85,6 +103,7 @@ def _outcome(sample: Mapping[str, Any]) -> ProblemOutcome:
         id=sample["doc"]["id"],
         digest=docs_digest([sample["doc"]]),
         family=sample["doc"]["family"],
+        level=level_of(sample["doc"]),
         verdicts=tuple(one.verdict for one in graded),
         answers=tuple(one.answer for one in graded),
         truncated=None if None in cut else sum(map(bool, cut)),

@@ -14,8 +14,8 @@ from typing import Any
 from lm_eval.utils import handle_non_serializable
 
 from aepo_rllib.eval.reports.browser import write_page
-from aepo_rllib.eval.reports.evaluations import COUNTS
-from aepo_rllib.eval.reports.outcomes import ProblemOutcome, read_outcomes
+from aepo_rllib.eval.reports.evaluations import COUNTS, VOTES
+from aepo_rllib.eval.reports.outcomes import ProblemOutcome, read_outcomes, votes_of
 from aepo_rllib.eval.reports.plot import plot_curves
 from aepo_rllib.eval.reports.shown import shown_suites
 from aepo_rllib.support.locks import write_atomically
@@ -37,7 +37,7 @@ def write_reports(folder: Path, results: Mapping[str, Any], summary: Mapping[str
     * results.json: lm-eval's results, without the samples;
     * passk.json: the summary;
     * problems.jsonl: one line per problem with its number of correct samples, its most frequent answers, and how often
-      each answer and each way to a correct one was given;
+      each answer and each way to a correct one was given, and its maj@k;
     * passk.png, passk.svg: the curves;
     * samples.html: a page to look at samples.
 
@@ -66,11 +66,13 @@ def _write_all(folder: Path, results: Mapping[str, Any], summary: Mapping[str, A
     _write_json(folder / RESULTS, stock | {"results": scores} | ({"groups": groups} if groups else {}))
     _write_json(folder / SUMMARY, summary)
     outcomes = read_outcomes(results)
-    lines = [
-        json.dumps(_line(suite, summary["suites"][suite]["n"], outcome), ensure_ascii=False) + "\n"
-        for suite, rows in outcomes.items()
-        for outcome in rows
-    ]
+    lines = []
+    for suite, rows in outcomes.items():
+        scores = summary["suites"][suite]
+        votes_PK = votes_of(rows, ks := [int(k) for k in scores["maj"]], seed=summary["evaluation"]["seed"])
+        for outcome, votes_K in zip(rows, votes_PK, strict=True):
+            line = _line(suite, scores["n"], outcome) | {VOTES: dict(zip(map(str, ks), votes_K.tolist(), strict=True))}
+            lines.append(json.dumps(_finite(line), ensure_ascii=False) + "\n")
     write_atomically(folder / PROBLEMS, "".join(lines))
     for ending in ("png", "svg"):
         plot_curves(summary, folder / f"{CURVES}.{ending}")
@@ -85,6 +87,7 @@ def _line(suite: str, asked: int, outcome: ProblemOutcome) -> dict[str, Any]:
         "id": outcome.id,
         "digest": outcome.digest,
         "family": outcome.family,
+        **({"level": outcome.level} if outcome.level else {}),
         "asked": asked,
         "n": outcome.n,
         "correct": outcome.correct,

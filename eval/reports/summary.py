@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from aepo_rllib.envs.verdict import Verdict
-from aepo_rllib.eval.majority import maj_at_k
 from aepo_rllib.eval.passk import curve_over_problems, macro_average, powers_of_two
 from aepo_rllib.eval.reports.curves import curve_json, number_json
 from aepo_rllib.eval.reports.diversity_report import diversity_json, macro_diversity_json
-from aepo_rllib.eval.reports.outcomes import ProblemOutcome, read_outcomes, table_of
+from aepo_rllib.eval.reports.outcomes import ProblemOutcome, read_outcomes, table_of, votes_of
 
 GENERATION = ("temperature", "top_p", "top_k", "min_p", "max_gen_toks")
 
@@ -30,7 +29,7 @@ def summarize(results: Mapping[str, Any], ks: Sequence[int] | None = None, *, se
         {"suites": {name: scores}, "groups": {name: scores}} for JSON: undefined numbers are None, keys are strings. The
         scores of a suite: how it was sampled (`n`, `version`, GENERATION), `problems`, `avg@n`, `k` (pass@k: mean, se,
         ci95), `maj` (maj@k), `diversity` (see `diversity_json`), rates of what went wrong, mean `tokens`, and the same
-        by family.
+        by family (`families`) and, where problems name one, by level (`levels`).
     """
     outcomes = read_outcomes(results)
     suites = {name: _suite(results, name, rows, ks, seed) for name, rows in outcomes.items()}
@@ -50,20 +49,40 @@ def _suite(
     n = int(config.get("repeats", 1))
     kwargs = config.get("generation_kwargs") or {}
     wanted = tuple(ks or powers_of_two(n))
-    families = sorted({outcome.family for outcome in outcomes} - {""})
-    members = {family: [outcome for outcome in outcomes if outcome.family == family] for family in families}
+    votes_PK = votes_of(outcomes, wanted, seed=seed)
+
+    def scores_by(names: Sequence[str]) -> dict[str, Any]:
+        parts = {name: [place for place, own in enumerate(names) if own == name] for name in sorted_names(names)}
+        return {
+            name: _scores([outcomes[place] for place in places], votes_PK[places], n, wanted)
+            for name, places in parts.items()
+        }
+
+    levels = scores_by([outcome.level for outcome in outcomes])
     return {
         "version": str(results["versions"][name]),
         "n": n,
         **{key: kwargs[key] for key in GENERATION if key in kwargs},
-        **_scores(outcomes, n, wanted, seed),
-        "families": {family: _scores(rows, n, wanted, seed) for family, rows in members.items()},
+        **_scores(outcomes, votes_PK, n, wanted),
+        "families": scores_by([outcome.family for outcome in outcomes]),
+        **({"levels": levels} if levels else {}),
     }
 
 
-def _scores(outcomes: Sequence[ProblemOutcome], n: int, ks: Sequence[int], seed: int) -> dict[str, Any]:
+def sorted_names(names: Iterable[str]) -> list[str]:
+    """Each once, without "": numbers by value, then words."""
+
+    def order(name: str) -> tuple[bool, float, str]:
+        try:
+            return False, float(name), name
+        except ValueError:
+            return True, 0.0, name
+
+    return sorted(set(names) - {""}, key=order)
+
+
+def _scores(outcomes: Sequence[ProblemOutcome], votes_PK: np.ndarray, n: int, ks: Sequence[int]) -> dict[str, Any]:
     table_PK = table_of(outcomes, ks)
-    votes_PK = [maj_at_k(outcome.answers, outcome.right, ks, seed=seed) for outcome in outcomes]
     drawn = sum(outcome.n for outcome in outcomes)
     average = [outcome.correct / outcome.n if outcome.n == n else math.nan for outcome in outcomes]
     truncated = [outcome.truncated for outcome in outcomes if outcome.truncated is not None]

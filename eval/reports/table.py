@@ -1,88 +1,95 @@
-"""Scores as tables for the terminal."""
+"""The scores of an evaluation as tables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
-
 from aepo_rllib.eval.passk import FEW_PROBLEMS, FEW_PROBLEMS_NOTE
-from aepo_rllib.support.terminal import visible
+from aepo_rllib.eval.reports.sheet import EMPTY, Column, Row, Score, Sheet, percent
 
 RATES = {"no_answer": "no answer", "truncated": "cut off", "timed_out": "timed out", "grader_crashed": "crashed"}
+PARTS = {"family": "families", "level": "levels"}
+"""Where the scores of parts stand in passk.json, by what the parts are."""
 
 
-def suite_table(suite: str, scores: Mapping[str, Any]) -> Group:
-    """One suite's scores in percent with 95 % intervals: a row per k, a column for all problems and per family."""
-    columns = {"all": scores, **scores["families"]} if len(scores["families"]) > 1 else {"all": scores}
-    table = plain_table()
-    table.add_column("\nproblems", no_wrap=True)
-    for name, part in columns.items():
-        table.add_column(f"{visible(name)}\n{part['problems']}", justify="right")
-    _add_points(table, list(columns.values()))
-    n = scores["n"]
-    table.add_row(f"avg@{n}", *(_percent(part["avg@n"]) for part in columns.values()))
-    largest = list(scores["maj"])[-1]
-    table.add_row(f"maj@{largest}", *(_percent(part["maj"][largest]) for part in columns.values()), end_section=True)
+def suite_sheet(suite: str, scores: Mapping[str, Any], by: str = "family") -> Sheet:
+    """One suite's scores in percent with 95 % intervals: a row per k, a column for all problems and for every part.
+
+    Args:
+        suite: Its name.
+        scores: Its scores in passk.json.
+        by: "family" or "level": what the parts are.
+    """
+    found = scores.get(PARTS[by], {})
+    parts = {"all": scores, **found} if len(found) > 1 else {"all": scores}
+    rows = [Row(f"pass@{k}", [percent(part["k"][k]) for part in parts.values()]) for k in scores["k"]]
+    rows.append(Row(f"avg@{scores['n']}", [_share(part["avg@n"]) for part in parts.values()], section=1))
+    rows += [
+        Row(f"maj@{k}", [_share(part["maj"][k]) for part in parts.values()], section=1)
+        for k in shown_votes(scores["maj"])
+    ]
     for rate, label in RATES.items():
-        shown = [part[rate] for part in columns.values()]
-        if any(shown) or rate == "no_answer":
-            table.add_row(label, *("" if value is None else f"{100 * value:.1f}" for value in shown))
-    few = any(part["problems"] < FEW_PROBLEMS for part in columns.values())
-    return titled(f"{suite}: pass@k in % [95 % interval over problems]", table, _caption(scores, few))
+        shares = [part[rate] for part in parts.values()]
+        if any(shares) or rate == "no_answer":
+            rows.append(Row(label, [EMPTY if share is None else _share(share) for share in shares], section=2))
+    return Sheet(
+        suite=suite,
+        part="",
+        title=f"{suite}: pass@k in % [95 % interval over problems and samples]",
+        names=[name if name == "all" or by == "family" else f"{by} {name}" for name in parts],
+        columns=[Column(place, under=str(part["problems"])) for place, part in enumerate(parts.values())],
+        rows=rows,
+        notes=_notes(scores, list(parts.values())) + ([] if found else [f"no problem names its {by}"]),
+        corner="problems",
+    )
 
 
-def group_table(group: str, scores: Mapping[str, Any], suites: Mapping[str, Any]) -> Group:
+def group_sheet(group: str, scores: Mapping[str, Any], suites: Mapping[str, Any]) -> Sheet:
     """A group's macro average beside its suites."""
-    columns = {f"{visible(group)}\nmacro": scores} | {
-        f"{visible(name.removeprefix('aepo_'))}\n{suites[name]['problems']}": suites[name] for name in scores["suites"]
-    }
-    table = plain_table()
-    table.add_column("\nproblems", no_wrap=True)
-    for name in columns:
-        table.add_column(name, justify="right")
-    for k in scores["k"]:
-        table.add_row(f"pass@{k}", *(_percent(part["k"].get(k, {}).get("mean")) for part in columns.values()))
-    return titled(f"{group}: pass@k in %, macro average over suites", table, "every suite counts the same")
+    parts = {group: scores} | {name.removeprefix("aepo_"): suites[name] for name in scores["suites"]}
+    return Sheet(
+        suite=group,
+        part="",
+        title=f"{group}: pass@k in %, macro average over suites",
+        names=list(parts),
+        columns=[
+            Column(place, under="macro" if place == 0 else str(part["problems"]))
+            for place, part in enumerate(parts.values())
+        ],
+        rows=[
+            Row(f"pass@{k}", [percent(part["k"].get(k), brief=True) for part in parts.values()]) for k in scores["k"]
+        ],
+        notes=["every suite counts the same"],
+        corner="problems",
+    )
 
 
-def plain_table() -> Table:
-    """A table without a frame."""
-    return Table(box=SIMPLE_HEAD, padding=0)
+def shown_votes(maj: Mapping[str, Any]) -> list[str]:
+    """The k of maj@k that say something: a majority of two votes is no better than one."""
+    return [k for k in maj if int(k) > 2] or list(maj)[-1:]
 
 
-def titled(title: str, table: Table, notes: str) -> Group:
-    """A table between two lines that may be wider than it."""
-    return Group(Text(visible(title), style="italic"), table, Text(visible(notes), style="dim italic"))
+def _share(value: float | None) -> Score:
+    return Score(None if value is None else 100 * value)
 
 
-def _add_points(table: Table, parts: list[Mapping[str, Any]]) -> None:
-    ks = list(parts[0]["k"])
-    for k in ks:
-        table.add_row(f"pass@{k}", *(_cell(part["k"][k]) for part in parts), end_section=k == ks[-1])
-
-
-def _cell(point: Mapping[str, Any]) -> str:
-    interval = "" if point["ci95"] is None else " [{:.0f}-{:.0f}]".format(*(100 * end for end in point["ci95"]))
-    # Five columns then fit into 80 characters.
-    return _percent(point["mean"]) + interval.replace(" [100-100]", "")
-
-
-def _percent(value: float | None) -> str:
-    return "undefined" if value is None else f"{100 * value:.1f}".replace("100.0", "100")
-
-
-def _caption(scores: Mapping[str, Any], few: bool) -> str:
+def _notes(scores: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]) -> list[str]:
     n, largest = scores["n"], max(map(int, scores["k"]))
     notes = [f"n = {n} samples per problem at temperature {scores.get('temperature')}"]
     if largest > max(n // 2, 1):
-        notes.append(f"pass@k above k = {n // 2} is noisy, n = {2 * largest} would steady it")
+        notes.append(
+            f"above k = {n // 2} pass@k is noisier than it need be: n = {2 * largest} would narrow its intervals"
+        )
+    if any(_alike(part) for part in parts):
+        notes.append("where all problems score alike, the interval is Wilson's for none of so many that differs")
     if scores["missing"]:
         notes.append(f"{scores['missing']} samples were never drawn: undefined where a problem has fewer than k")
-    if few:
+    if any(part["problems"] < FEW_PROBLEMS for part in parts):
         notes.append(FEW_PROBLEMS_NOTE)
-    return "; ".join(notes)
+    return notes
+
+
+def _alike(part: Mapping[str, Any]) -> bool:
+    """Whether at some k all problems have one score, so that the spread between them tells nothing."""
+    return any(point["se"] == 0 for point in part["k"].values())

@@ -97,7 +97,7 @@ def test_what_is_asked_for_before_anyone_looks_is_sampled_in_one_request() -> No
 
     algo.body, algo.samplers.sample = box, watched
     result = algo.train()
-    assert requests == [[("base_entropy", 32)], [("main", 6), ("main", 6), ("main", 2)], [("main", 6)]]
+    assert requests == [[("base_entropy", 24)], [("main", 6), ("main", 6), ("main", 2)], [("main", 6)]]
     rewards = torch.cat([groups.rewards_PG for groups in algo.drawn])
     assert result[metrics.MAIN][metrics.REWARD_MEAN] == pytest.approx(rewards.mean().item()), "of all that was drawn"
     one_by_one = small(BoxConfig(), evaluation_interval=None).build_algo()

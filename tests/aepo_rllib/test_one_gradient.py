@@ -49,7 +49,7 @@ class RecordingLearner(CausalLMLearner):
 
 
 class HardConfig(AEPOConfig):
-    """AEPO on uncertain tokens, with an entropy bonus over all tokens of its main rows, flat ones too, and E3's loss."""
+    """AEPO on uncertain tokens; over all of its main rows, flat ones too, an entropy bonus; and E3's loss."""
 
     def method(self) -> Method:
         both = super().method()

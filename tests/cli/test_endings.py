@@ -137,7 +137,7 @@ def test_a_run_whose_reader_goes_away_goes_on_to_its_end(tmp_path):
     run = tmp_path / "run"
     command = [sys.executable, "-m", "aepo_rllib.cli.main", "train", "--steps", "4", "--output", str(run), *SMALL]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "loading torch and ray ...\n"
+    assert process.stdout.readline() == f"run directory: {run}\n"
     process.stdout.close()
     said = process.stderr.read()
     assert process.wait(timeout=120) == 0, said

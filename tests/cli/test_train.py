@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,9 +12,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from transformers import AutoModelForCausalLM
 
 from aepo_rllib import metrics, metrics_page
+from aepo_rllib.cli.main import cli
 from aepo_rllib.support.sealed_folder import MANIFEST, verify
 from tests.support.command import SMALL, aepo, alive, children, here, records, weights_hash, without_times
 
@@ -28,13 +31,12 @@ def uninterrupted(tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "whole"
     result = aepo("train", "--steps", STEPS, "--output", run, *SMALL, env=os.environ | SECRETS)
     assert result.returncode == 0, result.stdout + result.stderr
+    assert "loading torch and ray" in result.stderr
     return run, result.stdout
 
 
 def test_a_run_leaves_everything_it_promises(uninterrupted):
     run, shown = uninterrupted
-    assert "loading torch and ray" in shown
-    assert f"step {STEPS}/{STEPS}" in shown
     assert f"aepo eval {run}" in "".join(shown.split("\n"))
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert (config["algo"], config["batch_size"], config["target_entropy"]) == ("aepo", 6, "0.5x")
@@ -53,7 +55,41 @@ def test_a_run_leaves_everything_it_promises(uninterrupted):
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step_000008", "step_000009"]
     for plot in ("entropy.png", "reward.png"):
         assert (run / plot).read_bytes().startswith(b"\x89PNG")
+    assert f"step {STEPS} of {STEPS}, ended" in (run / "run.html").read_text()
     assert AutoModelForCausalLM.from_pretrained(run / "huggingface").num_parameters() > 300_000
+
+
+def test_a_log_shows_validation_completions_and_an_end_in_words(uninterrupted):
+    run, shown = uninterrupted
+    scores = {record["step"]: record["evaluation/pass@1"] for record in records(run) if "evaluation/pass@1" in record}
+    assert list(scores) == [3, 6, 9]
+    assert "measuring the starting model's entropy" in shown.partition("step 1/")[0]
+    for step, score in scores.items():
+        assert re.search(rf"step {step}/{STEPS}  .*reward .*entropy .*T .*pass@1 {score:.3f} \(step {step}\)", shown)
+    samples = [sample for sample in records(run, "samples.jsonl") if sample["stream"] == "main"]
+    for title in ("the starting model", *(f"step {step}" for step in scores)):
+        [_, after] = shown.split(f"completions of {title}:\n")
+        lines = [line.split(maxsplit=1) for line in after.split("\n")[:6]]
+        assert [words[0] for words in lines[::2]] == ["prompt"] * 3
+        kept = [sample for sample in samples if title == f"step {sample['step']}"]
+        for sample, (_, prompt), (verdict, _) in zip(kept, lines[::2], lines[1::2], strict=False):
+            assert (prompt, verdict) == (sample["prompt"], sample["verdict"].partition("_")[0])
+    first, *_, last = scores.values()
+    assert f"pass@1 went from {first:.3f} to {last:.3f}; the best was {max(scores.values()):.3f}" in shown
+    assert "steps (temperature above 1) and down in" in shown
+    assert str(run / "run.html") in shown
+
+
+def test_what_a_dry_run_prints_is_a_configuration(tmp_path):
+    runner, file = CliRunner(), tmp_path / "c.yaml"
+    asked = ["train", "--steps", "3", "--target-entropy", "0.7", "--dry-run"]
+    first = runner.invoke(cli, asked)
+    assert "loading torch and ray" in first.stderr
+    file.write_text(first.stdout)
+    second = runner.invoke(cli, ["train", "--config", str(file), "--dry-run"])
+    assert second.exit_code == 0, second.output
+    assert yaml.safe_load(second.stdout) == yaml.safe_load(first.stdout)
+    assert yaml.safe_load(first.stdout)["target_entropy"] in (0.7, "0.7")
 
 
 def test_no_secret_of_the_environment_is_in_a_run_folder(uninterrupted):

@@ -8,13 +8,14 @@ from scipy import stats
 
 from aepo_rllib.cli.compare import compare_command
 from aepo_rllib.eval.passk import pass_at_k, without_noise
-from aepo_rllib.eval.reports.differences import compare, crossover
+from aepo_rllib.eval.reports.crossovers import crossover
+from aepo_rllib.eval.reports.differences import compare
 from aepo_rllib.eval.reports.evaluations import read_evaluations, short_names
 
 N, KS = 64, [1, 2, 4, 8, 16, 32, 64]
 
 
-def write(folder, counts, *, n=N, version="1.0", suite="aepo_x", ks=KS, **settings):
+def write(folder, counts, *, n=N, version="1.0", suite="aepo_x", ks=KS, rows=None, maj=None, **settings):
     """A report folder with these numbers of correct samples."""
     folder.mkdir(parents=True)
     scores = {
@@ -23,10 +24,12 @@ def write(folder, counts, *, n=N, version="1.0", suite="aepo_x", ks=KS, **settin
         "avg@n": sum(int(count) for count in counts) / n / len(counts),
         "k": {str(k): {} for k in ks},
         "temperature": settings.pop("temperature", 1.0),
+        **({"maj": maj} if maj else {}),
     }
     evaluation = {"template": None, "grader": None, "problems": {suite: "5f0c"}} | settings
     (folder / "passk.json").write_text(json.dumps({"suites": {suite: scores}, "evaluation": evaluation}))
-    rows = [{"suite": suite, "id": f"p{i}", "n": n, "correct": int(count)} for i, count in enumerate(counts)]
+    more = rows or [{}] * len(counts)
+    rows = [{"suite": suite, "id": f"p{i}", "n": n, "correct": int(count)} | more[i] for i, count in enumerate(counts)]
     (folder / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 
@@ -73,6 +76,7 @@ def test_crossover_lies_where_the_curves_cross(pair):
     assert before < difference.crossover.k < 2 * before
     assert difference.crossover.low <= difference.crossover.k <= difference.crossover.high
     assert difference.crossover.share > 0.95
+    assert difference.crossover.told
     assert (difference.above[0], difference.above[-1]) == (1.0, 0.0)
 
 
@@ -161,7 +165,19 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
 def test_other_settings_are_noted(tmp_path):
     a, b = write(tmp_path / "a", [1]), write(tmp_path / "b", [1], temperature=0.6, grader="math")
     (comparison,) = compare(read_evaluations([a, b]))
-    assert list(comparison.notes) == ["temperature: 1.0 in a, 0.6 in b", "grader: None in a, math in b"]
+    assert list(comparison.notes) == ["temperature: 1.0 in a, 0.6 in b", "grader: the suite's own in a, math in b"]
+
+
+def test_templates_of_two_names_that_make_one_prompt_are_no_difference(tmp_path):
+    def notes(**prompts):
+        folders = [tmp_path / "".join(prompts.values()) / name for name in ("a", "b")]
+        for folder, template in zip(folders, (None, "plain"), strict=True):
+            write(folder, [1], template=template, first_prompts={"aepo_x": prompts[folder.name]})
+        [comparison] = compare(read_evaluations(folders))
+        return list(comparison.notes)
+
+    assert notes(a="1+1?", b="1+1?") == []
+    assert notes(a="1+1?", b="1+1? ") == ["template: the suite's own in a, plain in b"]
 
 
 def test_names_are_what_differs_in_the_paths(tmp_path):

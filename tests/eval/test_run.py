@@ -10,7 +10,8 @@ from aepo_rllib.envs import load_problems
 from aepo_rllib.eval.regrading import regrade
 from aepo_rllib.eval.reports.differences import compare
 from aepo_rllib.eval.reports.evaluations import read_evaluations
-from aepo_rllib.eval.reports.table import suite_table
+from aepo_rllib.eval.reports.sheet_text import terminal
+from aepo_rllib.eval.reports.table import suite_sheet
 from aepo_rllib.eval.run import evaluate_model
 from aepo_rllib.models.hf import resolve_model
 from aepo_rllib.support.locks import claimed
@@ -59,7 +60,7 @@ def test_summary_is_complete(evaluated):
 
 def test_table_lists_k_in_numeric_order(evaluated):
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115 - only recorded
-    console.print(suite_table(SUITE, evaluated[0]["suites"][SUITE]))
+    console.print(terminal(suite_sheet(SUITE, evaluated[0]["suites"][SUITE]), 100))
     labels = [line.split()[0] for line in console.export_text().splitlines() if line.strip().startswith("pass@")]
     assert labels == ["pass@1", "pass@2", "pass@4", "pass@8", "pass@16"]
 
@@ -205,7 +206,7 @@ def test_names_are_shown_as_they_are(tmp_path):
     scores = summary["suites"][SUITE]
     scores["families"] = {"[/b] algebra": scores | {"families": {}}, "[red]": scores | {"families": {}}}
     console = Console(width=100, record=True, markup=False, file=open(os.devnull, "w"))  # noqa: SIM115 - only recorded
-    console.print(suite_table("suite[/bold]", scores))
+    console.print(terminal(suite_sheet("suite[/bold]", scores), console.width))
     text = console.export_text()
     assert all(name in text for name in ("suite[/bold]", "[/b] algebra", "[red]"))
 
