@@ -1,0 +1,1 @@
+"""`aepo tune`: a search over settings, from what is looked for to the best trial's model."""
