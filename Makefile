@@ -10,7 +10,7 @@ NO_HANGS := -o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true
 SEVERAL := -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(NO_HANGS)
 STAMP := $(VENV)/.installed
 
-.PHONY: setup setup-vllm ready train check test test-slow test-vllm lint types docs clean
+.PHONY: setup setup-vllm ready train check test test-slow test-vllm lint types docs site dist clean
 
 setup: $(STAMP)
 
@@ -76,6 +76,20 @@ docs: setup
 	$(BIN)/python -m aepo_rllib.metrics_page > docs/metrics.md
 	$(BIN)/python -m aepo_rllib.options_page > docs/configuration.md
 	$(BIN)/python -m aepo_rllib.methods_page > docs/methods.md
+	$(BIN)/python -m aepo_rllib.cli_page > docs/cli.md
+	$(BIN)/python -m aepo_rllib.api_page > docs/api.md
+
+# A warning (a link that leads nowhere, a page in no contents) is an error. It is read from the disk: build/site/index.html.
+site: setup
+	$(BIN)/python -m sphinx -E -W --keep-going -q -b html -c docs . build/site
+
+# From a copy of what is committed: neither leftovers of this folder nor an older egg-info get in. The tools stay beside.
+dist: setup
+	rm -rf build/dist build/dist-tools dist && mkdir -p build/dist dist
+	git archive HEAD | tar -x -C build/dist
+	$(BIN)/python -m pip install --quiet --target build/dist-tools build twine
+	PYTHONPATH=build/dist-tools $(BIN)/python -m build --outdir dist build/dist
+	PYTHONPATH=build/dist-tools $(BIN)/python -m twine check --strict dist/*
 
 clean:
 	rm -rf $(VENV) $(VLLM_VENV) build *.egg-info

@@ -12,11 +12,16 @@ from aepo_rllib._version import __version__
 
 if TYPE_CHECKING:
     from aepo_rllib.algorithms import AEPO, GRPO, AEPOAuthorsConfig, AEPOConfig, GRPOConfig
+    from aepo_rllib.training.reporter import tune_reporter
 
-__all__ = ["AEPO", "GRPO", "AEPOAuthorsConfig", "AEPOConfig", "GRPOConfig", "__version__"]
+__all__ = ["AEPO", "GRPO", "AEPOAuthorsConfig", "AEPOConfig", "GRPOConfig", "__version__", "tune_reporter"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "tune_reporter":
+        from aepo_rllib.training.reporter import tune_reporter
+
+        return tune_reporter
     if name in __all__:
         from aepo_rllib import algorithms
 

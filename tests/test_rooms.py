@@ -72,7 +72,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *VOCABULARY,
     },
     "rllib_seam": {"support"},
-    "": {"algorithms", "_version"},  # the package itself: lazily
+    "": {"algorithms", "training", "_version"},  # the package itself: lazily
     "recipes": set(),
     "_version": set(),
     "columns": set(),
@@ -80,6 +80,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics_page": {"envs", "metrics"},
     "options_page": {"algorithms", "training", "support"},
     "methods_page": {"algorithms", "training", "options_page"},
+    "cli_page": {"cli"},
+    "api_page": {"", "algorithms", "training", "control", "objectives", "rollout", "models", "envs", "eval", "support"},
 }
 """Rooms of ours that a room knows; "" is the package's own file."""
 

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from aepo_rllib.models.hf import empty_model, load_tokenizer, no_progress_bar, resolve_model
 from aepo_rllib.models.lora import ADAPTER
+from aepo_rllib.models.model_card import CARD_FILE, model_card
 from aepo_rllib.models.named_weights import with_second_names
 
 HF_FOLDER, ADAPTER_FOLDER = "huggingface", "adapter"
@@ -29,13 +30,14 @@ def write_huggingface(
         model: The model training started from: its configuration, generation config and tokenizer are kept.
         weights: As they are to be stored, on the CPU, named as in the Hugging Face model; tied ones once.
         folder: Where to.
-        info: What else to keep, as `aepo.json`.
+        info: What else to keep, as `aepo.json`, and to tell in the model card.
     """
     dtypes = {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()}
     shape = empty_model(model, dtype=str(max(dtypes, key=str)).removeprefix("torch."))
     with no_progress_bar():
         shape.save_pretrained(folder, state_dict=dict(with_second_names(weights, shape)))
     load_tokenizer(model).save_pretrained(folder)
+    (folder / CARD_FILE).write_text(model_card(info or {}), encoding="utf-8")
     (folder / INFO_FILE).write_text(json.dumps(dict(info or {}), indent=2) + "\n", encoding="utf-8")
 
 

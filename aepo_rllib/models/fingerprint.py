@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from aepo_rllib.models.hf import local_folder, resolve_model
 from aepo_rllib.support.sealed_folder import sha256
 
 PATTERNS = (
@@ -29,9 +28,14 @@ def model_fingerprint(model: str) -> str:
     Args:
         model: Hugging Face folder or id, or "embedded".
     """
+    from aepo_rllib.models.hf import resolve_model  # loads torch, which a folder needs not
+
     folder = Path(resolve_model(model))
-    if not folder.is_dir():
-        return _commit(model)
+    return folder_fingerprint(folder) if folder.is_dir() else _commit(model)
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """Likewise of a model's folder."""
     files = sorted({file for pattern in PATTERNS for file in folder.glob(pattern) if file.is_file()})
     if not any(file.suffix == ".safetensors" for file in files):
         return ""
@@ -43,5 +47,7 @@ def model_fingerprint(model: str) -> str:
 
 def _commit(model: str) -> str:
     """The commit of a hub model in the local cache."""
+    from aepo_rllib.models.hf import local_folder
+
     folder = local_folder(model)
     return f"{model}@{folder.name}" if folder else ""

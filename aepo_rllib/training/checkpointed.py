@@ -19,6 +19,7 @@ from aepo_rllib.models.export import ADAPTER_FOLDER, HF_FOLDER, INFO_FILE
 from aepo_rllib.support.sealed_folder import AppearingFolder, read_manifest, seal, verify
 from aepo_rllib.training.config import TextRLConfig
 from aepo_rllib.training.pending_checkpoint import PendingCheckpoint
+from aepo_rllib.training.provenance import provenance
 
 STATE_KEY = "text_rl"
 
@@ -197,6 +198,7 @@ class SavedAlgorithm(Algorithm):
             "base_entropy": self.base_entropy,
             "template": self.config.env_config.get("template", "plain"),
             "answer_form": self.config.env_config.get("answer_form"),
+            **provenance(self.config),
         }
 
 

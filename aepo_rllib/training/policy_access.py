@@ -13,6 +13,7 @@ from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, EPISODE_RETURN_MEAN, NUM_EPISODES
 
 from aepo_rllib import metrics
+from aepo_rllib.learning.optimizer_step import naming_lost_learners
 from aepo_rllib.learning.rl_module import CausalLMModule
 from aepo_rllib.training.checkpointed import SavedAlgorithm
 
@@ -28,13 +29,17 @@ class PolicyAccess(SavedAlgorithm):
 
         It is built by the first call, in this process and on the CPU, and every call brings its weights up to date.
         (RLlib's own is the env runner's, which here holds a rollout engine instead.)
+
+        Raises:
+            LearnerLost: a learner process has died.
         """
         if module_id != DEFAULT_MODULE_ID:
             return None
         self.settle_learning()
         if self._module is None:
             self._module = self.config.get_rl_module_spec(spaces=self.env_runner.get_spaces()).build()
-        self._module.set_state(super().get_weights()[module_id])
+        with naming_lost_learners(self.learner_group):
+            self._module.set_state(super().get_weights()[module_id])
         return self._module
 
     @override(Algorithm)
@@ -61,9 +66,14 @@ class PolicyAccess(SavedAlgorithm):
 
     @override(Algorithm)
     def get_weights(self, policies: Collection[str] | None = None) -> dict[str, Any]:
-        """As RLlib's, but a copy: its own are the very memory of a learner in this process."""
+        """As RLlib's, but a copy: its own are the very memory of a learner in this process.
+
+        Raises:
+            LearnerLost: a learner process has died.
+        """
         self.settle_learning()
-        return copy.deepcopy(super().get_weights(policies))
+        with naming_lost_learners(self.learner_group):
+            return copy.deepcopy(super().get_weights(policies))
 
     @override(SavedAlgorithm)
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -90,12 +100,14 @@ class PolicyAccess(SavedAlgorithm):
 
         Raises:
             ValueError: another module id.
+            LearnerLost: a learner process has died.
         """
         if set(weights) != {DEFAULT_MODULE_ID}:
             raise ValueError(f"weights of {sorted(weights)} were given; there is one module, {DEFAULT_MODULE_ID!r}")
         self.settle_learning()
-        self.learner_group.set_weights(dict(weights))
-        self._send_weights(self.env_runner_group)
+        with naming_lost_learners(self.learner_group):
+            self.learner_group.set_weights(dict(weights))
+            self._send_weights(self.env_runner_group)
 
     def _send_weights(self, env_runner_group: EnvRunnerGroup) -> None:
         self.finish_learning()  # in the middle of an update they are of no step

@@ -275,3 +275,6 @@ def test_a_killed_learner_ends_the_step_with_an_error_and_no_checkpoint_appears_
     with pytest.raises(LearnerLost):
         pending.wait()
     assert not (tmp_path / "pending").exists()
+    for asked in (algo.get_weights, algo.get_module):
+        with pytest.raises(LearnerLost, match="of 2 was killed"):
+            asked()

@@ -1,5 +1,6 @@
 """`aepo export` copies a model out of a run that anybody may have made, and nothing from outside of it."""
 
+import json
 import os
 import socket
 
@@ -7,6 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from aepo_rllib.cli.export import export_command
+from aepo_rllib.models.fingerprint import folder_fingerprint
+from tests.eval.test_compare import write as write_evaluation
 
 FILES = {
     "config.json": b"{}",
@@ -36,8 +39,11 @@ def export(run, target):
     return CliRunner().invoke(export_command, [str(run), str(target)])
 
 
-def contents(folder):
-    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+def contents(folder, without="README.md"):
+    """All files but the card, which is written anew."""
+    files = {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    assert files.pop(without).startswith(b"---\n")
+    return files
 
 
 def test_every_file_arrives_as_it_was(run, tmp_path):
@@ -48,7 +54,8 @@ def test_every_file_arrives_as_it_was(run, tmp_path):
         result = export(run, target)
         assert result.exit_code == 0, result.output
         assert contents(target) == FILES
-        assert sorted(entry.name for entry in target.iterdir()) == sorted({name.partition("/")[0] for name in FILES})
+        names = {name.partition("/")[0] for name in FILES} | {"README.md"}
+        assert sorted(entry.name for entry in target.iterdir()) == sorted(names)
     assert "is not empty" in export(run, tmp_path / "new" / "model").output
 
 
@@ -166,3 +173,53 @@ def test_folders_that_only_look_like_checkpoints_are_not_taken(run, tmp_path):
         (other / "aepo.json").write_text('{"step": 9}')
     assert export(run, tmp_path / "out").exit_code == 0
     assert contents(tmp_path / "out") == FILES
+
+
+def train(run, entropies, target=0.5):
+    """Leave records of steps with these entropies."""
+    records = [
+        {"step": step, "main/exact_entropy": entropy, "control/target_entropy": target, "main/reward_mean": 0.25}
+        for step, entropy in enumerate(entropies, start=1)
+    ]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def evaluate(run, *, model):
+    """Leave an evaluation of a model with this fingerprint: half of 64 samples of two problems are right."""
+    folder = write_evaluation(run / "eval", [16, 48], suite="aepo_x", identity={"model": model}, seed=7)
+    summary = json.loads((folder / "passk.json").read_text())
+    summary["suites"]["aepo_x"]["k"] = {"1": {"mean": 0.5, "se": 0.1, "ci95": [0.25, 0.75]}, "64": {"mean": None}}
+    (folder / "passk.json").write_text(json.dumps(summary))
+
+
+def test_the_card_tells_how_far_the_entropy_was_from_its_target_and_what_was_scored(run, tmp_path):
+    train(run, [0.9, 0.8, 0.6, 0.9])  # the model is of step 3, so the last one has no part in it
+    evaluate(run, model=folder_fingerprint(run / "huggingface"))
+    result = export(run, tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "the entropy was 20% above its target" in card  # of its last step: 0.6 / 0.5
+    assert "| `aepo_x` | 2 | 64 | 50.0 [25.0, 75.0] |" in card
+    assert "seed `7`" in card
+
+
+def test_scores_of_other_weights_and_damaged_records_do_not_get_into_the_card(run, tmp_path):
+    train(run, [0.9, 0.8, 0.6])
+    evaluate(run, model=folder_fingerprint(run / "huggingface"))
+    (run / "huggingface" / "model.safetensors").write_bytes(b"other")
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 7}\n')
+    result = export(run, tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "are of other weights; evaluate" in result.output
+    assert "the record of step 4 is missing" in result.output
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "Scores" not in card
+    assert "above its target" not in card
+
+
+def test_a_folder_is_named_once(run, tmp_path):
+    assert "name the folder to export to" in CliRunner().invoke(export_command, [str(run)]).output
+    both = CliRunner().invoke(export_command, [str(run), str(tmp_path / "a"), "--output", str(tmp_path / "b")])
+    assert both.exit_code == 2
+    assert "name one" in both.output
