@@ -21,12 +21,12 @@ from typing_extensions import Self
 from aepo_rllib import metrics
 from aepo_rllib.algorithms.entropy_reg import EntropyRegConfig
 from aepo_rllib.algorithms.grpo import GRPO
-from aepo_rllib.algorithms.targeted import TargetedConfig
 from aepo_rllib.control.coefficients import SteppedCoefficient
 from aepo_rllib.control.dial_loop import DialLoop
 from aepo_rllib.objectives.parts import MAIN
 from aepo_rllib.support.options import Idle, option
 from aepo_rllib.training.declared import setter
+from aepo_rllib.training.targeted import TargetedConfig
 
 
 class AdaptiveEntropyConfig(TargetedConfig, EntropyRegConfig):

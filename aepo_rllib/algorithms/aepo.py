@@ -23,8 +23,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.utils.annotations import override
 from typing_extensions import Self
 
-from aepo_rllib.algorithms.grpo import GRPO
-from aepo_rllib.algorithms.targeted import TargetedConfig
+from aepo_rllib.algorithms.grpo import GRPO, GRPOConfig
 from aepo_rllib.control.dial_loop import DialLoop
 from aepo_rllib.control.dials import Dial
 from aepo_rllib.control.targets import Target
@@ -36,11 +35,12 @@ from aepo_rllib.support.arguments import check_arguments
 from aepo_rllib.support.options import option
 from aepo_rllib.support.plugins import absolute, find
 from aepo_rllib.training.declared import setter
+from aepo_rllib.training.targeted import TargetedConfig
 
 TEMPERED = "tempered"
 
 
-class AEPOConfig(TargetedConfig):
+class AEPOConfig(TargetedConfig, GRPOConfig):
     """Configuration of AEPO.
 
     .. testcode::
@@ -93,7 +93,7 @@ class AEPOConfig(TargetedConfig):
         """The loss of its tokens; likewise."""
         return reinforce
 
-    @override(TargetedConfig)
+    @override(GRPOConfig)
     def method(self) -> Method:
         """GRPO's stream and term, and the tempered ones."""
         plain = super().method()
@@ -110,7 +110,7 @@ class AEPOConfig(TargetedConfig):
         told = {name: value for name, value in known.items() if name in inspect.signature(cls).parameters}
         return cls(temperature_low=self.temperature_low, temperature_high=self.temperature_high, **told | own)
 
-    @override(TargetedConfig)
+    @override(GRPOConfig)
     def dial_loop(self) -> DialLoop:
         """The controller with what it reads."""
         return DialLoop(self.dial(), window=self.entropy_window)

@@ -29,7 +29,6 @@ from ray.rllib.utils.annotations import override
 from typing_extensions import Self
 
 from aepo_rllib.algorithms.grpo import GRPO, GRPOConfig
-from aepo_rllib.algorithms.targeted import TargetedConfig
 from aepo_rllib.columns import Columns
 from aepo_rllib.control.dial_loop import DialLoop
 from aepo_rllib.control.geometric import GeometricTemperature
@@ -41,6 +40,7 @@ from aepo_rllib.objectives.losses import tempered_clipped
 from aepo_rllib.objectives.parts import MAIN, Method, TokenLoss
 from aepo_rllib.support.options import Idle
 from aepo_rllib.training.declared import setter
+from aepo_rllib.training.targeted import TargetedConfig
 
 
 class E3Config(GRPOConfig):

@@ -24,23 +24,23 @@ from ray.rllib.utils.annotations import override
 from typing_extensions import Self
 
 from aepo_rllib import metrics
-from aepo_rllib.algorithms.grpo import GRPO
-from aepo_rllib.algorithms.targeted import TargetedConfig
+from aepo_rllib.algorithms.grpo import GRPO, GRPOConfig
 from aepo_rllib.control.band import Band
 from aepo_rllib.control.dial_loop import DialLoop
 from aepo_rllib.experience.rows import RowGroups
 from aepo_rllib.objectives.parts import MAIN
 from aepo_rllib.support.options import option
 from aepo_rllib.training.declared import setter
+from aepo_rllib.training.targeted import TargetedConfig
 
 
-class EntrocraftConfig(TargetedConfig):
+class EntrocraftConfig(TargetedConfig, GRPOConfig):
     """`aepo train --algo entrocraft --set target_entropy=0.5x`."""
 
     target_entropy = 0.65
     band_width: float = option(0.1, "Nats per token around the target in which nothing is rejected.", least=0)
 
-    @override(TargetedConfig)
+    @override(GRPOConfig)
     @setter
     def training(
         self,
@@ -51,7 +51,7 @@ class EntrocraftConfig(TargetedConfig):
         """Sets the training related configuration: these, and those of `GRPOConfig.training`."""
         return super().training(**kwargs)
 
-    @override(TargetedConfig)
+    @override(GRPOConfig)
     def dial_loop(self) -> DialLoop:
         """Which completions are rejected."""
         return DialLoop(Band(self.band_width), setting=metrics.REJECTED_SIGN)

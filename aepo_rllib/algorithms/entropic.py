@@ -25,8 +25,7 @@ from ray.rllib.algorithms.algorithm_config import NotProvided
 from ray.rllib.utils.annotations import override
 from typing_extensions import Self
 
-from aepo_rllib.algorithms.grpo import GRPO
-from aepo_rllib.algorithms.targeted import TargetedConfig
+from aepo_rllib.algorithms.grpo import GRPO, GRPOConfig
 from aepo_rllib.control.dial_loop import DialLoop
 from aepo_rllib.control.integral import ProportionalIntegral
 from aepo_rllib.objectives.losses import magnified
@@ -34,11 +33,12 @@ from aepo_rllib.objectives.parts import MAIN, Term
 from aepo_rllib.objectives.selections import surest
 from aepo_rllib.support.options import option
 from aepo_rllib.training.declared import setter
+from aepo_rllib.training.targeted import TargetedConfig
 
 SURE = "sure"
 
 
-class EntroPICConfig(TargetedConfig):
+class EntroPICConfig(TargetedConfig, GRPOConfig):
     """`aepo train --algo entropic --set target_entropy=0.5x`."""
 
     target_entropy = 0.1
@@ -46,7 +46,7 @@ class EntroPICConfig(TargetedConfig):
     integral_gain: float = option(0.01, "K_i: coefficient per nat and step that it has been off.", least=0)
     sure_probability: float = option(0.95, "Tokens count that the policy gives more than this.", above=0, below=1)
 
-    @override(TargetedConfig)
+    @override(GRPOConfig)
     @setter
     def training(
         self,
@@ -59,13 +59,13 @@ class EntroPICConfig(TargetedConfig):
         """Sets the training related configuration: these, and those of `GRPOConfig.training`."""
         return super().training(**kwargs)
 
-    @override(TargetedConfig)
+    @override(GRPOConfig)
     def penalties(self) -> dict[str, Term]:
         """With the term, whose coefficient the dial turns: at most 1, as here."""
         select = partial(surest, probability=self.sure_probability)
         return {SURE: Term(magnified, select=select, aggregation="token-mean"), **super().penalties()}
 
-    @override(TargetedConfig)
+    @override(GRPOConfig)
     def dial_loop(self) -> DialLoop:
         """The coefficient."""
         return DialLoop(ProportionalIntegral(self.proportional_gain, self.integral_gain), setting="coefficient")

@@ -7,15 +7,15 @@ from ray.rllib.utils.annotations import override
 from typing_extensions import Self
 
 from aepo_rllib import metrics
-from aepo_rllib.algorithms.grpo import GRPOConfig
 from aepo_rllib.control.targets import Target, schedule_points
 from aepo_rllib.rollout import engine_class
 from aepo_rllib.support.options import option
+from aepo_rllib.training.config import TextRLConfig
 from aepo_rllib.training.declared import setter
 
 
-class TargetedConfig(GRPOConfig):
-    """GRPO's configuration with a target of entropy; its classes say what is turned to reach it."""
+class TargetedConfig(TextRLConfig):
+    """Mixed into a method's configuration, in front of it: its target of entropy. The method says what is turned."""
 
     target_entropy: Target = option(
         "0.5x",
@@ -40,14 +40,14 @@ class TargetedConfig(GRPOConfig):
         """Sets the target, and which entropy is held to it."""
         return self
 
-    @override(GRPOConfig)
+    @override(TextRLConfig)
     def measured_entropy(self) -> str:
         """The entropy source in effect: without a choice the better one that the engine gives."""
         return self.entropy_source or self.engine_entropy()
 
     @override(AlgorithmConfig)
     def validate(self) -> None:
-        """Checks that the engine gives the entropy that is read, besides what GRPO checks."""
+        """Checks that the engine gives the entropy that is read, besides what its base checks."""
         super().validate()
         if self.entropy_source == metrics.EXACT_ENTROPY and not engine_class(self.engine).exact_entropy:
             raise ValueError(
