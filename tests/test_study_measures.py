@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -9,7 +10,13 @@ import pytest
 from scipy import stats
 
 from aepo_rllib.study import measures
-from aepo_rllib.study.intervals import over_seeds, over_seeds_and_problems
+from aepo_rllib.study.intervals import crossing, over_seeds, over_seeds_and_problems
+from aepo_rllib.study.labels import Label, write_labels
+from aepo_rllib.study.markdown import TABLE_OF
+from aepo_rllib.study.study import BASE_ARM, Study
+from aepo_rllib.study.summary import Summary
+from aepo_rllib.study.tables import Tables, table
+from aepo_rllib.study.views import TABLES, View
 
 WINDOW = 4
 
@@ -108,6 +115,100 @@ def test_the_interval_over_seeds_and_problems_has_the_spread_of_both() -> None:
     spread = math.sqrt(seeds.var() / 40 + problems.var() / 90)
     assert interval.mean == pytest.approx(seeds.mean() + problems.mean())
     assert interval.high - interval.low == pytest.approx(2 * 1.96 * spread, rel=0.06)
+
+
+def pass_at(ks: tuple[int, ...], rates: np.ndarray) -> np.ndarray:
+    """pass@k of problems that are solved at these rates, for every k."""
+    return 1 - (1 - rates[..., None]) ** np.array(ks)
+
+
+def test_a_crossing_is_where_the_curves_cross_and_resamples_say_how_sure_it_is() -> None:
+    """One model solves all problems with probability p, the other the share q of them at once and the rest never."""
+    ks, p, q = (1, 2, 4, 8, 16, 32), 0.1, 0.5
+    solved = np.arange(60) < 60 * q
+    values = np.tile(pass_at(ks, np.full(60, p)) - solved[:, None], (3, 1, 1))
+    found = crossing(ks, values)
+    assert found is not None
+    exact = math.log(1 - q) / math.log(1 - p)  # 6.6, between two values of k
+    assert 4 < found.k < 8
+    assert found.k == pytest.approx(exact, rel=0.05)
+    assert found.low < exact < found.high
+    assert found.share > 0.99
+    assert found.told
+    assert crossing(ks, -np.abs(values)) is None
+    assert crossing(ks, np.zeros_like(values)) is None
+
+
+def test_a_crossing_of_noise_is_not_told() -> None:
+    noise = np.random.default_rng(4).normal(size=(3, 30, 4))
+    values = noise - noise.mean(axis=(0, 1)) + np.array([0.01, 0.01, -0.01, -0.01])
+    found = crossing((1, 2, 4, 8), values)
+    assert found is not None
+    assert not found.told
+
+
+def summary_of(counts: dict[tuple[str, int, str], list[int]], n: int = 4) -> Summary:
+    """Arms by seed and suite with the correct ones of n samples of every problem."""
+    rows = [
+        {"arm": arm, "seed": seed, "suite": suite, "problem": str(place), "n": n, "correct": correct}
+        for (arm, seed, suite), problems in counts.items()
+        for place, correct in enumerate(problems)
+    ]
+    arms = {arm: {"algo": "grpo"} for arm, _, _ in counts if arm != BASE_ARM}
+    study = Study("mine", "", arms, (0, 1), steps=1, evaluation={}, with_base=True)
+    return Summary(study, Tables(table("steps", []), table("trials", []), table("problems", rows)))
+
+
+def test_suites_count_the_same_however_many_problems_they_have() -> None:
+    counts = {("a", seed, suite): rows for seed in (0, 1) for suite, rows in (("one", [4, 0, 4, 4]), ("two", [1]))}
+    summary = summary_of(counts)
+    assert summary.mean_over_suites("a")[0].mean == pytest.approx((0.75 + 0.25) / 2)
+    assert summary.pass_at_k("a")[0].mean == pytest.approx(13 / 20)
+    assert summary.within(["two"]).pass_at_k("a")[0].mean == pytest.approx(0.25)
+    lines = TABLE_OF["suites"](summary, View("mine", TABLES["suites"], ("a", BASE_ARM))).splitlines()
+    assert lines[0] == "| arm | one | two | mean |"
+    assert [cell.split()[0] for cell in lines[2].strip("| ").split(" | ")] == ["a", "0.750", "0.250", "0.500"]
+
+
+def test_differences_are_paired_by_seed_and_the_untrained_model_stands_beside_all_seeds() -> None:
+    counts = {
+        (BASE_ARM, 0, "s"): [1, 2],
+        ("a", 1, "s"): [4, 4],
+        ("a", 0, "s"): [2, 2],
+        ("b", 0, "s"): [0, 0],
+        ("b", 7, "s"): [4, 4],
+    }
+    summary = summary_of(counts)
+
+    def first(arm: str, other: str) -> float | None:
+        found = summary.pass_at_k_minus(arm, other)
+        return None if found is None else found[0].mean
+
+    assert first("a", "b") == pytest.approx(0.5)  # of seed 0, which both have
+    assert first("a", BASE_ARM) == pytest.approx((1 + 1 + 0.5 + 0.5) / 4 - (0.25 + 0.5) / 2)
+    assert first(BASE_ARM, "a") == pytest.approx(-first("a", BASE_ARM))  # type: ignore[operator]
+    assert first("a", "a") is None
+
+
+def test_names_of_crowded_points_do_not_cover_each_other() -> None:
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    rng = np.random.default_rng(5)
+    places = np.vstack([0.5 + 0.02 * rng.normal(size=(18, 2)), [[0, 0], [1, 1], [0, 1], [1, 0], [0.7, 0.5]]])
+    figure, axis = plt.subplots(figsize=(10, 7.5))
+    axis.scatter(*places.T)
+    axis.margins(0.1)
+    figure.tight_layout()
+    write_labels(axis, [Label(f"a method {place}", *xy, "k") for place, xy in enumerate(places)], np.empty((0, 2)))
+    renderer = figure.canvas.get_renderer()
+    boxes = [text.get_window_extent(renderer) for text in axis.texts]
+    inside = axis.get_window_extent(renderer)
+    assert len(boxes) == 23
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    assert all(inside.contains(*corner) for box in boxes for corner in box.corners())
+    plt.close(figure)
 
 
 def test_one_seed_leaves_the_spread_over_problems() -> None:

@@ -33,6 +33,7 @@ from aepo_rllib.algorithms.pass_at_k import PassAtKConfig
 from aepo_rllib.algorithms.pkpo import PKPOConfig
 from aepo_rllib.algorithms.qae import QAEConfig
 from aepo_rllib.algorithms.reinforce_plus_plus import ReinforcePlusPlusConfig
+from aepo_rllib.algorithms.reinforce_tempered import ReinforceTemperedConfig
 from aepo_rllib.algorithms.rloo import RLOOConfig
 from aepo_rllib.algorithms.sapo import SAPOConfig
 from aepo_rllib.algorithms.scope_rl import ScopeRLConfig
@@ -73,6 +74,7 @@ ALGORITHMS: dict[str, type[TextRLConfig]] = {
     "entropic": EntroPICConfig,
     "entrocraft": EntrocraftConfig,
     "e3": E3Config,
+    "reinforce_tempered": ReinforceTemperedConfig,
     "aepo_constant": AEPOConstantConfig,
     "aepo_signed": AEPOSignedConfig,
     "aepo_corrected": AEPOCorrectedConfig,

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from aepo_rllib.study.labels import Label, write_labels
 from aepo_rllib.study.measures import running_means
 from aepo_rllib.study.study import BASE_ARM
 from aepo_rllib.study.summary import Summary, mean
+from aepo_rllib.study.views import View
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's, told apart by eyes of every kind; beyond them lines differ in style."""
@@ -20,10 +22,24 @@ STYLES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 INK, REFERENCE, TARGET, BASE = "#0072B2", "#888888", "#D55E00", "#999999"
 COLUMNS = 4
 """Of small plots."""
-PER_THOUSAND = 1000
 
 
-def draw(summary: Summary, name: str, arms: Sequence[str], file: Path) -> bool:
+class Pace(NamedTuple):
+    """How far a run has come: a column of the steps, in which unit, and in words."""
+
+    column: str
+    unit: float
+    words: str
+
+
+BY_STEPS, BY_COMPLETIONS = (
+    Pace("step", 1, "training step"),
+    Pace("completions", 1000, "completions sampled, thousands"),
+)
+"""Arms of equal steps stand side by side by steps, and those of equal completions by completions."""
+
+
+def draw(summary: Summary, view: View, file: Path) -> bool:
     """Draw a figure with those of the arms that have something to show.
 
     Returns:
@@ -32,11 +48,14 @@ def draw(summary: Summary, name: str, arms: Sequence[str], file: Path) -> bool:
     import matplotlib
 
     matplotlib.use("Agg")
-    there = set(summary.evaluated if name in OF_EVALUATIONS else summary.arms)
-    shown = [arm for arm in arms if arm in there]
+    summary = summary.within(view.suites)
+    there = set(summary.evaluated if view.kind.scores else summary.arms)
+    shown = [arm for arm in view.arms if arm in there]
     if not shown:
         return False
-    figure = FIGURE_OF[name](summary, shown)
+    figure = FIGURE_OF[view.kind.name](summary, shown)
+    if view.highest is not None:
+        figure.axes[0].set_ylim(top=view.highest)
     _save(figure, file)
     return True
 
@@ -58,7 +77,7 @@ def entropy(summary: Summary, arms: Sequence[str]) -> Any:
     top.set_ylim(bottom=0)
     top.legend(frameon=False, ncols=4, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     bottom.set_ylabel("mean reward")
-    bottom.set_xlabel("completions sampled, thousands")
+    bottom.set_xlabel(_pace(summary).words)
     return figure
 
 
@@ -82,7 +101,7 @@ def panels(summary: Summary, arms: Sequence[str]) -> Any:
         axis.tick_params(labelsize=8)
     axes[0, 0].set_ylim(bottom=0)  # of all, which share it; before the last curve it would set the top as well
     figure.supylabel(f"entropy, nats per token (means of {summary.window} steps)", fontsize=9)
-    figure.supxlabel("completions sampled, thousands", fontsize=9)
+    figure.supxlabel(_pace(summary).words, fontsize=9)
     return figure
 
 
@@ -113,17 +132,21 @@ def tradeoff(summary: Summary, arms: Sequence[str]) -> Any:
     """Reward against entropy in the second half of the runs: a point for every trial, a name for every arm."""
     import matplotlib.pyplot as plt
 
-    figure, axis = plt.subplots(figsize=(8.5, 6))
+    figure, axis = plt.subplots(figsize=(10, 7.5))
+    labels, points = [], []
     for place, arm in enumerate(arms):
         x, y = summary.values(arm, "entropy"), summary.values(arm, "reward")
         colour = COLOURS[place % len(COLOURS)]
         axis.scatter(x, y, s=14, color=colour, alpha=0.4, lw=0)
         axis.scatter([mean(x)], [mean(y)], s=34, color=colour)
-        axis.annotate(arm, (mean(x), mean(y)), xytext=(4, 3), textcoords="offset points", fontsize=8, color=colour)
+        labels.append(Label(arm, mean(x), mean(y), colour))
+        points += list(zip(x, y, strict=True))
     axis.set_xlabel("entropy, nats per token, second half")
     axis.set_ylabel("mean reward, second half")
-    axis.margins(x=0.12)
+    axis.margins(x=0.12, y=0.08)
     axis.grid(alpha=0.25)
+    _lay_out(figure)
+    write_labels(axis, labels, np.array(points))
     return figure
 
 
@@ -134,7 +157,10 @@ FIGURE_OF: dict[str, Callable[[Summary, Sequence[str]], Any]] = {
     "tradeoff": tradeoff,
 }
 """What draws each of the figures that a study may ask for."""
-OF_EVALUATIONS = ("passk",)
+
+
+def _pace(summary: Summary) -> Pace:
+    return BY_COMPLETIONS if summary.study.completions is not None else BY_STEPS
 
 
 def _style(place: int, lw: float | None = 1.7) -> dict[str, Any]:
@@ -143,12 +169,13 @@ def _style(place: int, lw: float | None = 1.7) -> dict[str, Any]:
 
 
 def _curves(summary: Summary, arm: str, column: str) -> tuple[np.ndarray, np.ndarray]:
-    """Completions in thousands (M,), and running means of every seed (S, M), cut to the shortest of them."""
+    """Places on the x axis (M,), and running means of every seed (S, M), cut to the shortest of them."""
+    pace = _pace(summary)
     runs = [run for _, run in _runs(summary, arm).groupby("seed")]
     curves = [running_means(run[column].to_numpy(), summary.window) for run in runs]
     shortest = min(map(len, curves))
-    ends = [running_means(run.completions.to_numpy(dtype=float), 1)[summary.window - 1 :] for run in runs]
-    x = np.mean([end[:shortest] for end in ends], axis=0) / PER_THOUSAND
+    ends = [run[pace.column].to_numpy(dtype=float)[summary.window - 1 :] / pace.unit for run in runs]
+    x = np.mean([end[:shortest] for end in ends], axis=0)
     return x, np.array([curve[:shortest] for curve in curves])
 
 
@@ -167,12 +194,12 @@ def _band(axis: Any, summary: Summary, arm: str, column: str, **style: Any) -> N
 
 
 def _targets(summary: Summary, arm: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Completions in thousands, and the target, the mean over seeds; None where there is none."""
-    runs = _runs(summary, arm)
+    """Places on the x axis, and the target, the mean over seeds; None where there is none."""
+    runs, pace = _runs(summary, arm), _pace(summary)
     if runs.target.isna().all():
         return None
-    by_step = runs.groupby("step")[["completions", "target"]].mean()
-    return by_step.completions.to_numpy() / PER_THOUSAND, by_step.target.to_numpy()
+    by_step = runs.assign(x=runs[pace.column] / pace.unit).groupby("step")[["x", "target"]].mean()
+    return by_step.x.to_numpy(), by_step.target.to_numpy()
 
 
 def _base_line(axis: Any, summary: Summary, arms: Sequence[str], **style: Any) -> None:
@@ -181,12 +208,16 @@ def _base_line(axis: Any, summary: Summary, arms: Sequence[str], **style: Any) -
         axis.axhline(base, color=BASE, ls=":", lw=1.2, **style)
 
 
-def _save(figure: Any, file: Path) -> None:
-    import matplotlib.pyplot as plt
-
+def _lay_out(figure: Any) -> None:
     for axis in figure.axes:
         axis.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
+
+
+def _save(figure: Any, file: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    _lay_out(figure)
     # Without the date and the version, so that the same tables give the same file.
     figure.savefig(file, dpi=110, metadata={"Software": None})
     plt.close(figure)

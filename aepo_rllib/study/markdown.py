@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from aepo_rllib.eval.reports.crossovers import Crossover
 from aepo_rllib.study.intervals import Interval
 from aepo_rllib.study.study import BASE_ARM
 from aepo_rllib.study.summary import Summary, mean
+from aepo_rllib.study.views import MOST, REFERENCE, View
 from aepo_rllib.support.locks import write_atomically
 
 NONE = "-"
@@ -20,7 +22,7 @@ Values = Sequence[float] | np.ndarray
 Column = Callable[[Summary, str], str]
 
 
-def court(summary: Summary) -> str:
+def court(summary: Summary, view: View) -> str:
     """What counts of everything, a row for every arm."""
     study, largest = summary.study, max(summary.ks, default=0)
     columns: dict[str, Column] = {
@@ -28,15 +30,13 @@ def court(summary: Summary) -> str:
         "entropy": lambda s, arm: _number(s.values(arm, "entropy"), "{:.3f}"),
         "error": lambda s, arm: _percent(s.values(arm, "error")),
         "settles": _settles,
-        "overshoot, % of change / target": _overshoot,
-        "at the stops, low / high": _duty,
+        "overshoot": _overshoot,
+        "stops": _duty,
         "reward": lambda s, arm: _number(s.values(arm, "reward"), "{:.3f}"),
-        f"reward minus {study.reference}": lambda s, arm: _interval(s.minus_reference(arm, "reward"), "{:+.3f}"),
+        "reward minus reference": lambda s, arm: _interval(s.minus_reference(arm, "reward"), "{:+.3f}"),
         "pass@1": lambda s, arm: _at(s.pass_at_k(arm), s, 1, "{:.3f}") if arm in s.evaluated else NONE,
-        f"pass@{largest}": lambda s, arm: _at(s.pass_at_k(arm), s, largest, "{:.3f}") if arm in s.evaluated else NONE,
-        f"pass@{largest} minus {study.reference}": lambda s, arm: _at(
-            s.pass_at_k_minus_reference(arm), s, largest, "{:+.3f}"
-        ),
+        "pass@most": lambda s, arm: _at(s.pass_at_k(arm), s, largest, "{:.3f}") if arm in s.evaluated else NONE,
+        "pass@most minus reference": lambda s, arm: _at(s.pass_at_k_minus(arm, study.reference), s, largest, "{:+.3f}"),
         **{
             name: lambda s, arm, name=name: _number(s.values(arm, name), "{:.3g}")  # type: ignore[misc]
             for name in [*(study.metrics or {}), *(study.scores or {})]
@@ -44,13 +44,19 @@ def court(summary: Summary) -> str:
         "steps": lambda s, arm: _number(s.values(arm, "steps"), "{:.0f}"),
         "minutes": lambda s, arm: _number(s.values(arm, "seconds") / 60, "{:.1f}"),
     }
-    arms = [arm for arm in study.groups if arm in {*summary.arms, *summary.evaluated}]
-    return _table("arm", arms, {name: [column(summary, arm) for arm in arms] for name, column in columns.items()})
+    spelt = {"overshoot": "overshoot, % of change / target", "stops": "at the stops, low / high"}
+
+    def title(name: str) -> str:
+        return spelt.get(name, name).replace(f"@{MOST}", f"@{largest}").replace(REFERENCE, str(study.reference))
+
+    arms = [arm for arm in view.arms if arm in {*summary.arms, *summary.evaluated}]
+    names = view.columns or columns
+    return _table("arm", arms, {title(name): [columns[name](summary, arm) for arm in arms] for name in names})
 
 
-def control(summary: Summary) -> str:
+def control(summary: Summary, view: View) -> str:
     """How the entropy was held: of every seed, in their order."""
-    arms = [arm for arm in summary.arms if not all(map(math.isnan, summary.values(arm, "target")))]
+    arms = [arm for arm in view.arms if not all(map(math.isnan, summary.values(arm, "target")))]
     columns: dict[str, Column] = {
         "target": lambda s, arm: _each(s.values(arm, "target"), "{:.3f}"),
         "entropy": lambda s, arm: _each(s.values(arm, "entropy"), "{:.3f}"),
@@ -66,27 +72,42 @@ def control(summary: Summary) -> str:
     return _table("arm", arms, {name: [column(summary, arm) for arm in arms] for name, column in columns.items()})
 
 
-def passk(summary: Summary) -> str:
-    """pass@k with intervals over seeds and problems."""
-    arms = summary.evaluated
+def suites(summary: Summary, view: View) -> str:
+    """pass@1 on every suite, and the mean of suites, with intervals over seeds and problems."""
+    arms = [arm for arm in view.arms if arm in summary.evaluated]
+    names = list(dict.fromkeys(summary.tables.problems.suite))
+    parts = {name: summary.within([name]) for name in names}
+    columns = {
+        name: [_at(part.pass_at_k(arm), part, 1, "{:.3f}", ends=True) for arm in arms] for name, part in parts.items()
+    }
+    if len(names) > 1:
+        columns["mean"] = [_at(summary.mean_over_suites(arm), summary, 1, "{:.3f}", ends=True) for arm in arms]
+    return _table("arm", arms, columns)
+
+
+def passk(summary: Summary, view: View) -> str:
+    """pass@k with intervals over seeds and problems; below, what it is minus others'."""
+    arms = [arm for arm in view.arms if arm in summary.evaluated]
     found = {arm: summary.pass_at_k(arm) for arm in arms}
     ks = shown(summary.ks)
-    return _table(
+    table = _table(
         "arm", arms, {f"pass@{k}": [_at(found[arm], summary, k, "{:.3f}", ends=True) for arm in arms] for k in ks}
     )
+    found_below = {other: _differences(summary, arms, other) for other in view.minus}
+    below = [f"Minus {other}, paired:\n\n{differences}" for other, differences in found_below.items() if differences]
+    return "\n\n".join([table, *below])
 
 
-def difference(summary: Summary) -> str:
-    """pass@k minus the reference's, paired by seed and problem."""
-    found = {arm: summary.pass_at_k_minus_reference(arm) for arm in summary.evaluated}
-    arms = [arm for arm in summary.evaluated if found[arm] is not None]
-    ks = shown(summary.ks)
-    return _table("arm", arms, {f"pass@{k}": [_at(found[arm], summary, k, "{:+.3f}") for arm in arms] for k in ks})
+def difference(summary: Summary, view: View) -> str:
+    """pass@k minus the reference's, or others', paired by seed and problem."""
+    others: Sequence[str | None] = view.minus or [summary.study.reference]
+    return "\n\n".join(_differences(summary, view.arms, other) for other in others)
 
 
-TABLE_OF: dict[str, Callable[[Summary], str]] = {
+TABLE_OF: dict[str, Callable[[Summary, View], str]] = {
     "court": court,
     "control": control,
+    "suites": suites,
     "passk": passk,
     "difference": difference,
 }
@@ -120,6 +141,22 @@ def write_sections(page: Path, sections: dict[str, str], title: str) -> None:
 
 
 # --- Cells ---
+
+
+def _differences(summary: Summary, rows: Sequence[str], other: str | None) -> str:
+    """A row for every arm that can be compared, with the k where the curves cross."""
+    arms = [arm for arm in rows if summary.pass_at_k_minus(arm, other) is not None]
+    found = {arm: summary.pass_at_k_minus(arm, other) for arm in arms}
+    columns = {f"pass@{k}": [_at(found[arm], summary, k, "{:+.3f}") for arm in arms] for k in shown(summary.ks)}
+    columns["changes sign at k"] = [_crossing(summary.crossing(arm, other)) for arm in arms]
+    return _table("arm", arms, columns)
+
+
+def _crossing(found: Crossover | None) -> str:
+    if found is None:
+        return NONE
+    noise = "" if found.told else ", may be noise"
+    return f"{found.k:.0f} [{found.low:.0f}, {found.high:.0f}], in {100 * found.share:.0f} % of resamples{noise}"
 
 
 def _table(first: str, rows: Sequence[str], columns: dict[str, list[str]]) -> str:

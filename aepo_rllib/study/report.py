@@ -7,9 +7,10 @@ from pathlib import Path
 
 from aepo_rllib.study.figures import draw
 from aepo_rllib.study.markdown import TABLE_OF, write_sections
-from aepo_rllib.study.study import FIGURES, Study
+from aepo_rllib.study.study import Study
 from aepo_rllib.study.summary import Summary
 from aepo_rllib.study.tables import Tables
+from aepo_rllib.study.views import View
 
 PAGE = "report.md"
 
@@ -32,13 +33,19 @@ def write_report(study: Study, tables: Tables, page: Path) -> list[Path]:
     folder = page.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
     sections, files = {}, []
-    for name, arms in (study.figures or {}).items():
-        file = folder / f"{name}.png"
-        if draw(summary, name, arms, file):
+    for view in study.figures:
+        file = folder / f"{view.name}.png"
+        if draw(summary, view, file):
             shown = os.path.relpath(file, page.parent)
-            sections[f"figure {name}"] = f"![{FIGURES[name].capitalize()}]({shown})"
+            sections[f"figure {view.name}"] = f"![{caption(view)}]({shown})"
             files.append(file)
-    for name in study.tables:
-        sections[f"table {name}"] = TABLE_OF[name](summary)
+    for view in study.tables:
+        table = TABLE_OF[view.kind.name](summary.within(view.suites), view)
+        sections[f"table {view.name}"] = f"*{view.title}*\n\n{table}" if view.title and table else table
     write_sections(page, sections, study.title)
     return [page, *files]
+
+
+def caption(view: View) -> str:
+    """A view's title, or what its kind shows."""
+    return view.title or view.kind.words.capitalize()

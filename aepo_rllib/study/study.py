@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from aepo_rllib.study.measures import WINDOW
-from aepo_rllib.support.options import MAPPING, TEXT, Option, count
+from aepo_rllib.study.views import View
+from aepo_rllib.support.arguments import unknown
+from aepo_rllib.support.options import MAPPING, NOT_NEGATIVE, TEXT, Option, count
 
 FOLDER = Path(__file__).parent / "shipped"
 BASE_ARM = "base model"
 """What the untrained model is called where it is evaluated, too."""
-FIGURES = {
-    "entropy": "entropy against its target, and reward, all arms on one plot",
-    "panels": "the same entropy, a small plot for every arm",
-    "passk": "pass@k",
-    "tradeoff": "reward against entropy, a point for every arm",
-}
-TABLES = {
-    "court": "what counts of everything, a row for every arm",
-    "control": "how the entropy was held",
-    "passk": "pass@k with intervals",
-    "difference": "pass@k minus the reference's, paired by seed and problem",
-}
-ALL = "all"
+
+
+def _list_or_mapping(value: Any) -> None:
+    names = value if isinstance(value, list) else [] if isinstance(value, Mapping) else [None]
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("must be a list of tables, or a mapping of names to tables")
+
+
 STUDY_KEYS: dict[str, Option] = {
     "title": TEXT,
     "completions": count(optional=True),
@@ -38,11 +35,19 @@ STUDY_KEYS: dict[str, Option] = {
     "evaluation": Option(dict, optional=True),
     "metrics": MAPPING,
     "scores": MAPPING,
-    "tables": Option(str, several=True, default=(), choices=tuple(TABLES)),
+    "tables": Option(dict, parse=_list_or_mapping),
     "figures": MAPPING,
     "quick": MAPPING,
 }
 """Keys of a study's file."""
+LAST, BEST = "last", "best"
+EVALUATION_KEYS: dict[str, Option] = {
+    "base": Option(bool),
+    "checkpoint": Option(str, choices=(LAST, BEST)),
+    "gpus": NOT_NEGATIVE,
+}
+"""Keys of its `evaluation` that are none of `aepo eval`'s settings: whether the untrained model is evaluated as well,
+which checkpoint of the others is, and how many GPUs an evaluation takes."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +63,14 @@ class Study:
         steps: Training steps of a trial.
         window: Steps of the running means.
         reference: The arm that others are compared with, paired by seed; None for none.
-        evaluation: Settings of `aepo eval` for every trained model; None for none.
+        evaluation: Settings of `aepo eval` for trained models, see `evaluated`; None for none.
         with_base: Whether the untrained model is evaluated, too.
+        best: Whether evaluated is the checkpoint of the best validation score, and not the last one.
+        evaluation_gpus: What an evaluation takes of Ray's GPUs.
         metrics: Further columns of the court's table: metrics of a run, by what they are called there.
         scores: Likewise, scores of a suite in passk.json; a slash goes inside (`diversity/correct_paths/64/mean`).
         tables: Which are written.
-        figures: Which are drawn, each with its arms.
+        figures: Which are drawn.
     """
 
     name: str
@@ -76,15 +83,55 @@ class Study:
     reference: str | None = None
     evaluation: Mapping[str, Any] | None = None
     with_base: bool = False
+    best: bool = False
+    evaluation_gpus: float = 0
     metrics: Mapping[str, str] | None = None
     scores: Mapping[str, str] | None = None
-    tables: Sequence[str] = ()
-    figures: Mapping[str, Sequence[str]] | None = None
+    tables: Sequence[View] = ()
+    figures: Sequence[View] = ()
 
     @property
     def groups(self) -> list[str]:
         """All rows of a table, in order: the untrained model, then the arms."""
         return [*([BASE_ARM] if self.with_base else []), *self.arms]
+
+    @property
+    def evaluated(self) -> set[str]:
+        """Rows that are evaluated: those that a figure or table shows scores of; all where none shows scores."""
+        if self.evaluation is None:
+            return set()
+        views = self._views_of_scores()
+        shown = {arm for view in views for arm in view.needs(self.reference)} if views else set(self.groups)
+        return shown & set(self.groups)
+
+    def _views_of_scores(self) -> list[View]:
+        return [view for view in (*self.figures, *self.tables) if view.shows_scores(tuple(self.scores or {}))]
+
+    def part(self, names: Collection[str]) -> Study:
+        """A smaller study: some arms; or some figures and tables, of their arms and of arms that are named as well.
+
+        Args:
+            names: Of arms, figures and tables.
+
+        Raises:
+            ValueError: an unknown one.
+        """
+        views = [view for view in (*self.figures, *self.tables) if view.name in names]
+        known = [*self.arms, *(view.name for view in (*self.figures, *self.tables))]
+        for name in names:
+            if name not in known:
+                raise ValueError(unknown("arm, figure or table", name, known))
+        wanted = {*names}.union(*(view.needs(self.reference) for view in views))
+        smaller = replace(self, arms={arm: self.arms[arm] for arm in self.arms if arm in wanted})
+        if not views:
+            return smaller
+        return replace(
+            smaller,
+            with_base=self.with_base and BASE_ARM in wanted,
+            evaluation=self.evaluation if any(view in views for view in self._views_of_scores()) else None,
+            figures=[view for view in self.figures if view in views],
+            tables=[view for view in self.tables if view in views],
+        )
 
 
 def shipped() -> dict[str, Path]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from aepo_rllib.eval.passk import pass_at_k_table, powers_of_two
+from aepo_rllib.eval.reports.crossovers import Crossover
 from aepo_rllib.study import measures
-from aepo_rllib.study.intervals import Interval, over_seeds, over_seeds_and_problems
-from aepo_rllib.study.study import Study
+from aepo_rllib.study.intervals import Interval, crossing, over_seeds, over_seeds_and_problems
+from aepo_rllib.study.study import BASE_ARM, Study
 from aepo_rllib.study.tables import Tables
 
 MEASURES = (
@@ -33,6 +35,14 @@ class Summary:
     def __init__(self, study: Study, tables: Tables) -> None:
         self.study, self.tables = study, tables
         self.window = study.window
+        self._intervals: dict[str, list[Interval]] = {}
+
+    def within(self, suites: Sequence[str]) -> Summary:
+        """The same with the scores of these suites alone; of all where none is named."""
+        if not suites:
+            return self
+        problems = self.tables.problems
+        return Summary(self.study, replace(self.tables, problems=problems[problems.suite.isin(suites)]))
 
     @cached_property
     def arms(self) -> list[str]:
@@ -121,37 +131,46 @@ class Summary:
 
     def pass_at_k(self, arm: str) -> list[Interval]:
         """pass@k of an evaluated arm for every k, over seeds and problems."""
+        if arm not in self._intervals:
+            self._intervals[arm] = over_seeds_and_problems(self._values(arm))
         return self._intervals[arm]
 
-    def pass_at_k_minus_reference(self, arm: str) -> list[Interval] | None:
-        """Its difference to the reference arm, paired by seed and problem; the untrained model is one for all seeds.
+    def mean_over_suites(self, arm: str) -> list[Interval]:
+        """Likewise, every suite counting the same however many problems it has.
 
-        None for the reference itself, and where it is not evaluated.
+        Its problems weigh accordingly, and are drawn from all suites together.
         """
-        return self._differences.get(arm)
+        suites = self._pass_at_k[arm, self._seeds(arm)[0]].index.get_level_values("suite")
+        sizes = suites.value_counts()
+        weights_P = len(suites) / (len(sizes) * sizes.loc[suites].to_numpy())
+        return over_seeds_and_problems(self._values(arm) * weights_P[:, None])
 
-    @cached_property
-    def _intervals(self) -> dict[str, list[Interval]]:
-        return {arm: self._interval(arm) for arm in self.evaluated}
+    def pass_at_k_minus(self, arm: str, other: str | None) -> list[Interval] | None:
+        """Its difference to another arm, paired by seed and problem; the untrained model is one for all seeds.
 
-    @cached_property
-    def _differences(self) -> dict[str, list[Interval] | None]:
-        return {arm: self._difference(arm) for arm in self.evaluated}
+        None for the arm itself, and where one of both is not evaluated.
+        """
+        differences = self._paired(arm, other)
+        return None if differences is None else over_seeds_and_problems(differences)
 
-    def _interval(self, arm: str) -> list[Interval]:
-        return over_seeds_and_problems(np.stack([self._pass_at_k[arm, seed].to_numpy() for seed in self._seeds(arm)]))
+    def crossing(self, arm: str, other: str | None) -> Crossover | None:
+        """The k from which on that difference has the other sign."""
+        differences = self._paired(arm, other)
+        return None if differences is None else crossing(self.ks, differences)
 
-    def _difference(self, arm: str) -> list[Interval] | None:
-        reference = self.study.reference
-        if reference is None or arm == reference or not {arm, reference} <= set(self.evaluated):
+    def _values(self, arm: str) -> np.ndarray:
+        """pass@k of every seed and problem, (S, P, K)."""
+        return np.stack([self._pass_at_k[arm, seed].to_numpy() for seed in self._seeds(arm)])
+
+    def _paired(self, arm: str, other: str | None) -> np.ndarray | None:
+        if other is None or arm == other or not {arm, other} <= set(self.evaluated):
             return None
-        ours = self._seeds(arm)
-        alone = arm not in self.study.arms
-        pairs = [(ours[0] if alone else seed, seed) for seed in self._seeds(reference) if alone or seed in ours]
+        alone = BASE_ARM in (arm, other)  # which has one seed
+        pairs = [(one, two) for one in self._seeds(arm) for two in self._seeds(other) if alone or one == two]
         if not pairs:
             return None
-        differences = [self._pass_at_k[arm, one] - self._pass_at_k[reference, other] for one, other in pairs]
-        return over_seeds_and_problems(np.stack([difference.to_numpy() for difference in differences]))
+        differences = [self._pass_at_k[arm, one] - self._pass_at_k[other, two] for one, two in pairs]
+        return np.stack([difference.to_numpy() for difference in differences])
 
 
 def mean(values: Sequence[float] | np.ndarray) -> float:

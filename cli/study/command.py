@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aepo_rllib.cli.errors import RunFailed, input_errors
-from aepo_rllib.cli.study.file import StudyFile, find_study, read_study
-from aepo_rllib.study.study import Study, shipped
-from aepo_rllib.support.arguments import unknown
+from aepo_rllib.cli.study.file import StudyFile, find_study
+from aepo_rllib.cli.study.reading import folder_name, read_study
+from aepo_rllib.study.study import BASE_ARM, Study, shipped
 from aepo_rllib.support.locks import claimed
 from aepo_rllib.support.terminal import visible
 
@@ -31,7 +31,12 @@ OPTIONS = (
         help="Folder of the trials, tables and the report.  [default: runs/study-NAME, with -quick for the small form]",
     ),
     click.option("--quick", is_flag=True, help="The study's small form: a look at whether all of it works."),
-    click.option("--only", multiple=True, metavar="ARM", help="Only this arm; may be repeated."),
+    click.option(
+        "--only",
+        multiple=True,
+        metavar="NAME",
+        help="Only this arm, or what this figure or table needs; may be repeated.",
+    ),
     click.option(
         "--jobs",
         type=click.IntRange(min=1),
@@ -47,6 +52,11 @@ OPTIONS = (
         help="Write figures and tables into this page, too: between <!-- table NAME --> and <!-- /table NAME -->.",
     ),
     click.option("--report-only", is_flag=True, help="Train nothing: draw the report again from the stored tables."),
+    click.option(
+        "--elsewhere",
+        is_flag=True,
+        help="With --dry-run: model, problems, engine and GPUs are on another machine; all else is checked.",
+    ),
     click.option("--dry-run", is_flag=True, help="Check everything, print the trials and an estimate, and stop."),
 )
 
@@ -73,6 +83,7 @@ def study_command(name_or_file: str | None, listed: bool, **options: Any) -> Non
     \b
     Examples:
       aepo study court --dry-run
+      aepo study paper --only figure1 --only table3 --page docs/results.md
       aepo study court --only grpo --only "aepo 0.75x" --output runs/two
       aepo study mine.yaml --jobs 4 --page docs/mine.md
     """
@@ -96,37 +107,58 @@ def court_command(**options: Any) -> None:
 def _study(name_or_file: str, *, quick: bool, report_only: bool, **options: Any) -> None:
     with input_errors(), contextlib.ExitStack() as claims:
         file = StudyFile(find_study(name_or_file))
-        study = _chosen(read_study(file, quick=quick), options["only"])
+        whole = read_study(file, quick=quick)
+        study = _part(whole, options["only"])
         root = options["output"] or Path("runs") / f"study-{study.name}{'-quick' if quick else ''}"
         if report_only:
             report(study, root, options["page"])
             return
+        if options["elsewhere"] and not options["dry_run"]:
+            raise ValueError("--elsewhere only looks at a study: give --dry-run as well")
         say("loading torch and ray ...")
-        trials = _planned(study, file, root)
+        every = _planned(_begun(whole, study, root), file, root, elsewhere=options["elsewhere"])
+        trials = _trials_of(study, every)
         if options["dry_run"]:
             show_plan(study, trials, options["jobs"])
             return
         root.mkdir(parents=True, exist_ok=True)
         claims.enter_context(claimed(root))
         failures = _run(trials, root, options["jobs"])
-        _store(study, trials, root)
+        _store(whole, every, root)
         report(study, root, options["page"])
     _end(trials, failures)
 
 
-def _chosen(study: Study, only: Sequence[str]) -> Study:
-    """The study with some of its arms.
+def _part(study: Study, names: Sequence[str]) -> Study:
+    """What `--only` says of it.
 
     Raises:
-        ValueError: an unknown one.
+        ValueError: an unknown name.
     """
-    for arm in only:
-        if arm not in study.arms:
-            raise ValueError(f"--only: {unknown('arm', arm, study.arms)}")
-    return replace(study, arms={arm: study.arms[arm] for arm in study.arms if arm in only}) if only else study
+    try:
+        return study.part(names) if names else study
+    except ValueError as error:
+        raise ValueError(f"--only: {error}") from error
 
 
-def _planned(study: Study, file: StudyFile, root: Path) -> list[Trial]:
+def _begun(whole: Study, part: Study, root: Path) -> Study:
+    """What a part of a study can tell of: its own arms, and those that have trials from earlier commands."""
+    there = {arm for arm in whole.arms if any(root.glob(f"{folder_name(arm)}-seed*"))}
+    base = whole.with_base and (root / folder_name(BASE_ARM)).is_dir()
+    arms = {arm: settings for arm, settings in whole.arms.items() if arm in part.arms or arm in there}
+    return replace(whole, arms=arms, with_base=part.with_base or base)
+
+
+def _trials_of(study: Study, every: Sequence[Trial]) -> list[Trial]:
+    """Those of a part of the study; evaluated are those alone whose scores it shows."""
+    return [
+        trial if trial.arm in study.evaluated else replace(trial, evaluation=None)
+        for trial in every
+        if trial.arm in study.groups
+    ]
+
+
+def _planned(study: Study, file: StudyFile, root: Path, **options: bool) -> list[Trial]:
     import ray  # noqa: F401 - configures its loggers on import
 
     from aepo_rllib.cli.quiet import quiet_libraries
@@ -134,7 +166,7 @@ def _planned(study: Study, file: StudyFile, root: Path) -> list[Trial]:
     quiet_libraries()
     from aepo_rllib.cli.study.plan import plan
 
-    return plan(study, file, root)
+    return plan(study, file, root, **options)
 
 
 def _run(trials: Sequence[Trial], root: Path, jobs: int) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from aepo_rllib import metrics
 from aepo_rllib.cli.run_folder import METRICS, RunFolder
-from aepo_rllib.cli.study.plan import EVALUATION, Trial
+from aepo_rllib.cli.study.plan import Trial
 from aepo_rllib.eval.reports.evaluations import read_evaluations
 from aepo_rllib.study.study import Study
 from aepo_rllib.study.tables import PROBLEMS, STEPS, TRIALS, Tables, table
@@ -36,7 +36,7 @@ def gather(study: Study, trials: Sequence[Trial]) -> Tables:
         steps += list(_steps(study, trial, records))
         scores = {}
         if trial.evaluation is not None and trial.is_evaluated():
-            [evaluation] = read_evaluations([trial.folder / EVALUATION])
+            [evaluation] = read_evaluations([trial.report])
             problems += list(_problems(trial, evaluation.counts))
             scores = _scores(study, evaluation.summary)
         rows.append(_row(trial, records) | scores)
@@ -60,6 +60,7 @@ def _steps(study: Study, trial: Trial, records: Sequence[Mapping[str, Any]]) -> 
             "seconds": sampled / record[RATE] if record.get(RATE) else math.nan,
             "entropy": next((record[name] for name in ENTROPIES if name in record), math.nan),
             **{column: record.get(name, math.nan) for column, name in FIGURES.items()},
+            **({"target": math.nan} if trial.dial and trial.dial.stands_still else {}),
             "setting": record.get(f"{metrics.CONTROL}/{trial.dial.setting}", math.nan) if trial.dial else math.nan,
             **{column: record.get(name, math.nan) for column, name in (study.metrics or {}).items()},
         }

@@ -6,24 +6,25 @@ What has been done is read from the folders of the trials, and nowhere else: so 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aepo_rllib import metrics
 from aepo_rllib.cli.resuming import FINGERPRINTS, check_same_run, fingerprints
-from aepo_rllib.cli.run_folder import CONFIG, HUGGINGFACE, METRICS, RunFolder
+from aepo_rllib.cli.run_folder import CONFIG, HUGGINGFACE, METRICS, RunFolder, step_of
 from aepo_rllib.cli.settings import RunSettings, build, resolved
-from aepo_rllib.cli.study.file import StudyFile, folder_name
+from aepo_rllib.cli.study.demands import ALONE, bundles_of, checkpoints_to_keep, completions_per_step, with_evaluation
+from aepo_rllib.cli.study.elsewhere import build_elsewhere
+from aepo_rllib.cli.study.file import StudyFile
+from aepo_rllib.cli.study.reading import folder_name
 from aepo_rllib.study.study import BASE_ARM, Study
+from aepo_rllib.support.arguments import unknown
 
-if TYPE_CHECKING:
-    from aepo_rllib.training.config import TextRLConfig
-
-EVALUATION, SCORES = "eval", "passk.json"
+EVALUATION, EVALUATION_OF_BEST, SCORES = "eval", "eval-best", "passk.json"
 EMBEDDED = "embedded"
+VALIDATION = f"{metrics.EVALUATION}/{metrics.PASS_AT_1}"
 ROUNDS = f"{metrics.THROUGHPUT}/{metrics.SAMPLING_ROUNDS}"
 
 
@@ -34,6 +35,11 @@ class Dial:
     setting: str
     low: float
     high: float
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether it turns to nothing, so that a target is none."""
+        return self.low == self.high
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,8 @@ class Trial:
         evaluation: Settings of an evaluation; None for none.
         dial: What is turned; None where nothing is.
         bundles: What it asks of Ray, as Tune's placement groups have it.
+        best: Whether evaluated is its best checkpoint, and not its last.
+        gpus: Of its evaluation.
     """
 
     arm: str
@@ -63,7 +71,9 @@ class Trial:
     completions: int | None = None
     evaluation: Mapping[str, Any] | None = None
     dial: Dial | None = None
-    bundles: Sequence[Mapping[str, float]] = ({"CPU": 1.0},)
+    bundles: Sequence[Mapping[str, float]] = (ALONE,)
+    best: bool = False
+    gpus: float = 0
 
     @property
     def values(self) -> dict[str, Any] | None:
@@ -84,6 +94,30 @@ class Trial:
     def log(self) -> Path:
         """Beside the folder, which has to be empty when the run begins."""
         return self.folder.with_name(f"{self.folder.name}.log")
+
+    @property
+    def report(self) -> Path:
+        """Folder of its evaluation."""
+        return self.folder / (EVALUATION_OF_BEST if self.best else EVALUATION)
+
+    def evaluated_model(self) -> str:
+        """The untrained model, the run, or its checkpoint of the best validation score, the first of equal ones.
+
+        Raises:
+            ValueError: checkpoints with such a score have not been kept.
+        """
+        if self.values is None or not self.best:
+            return self.model if self.values is None else str(self.folder)
+        run = RunFolder(self.folder)
+        scores = {record["step"]: record[VALIDATION] for record in run.read(METRICS) if VALIDATION in record}
+        kept = {step_of(checkpoint): checkpoint for checkpoint in run.checkpoints()}
+        due = [step for step in scores if step % run.config()["checkpoint_every"] == 0]
+        if not due or not kept.keys() >= set(due):
+            raise ValueError(
+                f"{self.folder}: not all of its checkpoints have been kept, so the best may be gone; it was begun "
+                "without checkpoint: best"
+            )
+        return str(kept[max(due, key=scores.__getitem__)])
 
     def steps_done(self) -> int:
         """Training steps with metrics on disk."""
@@ -109,7 +143,7 @@ class Trial:
         """Whether its scores are there, of as many samples as are wanted."""
         if self.evaluation is None:
             return True
-        file = self.folder / EVALUATION / SCORES
+        file = self.report / SCORES
         if not file.is_file():
             return False
         try:
@@ -123,22 +157,29 @@ class Trial:
         return self.is_trained() and self.is_evaluated()
 
 
-def plan(study: Study, file: StudyFile, root: Path) -> list[Trial]:
+def plan(study: Study, file: StudyFile, root: Path, *, elsewhere: bool = False) -> list[Trial]:
     """All trials of a study, seed by seed, so that a part of it is a smaller study of all arms. Loads torch and Ray.
+
+    Args:
+        study: It.
+        file: Whose lines messages name.
+        root: Folder of the trials.
+        elsewhere: Only to be looked at: another machine has model, problems, engine and GPUs.
 
     Raises:
         ValueError: a setting that does not fit, or a folder that holds another run; names file, line and arm.
     """
     root = root.resolve()
     evaluation = _evaluation(study, file)
+    wanted = {arm: evaluation if arm in study.evaluated else None for arm in study.groups}
     trials = []
-    if study.with_base and evaluation:
-        trials.append(Trial(BASE_ARM, 0, root / folder_name(BASE_ARM), None, _base(study, file), evaluation=evaluation))
+    if study.with_base and wanted[BASE_ARM] is not None:
+        trials.append(_base_trial(study, file, root, evaluation))
     for arm in study.arms:
         with file.within("arms", arm):
-            first = _first_trial(study, arm, root, evaluation)
+            first = _first_trial(study, arm, root, wanted[arm], elsewhere)
             trials += [replace(first, seed=seed, folder=_folder(root, arm, seed)) for seed in study.seeds]
-    for trial in trials:
+    for trial in trials if not elsewhere else ():
         with file.within("arms", trial.arm):
             _check_folder(trial)
     return sorted(trials, key=lambda trial: trial.seed)
@@ -148,39 +189,32 @@ def _folder(root: Path, arm: str, seed: int) -> Path:
     return root / f"{folder_name(arm)}-seed{seed}"
 
 
-def _first_trial(study: Study, arm: str, root: Path, evaluation: Mapping[str, Any] | None) -> Trial:
+def _first_trial(study: Study, arm: str, root: Path, evaluation: Mapping[str, Any] | None, elsewhere: bool) -> Trial:
     """An arm with its first seed; the others differ in that alone."""
     seed = study.seeds[0]
-    settings, config = build({**study.arms[arm], "seed": seed})
+    settings, config = (build_elsewhere if elsewhere else build)({**study.arms[arm], "seed": seed})
     per_step = completions_per_step(config)
     steps = study.steps if study.steps is not None else (study.completions or 0) // per_step
     if not steps:
         raise ValueError(f"completions={study.completions} is less than the {per_step} of its first step")
     loop = config.dial_loop()
+    gpus = study.evaluation_gpus if evaluation is not None else 0
+    best = study.best and evaluation is not None
+    kept = {"keep_checkpoints": checkpoints_to_keep(settings, config, steps)} if best else {}
     return Trial(
         arm,
         seed,
         _folder(root, arm, seed),
-        {**study.arms[arm], "steps": steps, "algo": settings.algo},
+        {**study.arms[arm], **kept, "steps": steps, "algo": settings.algo},
         config.model_path,
         per_step,
         study.completions,
         evaluation,
         Dial(loop.setting, *loop.dial.bounds) if loop else None,
-        _bundles(config),
+        with_evaluation([ALONE] if elsewhere else bundles_of(config), gpus),
+        best,
+        gpus,
     )
-
-
-def completions_per_step(config: TextRLConfig) -> int:
-    """Completions that a step samples for all streams of a method, where it samples once."""
-    streams = config.method().streams.values()
-    return sum(math.ceil(stream.share * config.batch_size) for stream in streams) * config.group_size
-
-
-def _bundles(config: TextRLConfig) -> list[dict[str, float]]:
-    """What Tune reserves for the trial and the actors that it starts."""
-    request = config.algo_class.default_resource_request(config.to_dict())
-    return [dict(bundle) for bundle in request.bundles]
 
 
 def _check_folder(trial: Trial) -> None:
@@ -205,6 +239,19 @@ def _check_folder(trial: Trial) -> None:
         )
 
 
+def _base_trial(study: Study, file: StudyFile, root: Path, evaluation: Mapping[str, Any] | None) -> Trial:
+    return Trial(
+        BASE_ARM,
+        0,
+        root / folder_name(BASE_ARM),
+        None,
+        _base(study, file),
+        evaluation=evaluation,
+        bundles=with_evaluation([ALONE], study.evaluation_gpus),
+        gpus=study.evaluation_gpus,
+    )
+
+
 def _base(study: Study, file: StudyFile) -> str:
     """The untrained model of all arms."""
     models = {settings.get("model_path", EMBEDDED) for settings in study.arms.values()}
@@ -220,13 +267,27 @@ def _evaluation(study: Study, file: StudyFile) -> dict[str, Any] | None:
         return None
     from aepo_rllib.eval.plan import EvaluationPlan
     from aepo_rllib.eval.settings import settings_of
+    from aepo_rllib.eval.suites.catalogue import expand
     from aepo_rllib.eval.suites.own import find_sources
-    from aepo_rllib.support.arguments import unknown
 
     known = settings_of(EvaluationPlan).keys() - {"model", "output", "overwrite", "repair"}
     with file.within("evaluation"):
         for key in study.evaluation:
             if key not in known:
                 raise ValueError(unknown("key", key, known))
-        find_sources(EvaluationPlan(**study.evaluation))  # what is read is remembered
+        package, own = find_sources(EvaluationPlan(**study.evaluation))  # what is read is remembered
+    if not own.tasks:  # which may have any names
+        _check_suites(study, file, [*expand(package), *own.problems])
     return dict(study.evaluation)
+
+
+def _check_suites(study: Study, file: StudyFile, known: Sequence[str]) -> None:
+    """Refuse figures and tables of suites that are not evaluated."""
+    for key, views in (("figures", study.figures), ("tables", study.tables)):
+        for view in views:
+            with file.within(key, view.name):
+                for suite in view.suites:
+                    if suite not in known:
+                        raise ValueError(
+                            f"{unknown('suite in suites', suite, known)}; evaluated are {', '.join(known)}"
+                        )

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from aepo_rllib.cli.study.plan import Trial
+from aepo_rllib.cli.study.plan import EMBEDDED, Trial
 from aepo_rllib.study.study import Study
 
 LOOK_SECONDS = 2.0
@@ -92,10 +92,9 @@ def plan_table(study: Study, trials: Sequence[Trial], jobs: int) -> Group:
     left = [trial for trial in trials if not trial.is_finished()]
     hours = sum(map(seconds_of, left)) / min(jobs, len(left) or 1) / 3600
     completions = sum(trial.steps * trial.per_step for trial in left)
-    words = (
-        f"{len(trials)} trials, {len(left)} of them left: {completions} completions to train on. With the embedded "
-        f"model and {jobs} at a time about {hours:.1f} hours."
-    )
+    words = f"{len(trials)} trials, {len(left)} of them left: {completions} completions to train on."
+    if all(trial.model == EMBEDDED for trial in trials):
+        words += f" With {jobs} at a time about {hours:.1f} hours."
     return Group(Text(study.title), Text(), table, Text(), Text(words))
 
 
@@ -103,6 +102,7 @@ def seconds_of(trial: Trial) -> float:
     """What a whole trial takes with the embedded model, roughly."""
     evaluation: dict[str, Any] = dict(trial.evaluation or {})
     problems = evaluation.get("limit") or 96
-    samples = problems * evaluation.get("n", 64) * len(evaluation.get("suites", ("",))) if evaluation else 0
+    sources = [*evaluation.get("suites", ()), *evaluation.get("problems", ())] or [""]
+    samples = problems * evaluation.get("n", 64) * len(sources) if trial.evaluation is not None else 0
     left = max(trial.steps - trial.steps_done(), 0) * trial.per_step
     return SECONDS_PER_TRIAL + left * SECONDS_PER_COMPLETION + samples * SECONDS_PER_SAMPLE

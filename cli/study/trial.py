@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import traceback
-from collections.abc import Iterator, Mapping
-from typing import Any, TextIO
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 
@@ -14,7 +14,10 @@ from aepo_rllib.cli.failing import cause_of
 from aepo_rllib.cli.quiet import quiet_libraries
 from aepo_rllib.cli.run_folder import CONFIG, METRICS, RunFolder
 from aepo_rllib.cli.stopping import StopRequest
-from aepo_rllib.cli.study.plan import EVALUATION, Trial
+from aepo_rllib.cli.study.plan import Trial
+
+if TYPE_CHECKING:
+    from aepo_rllib.eval.plan import EvaluationPlan
 
 TRIAL, FAILURE = "trial", "failure"
 """In Tune's config and in what is reported: the trial, and why it has ended too early."""
@@ -104,13 +107,23 @@ def _evaluate(trial: Trial, console: Console) -> None:
 
     assert trial.evaluation is not None
     settings = dict(trial.evaluation)
-    model = trial.model if trial.values is None else str(trial.folder)
-    target = find_target(model, settings.pop("template", None), settings.pop("answer_form", None))
+    target = find_target(trial.evaluated_model(), settings.pop("template", None), settings.pop("answer_form", None))
     console.print(f"evaluating {target.model}")
-    output = trial.folder / EVALUATION
-    output.parent.mkdir(parents=True, exist_ok=True)
-    evaluate(
-        EvaluationPlan(
-            **settings, model=target.model, template=target.template, answer_form=target.answer_form, output=output
-        )
-    )
+    trial.report.parent.mkdir(parents=True, exist_ok=True)
+    prompting: dict[str, Any] = {"template": target.template, "answer_form": target.answer_form}
+    planned = EvaluationPlan(**settings, **prompting, model=target.model, output=trial.report)
+    if trial.gpus:
+        _in_a_task(evaluate, planned, trial.gpus)
+    else:
+        evaluate(planned)
+
+
+def _in_a_task(evaluate: Callable[[EvaluationPlan], object], planned: EvaluationPlan, gpus: float) -> None:
+    """Evaluate in a process that sees GPUs, among what is reserved for the trial: its own sees none."""
+    import ray
+
+    def run() -> None:
+        quiet_libraries()
+        evaluate(planned)
+
+    ray.get(ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(run).remote())

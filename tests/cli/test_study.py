@@ -16,6 +16,7 @@ from typing import NamedTuple
 import pandas as pd
 import pytest
 
+from aepo_rllib.cli.study.plan import VALIDATION
 from aepo_rllib.study.tables import read_tables
 from tests.support.command import children, here, records, weights_hash, without_times
 
@@ -42,13 +43,14 @@ title: a small one
 steps: {steps}
 window: 2
 reference: plain
-settings: {{batch_size: 4, group_size: 4, evaluation_interval: null, checkpoint_every: 1}}
+settings:
+  {{batch_size: 4, group_size: 4, checkpoint_every: 1, keep_checkpoints: 4, evaluation_interval: 1}}
 arms:
   other: {{algo: {other}}}
   plain: {{algo: grpo}}
 evaluation: {{suites: [aepo_countdown4], n: 2, limit: 3}}
-tables: [court, passk, difference]
-figures: {{entropy: all, panels: all, passk: all, tradeoff: all}}
+tables: {{court: all, mine: {{kind: passk, arms: [plain, other], minus: [plain]}}, by_suite: {{kind: suites}}}}
+figures: {{entropy: all, panels: all, curves: {{kind: passk, title: Ours}}, tradeoff: all}}
 """
 
 
@@ -106,7 +108,7 @@ def test_the_tables_hold_what_the_trials_have_written(study: Study) -> None:
 
 def test_the_same_command_again_has_nothing_left_and_reports_the_same(study: Study) -> None:
     before = reports(study.folder), (study.folder / "plain-seed0" / "metrics.jsonl").stat().st_mtime_ns
-    assert {"report.md", "entropy.png", "panels.png", "passk.png", "tradeoff.png"} == set(before[0])
+    assert {"report.md", "entropy.png", "panels.png", "curves.png", "tradeoff.png"} == set(before[0])
     output = here("study", study.file, "-o", study.folder)
     assert "2 of 2 trials have ended before" in output
     assert (reports(study.folder), (study.folder / "plain-seed0" / "metrics.jsonl").stat().st_mtime_ns) == before
@@ -130,10 +132,41 @@ def test_a_folder_with_another_study_in_it_is_refused(study: Study, tmp_path: Pa
     file = tmp_path / "small.yaml"
     file.write_text(study.file.read_text().replace("plain: {algo: grpo}", "plain: {algo: grpo, lr: 1e-5}"))
     output = here("study", file, "-o", study.folder, code=2)
-    assert f"{file}:8: arms.plain: {study.folder}/plain-seed0 holds another run" in output
+    assert f"{file}:9: arms.plain: {study.folder}/plain-seed0 holds another run" in output
     assert "lr (was 0.0006, now 1e-05)" in output
     file.write_text(study.file.read_text().replace("steps: 3", "steps: 2"))
     assert "holds 3 steps, and now it is to have 2" in here("study", file, "-o", study.folder, code=2)
+
+
+def test_what_is_named_alone_is_written_alone_and_the_tables_keep_the_rest(study: Study, tmp_path: Path) -> None:
+    folder = shutil.copytree(study.folder, tmp_path / "out")
+    page = tmp_path / "page.md"
+    page.write_text(
+        "<!-- figure curves -->\n<!-- /figure curves -->\n<!-- table court -->\nold\n<!-- /table court -->\n"
+    )
+    here("study", study.file, "-o", folder, "--only", "curves", "--page", page)
+    assert page.read_text().startswith("<!-- figure curves -->\n![Ours](page/curves.png)\n")
+    assert page.read_text().endswith("<!-- table court -->\nold\n<!-- /table court -->\n")
+    assert {file.name for file in (tmp_path / "page").iterdir()} == {"curves.png"}
+    here("study", study.file, "-o", folder, "--only", "plain")
+    pd.testing.assert_frame_equal(read_tables(folder / "report").steps, read_tables(study.folder / "report").steps)
+
+
+def test_the_best_checkpoint_is_that_of_the_first_highest_validation_score(study: Study, tmp_path: Path) -> None:
+    """Asked for later: nothing is trained again, the other evaluation stays."""
+    file = tmp_path / "small.yaml"
+    file.write_text(study.file.read_text().replace("n: 2,", "n: 2, checkpoint: best,"))
+    output = here("study", file, "-o", study.folder, "--only", "plain", "--jobs", 1)
+    assert "0 of 1 trials have ended before" in output
+    run = study.folder / "plain-seed0"
+    scores = [record[VALIDATION] for record in records(run)]
+    evaluated = json.loads((run / "eval-best" / "passk.json").read_text())["evaluation"]
+    assert evaluated["model"] == str(run / "checkpoints" / f"step_{1 + scores.index(max(scores)):06}" / "huggingface")
+    assert (run / "eval" / "passk.json").is_file()
+    shutil.rmtree(run / "eval-best")
+    shutil.rmtree(run / "checkpoints" / "step_000001")
+    here("study", file, "-o", study.folder, "--only", "plain", "--jobs", 1, code=1)
+    assert "not all of its checkpoints have been kept" in (study.folder / "plain-seed0.log").read_text()
 
 
 @pytest.mark.slow
