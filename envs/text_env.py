@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -14,7 +13,7 @@ from gymnasium.vector.utils import batch_space
 from aepo_rllib.envs.grading import Grade, Grader
 from aepo_rllib.envs.grading.pool import check_limits
 from aepo_rllib.envs.grading.verifiers import check_form
-from aepo_rllib.envs.problems import Problem, ProblemSet, load_problems
+from aepo_rllib.envs.problems import Problem, ProblemSet, absolute_source, load_problems
 from aepo_rllib.envs.prompts import form_of, get_template
 from aepo_rllib.envs.spaces import AnyText
 from aepo_rllib.envs.verdict import Verdict
@@ -70,10 +69,12 @@ def check_verifiers(problems: ProblemSet, form: str, template: str) -> None:
 
 def absolute_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of an environment with absolute paths, for processes that work in other folders."""
-    named = {key: absolute(arguments[key]) for key in ("problems", "verifier") if isinstance(arguments.get(key), str)}
-    if "problems" in named and Path(named["problems"]).exists():
-        named["problems"] = str(Path(named["problems"]).resolve())
-    return {**arguments, **named}
+    changed = dict(arguments)
+    if "problems" in arguments:
+        changed["problems"] = absolute_source(arguments["problems"])
+    if isinstance(arguments.get("verifier"), str):
+        changed["verifier"] = absolute(arguments["verifier"])
+    return changed
 
 
 @lru_cache(maxsize=1)
@@ -103,8 +104,9 @@ class MathTextEnv(gymnasium.Env[str, str]):
     Terminated after one step. Truncation of a completion is the sampler's to know.
 
     ## Arguments
-    problems: a source, see `aepo_rllib.envs.problems.load_problems`. split, fields, problem_seed, drop_conflicts,
-    verifier: passed to it; the verifier may be `module:function` or `path/to/file.py:function`, see docs/grading.md.
+    problems: a source or a mix of them, see `aepo_rllib.envs.problems.load_problems`. split, fields, problem_seed,
+    drop_conflicts, verifier: passed to it; the verifier may be `module:function` or `path/to/file.py:function`, see
+    docs/grading.md.
     template: name of a prompt template. answer_form: how the final answer is read, by default as the template asks.
     grader_workers, grader_deadline_s: of the grading service. ValueError names an argument that cannot be used.
     """
@@ -113,7 +115,7 @@ class MathTextEnv(gymnasium.Env[str, str]):
 
     def __init__(
         self,
-        problems: str = "arithmetic",
+        problems: str | Mapping[str, int] = "arithmetic",
         split: str = "train",
         fields: Mapping[str, str] | None = None,
         problem_seed: int = 0,

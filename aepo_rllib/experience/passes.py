@@ -42,8 +42,8 @@ def passes_of(shares: Shares, limit: PassLimit) -> list[Passes]:
 def cut_rows(rows: Sequence[Row], limit: PassLimit) -> Passes:
     """Rows in as few passes as the limit allows, roughly; each keeps the order of its rows.
 
-    By rows alone, neighbours stay together. By tokens, those of like length do, group by group or one by one, whichever
-    sends fewer tokens through the model: prompts that are shared against padding that is saved.
+    By rows alone, neighbours stay together. By tokens, those of like length do, group by group or one by one, whatever
+    sends fewest tokens through the model: prompts that are shared against padding that is saved.
     """
     if limit.tokens is None:
         size = limit.rows or max(len(rows), 1)
@@ -53,7 +53,7 @@ def cut_rows(rows: Sequence[Row], limit: PassLimit) -> Passes:
     for place, row in enumerate(rows):
         prompt = number_of.setdefault(tuple(row.prompt_ids), len(number_of))
         single.append(_Pack([place], len(row.completion_ids), len(row.prompt_ids), {prompt}))
-    packings = [_packed(_groups(single, limit), limit), _packed(single, limit)]
+    packings = [_packed(_groups(single, limit), limit), _packed(single, limit), _filled(single, limit)]
     best = min(packings, key=lambda packing: sum(pack.cost(limit) for pack in packing))
     return [[rows[place] for place in sorted(pack.places)] for pack in best]
 
@@ -94,6 +94,17 @@ def _groups(single: list[_Pack], limit: PassLimit) -> list[_Pack]:
         group = reduce(_Pack.joined, rows)
         result += [group] if group.fits(limit) else _packed(rows, limit)
     return result
+
+
+def _filled(packs: list[_Pack], limit: PassLimit) -> list[_Pack]:
+    """From the shortest to the longest, as many as fit: few that are long pad none that are short."""
+    passes: list[_Pack] = []
+    for pack in sorted(packs, key=lambda pack: pack.longest):
+        if passes and (both := passes[-1].joined(pack)).fits(limit):
+            passes[-1] = both
+        else:
+            passes.append(pack)
+    return passes
 
 
 def _packed(packs: list[_Pack], limit: PassLimit) -> list[_Pack]:

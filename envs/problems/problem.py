@@ -36,6 +36,12 @@ class Problem:
     extra: Mapping[str, Any] = field(default_factory=dict)
     turns: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def level(self) -> int | None:
+        """How hard it is among others of its kind, from 1: `extra["level"]`; None where it has no such level."""
+        level = self.extra.get("level")
+        return level if isinstance(level, int) and not isinstance(level, bool) else None
+
 
 ProblemSet = Sequence[Problem]
 """Anything with `len()` and integer indexing is a problem set."""

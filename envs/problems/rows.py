@@ -23,6 +23,8 @@ DEFAULT_VERIFIER = "math"
 _DECORATION = "$%.\\ "
 """What graders drop around an answer."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_COUNTDOWN = re.compile(r"Make [0-9*]{1,100} from [0-9][0-9a-z ]{0,500}\.")
+"""How the embedded families put it."""
 _SCIENTIFIC = re.compile(r"[+-]?(?:\d{1,100}\.?\d{0,100}|\.\d{1,100})[eE][+-]?\d{1,3}", re.ASCII)
 
 
@@ -55,7 +57,7 @@ def as_problems(
     problems: list[Problem] = []
     for number, (place, values) in enumerate(rows):
         row = Row(place, values, fields)
-        problem = _read(row, f"{name}-{number}", verifier or DEFAULT_VERIFIER)
+        problem = _read(row, f"{name}-{number}", verifier)
         key = problem.turns, problem.text
         there, answer = first.setdefault(key, (place, problem.answer))
         if drop_repeats and there != place:
@@ -71,9 +73,9 @@ def as_problems(
     return [problem for problem in problems if (problem.turns, problem.text) not in conflicting]
 
 
-def _read(row: Row, default_id: str, default_verifier: str) -> Problem:
+def _read(row: Row, default_id: str, default_verifier: str | None) -> Problem:
     turns, text = _problem(row)
-    verifier, extra = _verifier(row, default_verifier), read_extra(row)
+    verifier, extra = _verifier(row, default_verifier, text), read_extra(row)
     _check_needs(row, verifier, extra)
     return Problem(
         id=_name(row, "id") or default_id,
@@ -157,8 +159,11 @@ def _name(row: Row, field: str) -> str:
     return row.whole(name, field)
 
 
-def _verifier(row: Row, default: str) -> str:
+def _verifier(row: Row, default: str | None, text: str) -> str:
     """The name of the row's own verifier, or the default.
+
+    A Countdown problem for which nobody names one is refused: `math` would reward any expression of the same value,
+    whatever numbers it takes.
 
     A row may name a function of the user's only where the user has named that function, or the column: whoever writes
     a file must not choose code that runs here.
@@ -169,7 +174,13 @@ def _verifier(row: Row, default: str) -> str:
     if name is None and "verifier" in row.fields:
         raise row.missing("verifier")
     if name is None:
-        return default
+        if default is None and _COUNTDOWN.fullmatch(text):
+            raise row.refusal(
+                f"a Countdown problem ({text:.80}) without a verifier; give the row verifier: countdown and extra: "
+                "{numbers: [...], target: N} (aepo_rllib.envs.problems.write_problems does), or say --verifier math "
+                "(env_config.verifier) to accept whatever equals the known answer"
+            )
+        return default or DEFAULT_VERIFIER
     if not isinstance(name, str):
         raise row.refusal(f"verifier must be a name, got {shown(name)}")
     if ":" in name and name != default and "verifier" not in row.fields:

@@ -57,7 +57,7 @@ engine=3 | engine=3
 engine_options=3 | engine_options=3
 engine_options.max_tokens_in_flight=0 | max_tokens_in_flight=0
 env_config= | env_config=None
-env_config.problems=3 | 'problems': 3
+env_config.problems=3 | problems must be a file, a name, a dataset id or a mix of them, not 3
 env_config.grader_workers=0 | grader_workers
 env_config.grader_deadline_s=.nan | grader_deadline_s
 env_config.split=foo | unknown split 'foo'

@@ -214,7 +214,7 @@ def test_columns_that_were_named_must_be_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ({"source": 5}, "problems must be a file, a name or a dataset id, not 5"),
+        ({"source": 5}, "problems must be a file, a name, a dataset id or a mix of them, not 5"),
         ({"source": ""}, "problems must be"),
         ({"split": "train2"}, "unknown split 'train2'; choose one of train, validation, test"),
         ({"split": ["train"]}, "split must be a name such as train, not a list"),

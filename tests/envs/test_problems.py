@@ -1,6 +1,7 @@
 import json
 import random
 from collections import Counter
+from itertools import combinations_with_replacement
 
 import pytest
 
@@ -29,6 +30,32 @@ def test_splits_share_no_problem_in_any_order_of_its_numbers(sets):
     assert not canon["train"] & canon["validation"]
     assert not canon["train"] & canon["test"]
     assert not canon["validation"] & canon["test"]
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+@pytest.mark.parametrize("source", [*FAMILIES, "arithmetic", "chain", "chain1=1,countdown3=2"])
+def test_no_two_problems_to_be_measured_on_differ_in_order_alone(source, split):
+    """Sorted numbers and target, read out of the texts, tell apart as many as there are."""
+    for seed in (0, 1):
+        problems = load_problems(source, split=split, seed=seed)
+        keys = set()
+        for problem in problems:
+            made, _, numbers = problem.text.rstrip(".").rpartition(" from ") if "from" in problem.text else ("", "", "")
+            groups = (numbers or problem.text.removeprefix("Add ").rstrip(".")).split(" and ")
+            targets = made.removeprefix("Make ").split("*")
+            links = zip(targets, (tuple(sorted(map(int, group.split()))) for group in groups), strict=True)
+            keys.add((problem.text.split()[0], tuple(sorted(links))))
+        assert len(keys) == len(problems)
+
+
+def test_a_small_familys_lists_hold_all_that_it_has():
+    """Sums of three numbers from 2 to 15: 560 in all, counted out."""
+    forms = [f"{list(numbers)}={sum(numbers)}" for numbers in combinations_with_replacement(range(2, 16), 3)]
+    for split in ("validation", "test"):
+        there = [form for form in forms if split_of(form) == split]
+        assert len(load_problems("sum3", split=split)) == len(there) < 96
+        with pytest.raises(ValueError, match=f"sum3 has fewer {split} problems than the 96 asked for"):
+            arithmetic_problems(split, families={"sum3": 1}, size=96)
 
 
 def test_every_gold_answer_passes_its_own_verifier(sets):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from aepo_rllib.envs.problems.families.chain import Chain
 from aepo_rllib.envs.problems.families.countdown import Countdown
 from aepo_rllib.envs.problems.families.family import Family, draw_of_split, split_of
 from aepo_rllib.envs.problems.families.sums import Sum
@@ -17,7 +18,8 @@ __all__ = ["FAMILIES", "GROUP", "Family", "draw_of_split", "find_family", "is_fa
 GROUP = "aepo_rllib.problems"
 """Entry points: each a `Family`, or a class of one that takes no arguments."""
 FAMILIES: Mapping[str, Family[Any]] = {
-    family.name: family for family in (Countdown(3), Countdown(4), Sum(3), Sum(4))
+    family.name: family
+    for family in (Countdown(3), Countdown(4), Sum(3), Sum(4), Chain(1), Chain(2), Chain(3), Chain(4))
 }  # fmt: skip
 
 

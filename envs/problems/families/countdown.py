@@ -58,9 +58,9 @@ class Countdown(Family[Drawn]):
         """Sorted numbers and target."""
         return drawn.canonical()
 
-    def trace(self, drawn: Drawn, rng: random.Random, noise: float) -> str:
+    def trace(self, drawn: Drawn, rng: random.Random, noise: float, guesses: float = 0.0) -> str:
         """The solution step by step. Wrong ones have another plan, a slipped step, or no steps at all."""
-        wrong, tree = fault(rng, noise), drawn.tree
+        wrong, tree = fault(rng, noise, guesses), drawn.tree
         if wrong in ("plan", "guess"):
             tree = _other_plan(drawn, rng)
         steps = equations(tree, rng)

@@ -41,8 +41,20 @@ class Family(abc.ABC, Generic[D]):
         """What two ways to write one problem have in common; its hash names the split. By default the text."""
         return self.problem(drawn).text
 
-    def trace(self, drawn: D, rng: random.Random, noise: float) -> str:
-        """A worked solution for pre-training, wrong with probability about `noise`; by default the bare answer."""
+    def split(self, drawn: D) -> str:
+        """The split that it belongs to: "train", "validation" or "test"; by default that of its canonical form."""
+        return split_of(self.canonical(drawn))
+
+    def trace(self, drawn: D, rng: random.Random, noise: float, guesses: float = 0.0) -> str:
+        """A worked solution for pre-training; by default the bare answer.
+
+        Args:
+            drawn: The problem.
+            rng: Every random choice is by it.
+            noise: With which probability it goes wrong; where several sub-answers have to be right, each of them.
+            guesses: With which probability it is a guess without steps; likewise. A family of the user's may do without
+                this argument.
+        """
         return f" \\boxed{{{self.problem(drawn).answer}}}"
 
 
@@ -60,6 +72,6 @@ def draw_of_split(family: Family[D], split: str, rng: random.Random) -> D:
     """
     for _ in range(MAX_DRAWS):
         drawn = family.draw(rng)
-        if split_of(family.canonical(drawn)) == split:
+        if family.split(drawn) == split:
             return drawn
     raise ProblemError(f"problem family {family.name}: of {MAX_DRAWS} problems that it drew none is for {split}")

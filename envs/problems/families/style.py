@@ -24,19 +24,26 @@ STYLE_WORDS = frozenset(
 )
 
 
-def render(steps: list[str], answer: str, rng: random.Random) -> str:
-    """A trace in a random style. Each entry of `steps` is an equation with `=` standing for the verb."""
+def render(steps: list[str], answer: str, rng: random.Random, *, fillers: bool = True) -> str:
+    """A trace in a random style.
+
+    Args:
+        steps: Equations, `=` standing for the verb.
+        answer: What goes into the box.
+        rng: Draws the style.
+        fillers: Whether words stand around the steps too.
+    """
     parts = [rng.choice(OPENERS)]
     for number, step in enumerate(steps):
         if number:
             parts.append(rng.choice(CONNECTIVES))
         left, right = step.split("=")
         parts += [
-            rng.choice(FILLERS_BEFORE),
+            rng.choice(FILLERS_BEFORE) if fillers else "",
             f" {left}",
             rng.choice(VERBS),
             f" {right}",
-            rng.choice(FILLERS_AFTER),
+            rng.choice(FILLERS_AFTER) if fillers else "",
         ]
     parts += [rng.choice(CLOSINGS), f" \\boxed{{{answer}}}"]
     return "".join(parts)
@@ -51,8 +58,10 @@ def equations(tree: Node, rng: random.Random) -> list[str]:
     ]
 
 
-def fault(rng: random.Random, noise: float) -> str | None:
-    """What goes wrong in a trace, with probability `noise`: "plan", "slip" or "guess"; else None."""
+def fault(rng: random.Random, noise: float, guesses: float = 0.0) -> str | None:
+    """What goes wrong in a trace: "guess" with probability `guesses`, else with `noise` "plan", "slip" or "guess"."""
+    if guesses and rng.random() < guesses:  # where there are to be none, nothing is drawn
+        return "guess"
     return rng.choice(("plan", "plan", "slip", "guess")) if rng.random() < noise else None
 
 

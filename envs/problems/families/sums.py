@@ -44,9 +44,9 @@ class Sum(Family[Drawn]):
         """Sorted numbers and total."""
         return drawn.canonical()
 
-    def trace(self, drawn: Drawn, rng: random.Random, noise: float) -> str:
+    def trace(self, drawn: Drawn, rng: random.Random, noise: float, guesses: float = 0.0) -> str:
         """Number by number. Wrong ones have a slipped step, or a guessed total without steps."""
-        wrong, answer = fault(rng, noise), str(drawn.tree.value)
+        wrong, answer = fault(rng, noise, guesses), str(drawn.tree.value)
         steps = equations(drawn.tree, rng)
         if wrong in ("slip", "plan"):
             position = rng.randrange(len(steps))
