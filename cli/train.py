@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 @click.option(
     "--problems",
     metavar="SOURCE",
-    help="arithmetic, a file (.jsonl, .json, .csv, .parquet), a saved dataset, a name in AEPO_DATA_DIR, a dataset id, or "
-    "a mix such as countdown3=2,chain=1.  [default: arithmetic]",
+    help="arithmetic, a file (.jsonl, .json, .csv, .parquet), a saved dataset, a name in AEPO_DATA_DIR, a dataset id, "
+    "or a mix such as countdown3=2,chain=1.  [default: arithmetic]",
 )
 @click.option(
     "--target-entropy",
