@@ -49,6 +49,8 @@ FREE = ("Returns", "Yields")
 SECTION = re.compile(r"(Args|Attributes|Returns|Yields|Raises):")
 NOT_PROVIDED = re.compile(r"<class '[\w.]*NotProvided'>|<[^<>]* object at 0x\w+>")
 """Defaults that say nothing."""
+RAYS_OWN = "_ray_trace_ctx"
+"""An argument that Ray gives the methods of a class once it has made an actor of it in this process."""
 
 
 def as_markdown() -> str:
@@ -94,7 +96,8 @@ def _signature(value: Callable[..., Any]) -> str:
         found = inspect.signature(value)
     except ValueError:
         return "(...)"
-    arguments = [each.replace(annotation=_plain(each.annotation)) for each in found.parameters.values()]
+    own = [each for name, each in found.parameters.items() if name != RAYS_OWN]
+    arguments = [each.replace(annotation=_plain(each.annotation)) for each in own]
     whole = found.replace(parameters=arguments, return_annotation=_plain(found.return_annotation))
     shown = NOT_PROVIDED.sub("...", str(whole)).replace(repr(sys.executable), "sys.executable")
     # The order of a set is another in every process.

@@ -52,7 +52,7 @@ def test_the_example_with_rllibs_arguments_learns(tmp_path):
     assert "entropy" in result.stdout  # a column of the reporter
 
 
-def test_the_reporter_shows_what_a_dial_did(tmp_path, capsys):
+def test_the_reporter_shows_what_a_dial_did(tmp_path, monkeypatch):
     """In Tune's own table, of a trial that has reported."""
     places = dict.fromkeys(["experiment_driver_staging_path", "trial_driver_staging_path"], str(tmp_path))
     trial = Trial("AEPO", stub=True, storage=SimpleNamespace(**places))
@@ -63,8 +63,10 @@ def test_the_reporter_shows_what_a_dial_did(tmp_path, capsys):
         "evaluation": {"env_runners": {metrics.PASS_AT_1: 0.375}},
     }
     trial.update_last_result(result)
+    told_lines: list[str] = []  # other tests of a process may have Ray print elsewhere
+    monkeypatch.setattr("ray.tune.progress_reporter.safe_print", lambda text: told_lines.extend(text.splitlines()))
     tune_reporter(metric_columns={"mine/score": "score"}).report([trial], done=False)
-    shown = [[cell.strip() for cell in line.split("|")] for line in capsys.readouterr().out.splitlines() if "|" in line]
+    shown = [[cell.strip() for cell in line.split("|")] for line in told_lines if "|" in line]
     head, row = shown[0], shown[-1]
     told = dict(zip(head, row, strict=True))
     expected = {"step": "7", "reward": "0.25", "entropy": "0.75", "target": "0.5", "T": "0.8", "pass@1": "0.375"}

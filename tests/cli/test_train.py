@@ -44,9 +44,11 @@ def test_a_run_leaves_everything_it_promises(uninterrupted):
     logged = {key for record in records(run) for key in record} - {"step", "time"}
     documented = {metric.key for metric in metrics_page.DOCUMENTED}
     # Surprisal comes with skip_flat_rows=False, the probe with an engine that has a model of its own, a capped share
-    # with importance_cap.
+    # with importance_cap, the content's with a dial that reads it.
     elsewhere = (metrics.SURPRISAL, metrics.PROBE_LARGEST_GAP, metrics.PROBE_MEAN_GAP, metrics.CAPPED_SHARE)
-    assert logged == documented - {f"{metrics.UPDATE}/{name}" for name in elsewhere}
+    of_content = (metrics.CONTENT, metrics.TARGET_CONTENT, metrics.BASE_CONTENT)
+    absent = {f"{metrics.UPDATE}/{name}" for name in elsewhere} | {f"{metrics.CONTROL}/{name}" for name in of_content}
+    assert logged == documented - absent
     assert "evaluation/pass@1" in records(run)[2]
     assert "evaluation/pass@1" not in records(run)[3]
     samples = records(run, "samples.jsonl")
