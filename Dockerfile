@@ -1,6 +1,6 @@
 # aepo-rllib on the CPU, in the versions the tests ran on.
 #   docker build -t aepo-rllib .
-#   docker run --rm -v "$PWD/runs:/work/runs" aepo-rllib train --output runs/first
+#   docker run --rm -v "$PWD/runs:/aepo/runs" aepo-rllib train --output runs/first
 FROM python:3.11-slim
 
 ENV PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1
@@ -13,9 +13,9 @@ COPY aepo_rllib aepo_rllib
 COPY envs envs
 COPY eval eval
 COPY cli cli
-RUN pip install -c constraints.txt . && useradd --create-home aepo && mkdir -p /work/runs && chown -R aepo /work
+RUN pip install -c constraints.txt . && useradd --create-home aepo && mkdir -p /aepo/runs && chown -R aepo /aepo
 
 USER aepo
-WORKDIR /work
+WORKDIR /aepo
 ENTRYPOINT ["aepo"]
 CMD ["--help"]
