@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console, Group
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from aepo_rllib.cli.study.plan import EMBEDDED, Trial
+from aepo_rllib.cli.study.watching import Watched
 from aepo_rllib.study.study import Study
 
-LOOK_SECONDS = 2.0
-PLAIN_LINE_SECONDS = 30.0
-"""Where there is no terminal, a line at most this often instead of live bars."""
 SECONDS_PER_COMPLETION = 0.0024
 """Of a trained one: the embedded model on one core of the machine of docs/court.md, whose step of 128 takes 0.3 s."""
 SECONDS_PER_SAMPLE = 0.0009
@@ -26,48 +21,26 @@ SECONDS_PER_TRIAL = 8.0
 """For building the algorithm, base entropy, checkpoint, export and reports."""
 
 
-class Shown:
-    """Bars of training steps and trials, read from the trials' folders; lines where there is no terminal.
+class Shown(Watched):
+    """Bars of training steps and trials.
 
     Args:
         trials: All of the study.
     """
 
     def __init__(self, trials: Sequence[Trial]) -> None:
+        super().__init__()
         self._trials = trials
         self._ended: set[str] = set()
-        self._console = Console(stderr=True, highlight=False)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._bar = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
         self._steps = self._bar.add_task("training steps", total=sum(trial.steps for trial in trials))
         self._done = self._bar.add_task("trials", total=len(trials))
-        self._last = 0.0
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
 
-    def _look(self) -> None:
-        while not self._over.wait(LOOK_SECONDS):
-            self._update()
-
-    def _update(self) -> None:
+    def _update(self) -> str:
         steps = sum(trial.steps_done() for trial in self._trials)
         self._ended |= {trial.name for trial in self._trials if trial.name not in self._ended and trial.is_finished()}
         self._bar.update(self._steps, completed=steps)
         self._bar.update(self._done, completed=len(self._ended))
-        if not self._console.is_terminal and time.monotonic() - self._last >= PLAIN_LINE_SECONDS:
-            self._last = time.monotonic()
-            self._console.print(f"{len(self._ended)} of {len(self._trials)} trials, {steps} training steps")
-
-    def __enter__(self) -> Shown:
-        self._bar.start()
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-        self._update()
-        self._bar.stop()
+        return f"{len(self._ended)} of {len(self._trials)} trials, {steps} training steps"
 
 
 def plan_table(study: Study, trials: Sequence[Trial], jobs: int) -> Group:
