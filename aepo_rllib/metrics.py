@@ -105,6 +105,12 @@ NUM_CORRECT = "num_correct"
 RETURN_SUM = "episode_return_sum"
 
 
+LOGGED_ENTROPIES = (f"{MAIN}/{EXACT_ENTROPY}", f"{MAIN}/{SAMPLED_SURPRISAL}")
+"""Keys of a record that tell the entropy of T = 1 completions, the better one first."""
+LOGGED_PASS_AT_1 = f"{EVALUATION}/{PASS_AT_1}"
+"""Key of a record that tells the score of a validation."""
+
+
 def by_source(name: str, source: str) -> str:
     """Name of an entropy that the dial reads, its target or base, by the source that it reads."""
     of_content = {ENTROPY: CONTENT, TARGET_ENTROPY: TARGET_CONTENT, BASE_ENTROPY: BASE_CONTENT}

@@ -28,8 +28,7 @@ PACE_STEPS = 20
 """The time that is left is foretold from so many steps."""
 BAR = 24
 SYMBOLS = {"temperature": "T"}
-VALIDATION = f"{metrics.EVALUATION}/{metrics.PASS_AT_1}"
-ENTROPIES = (f"{metrics.MAIN}/{metrics.EXACT_ENTROPY}", f"{metrics.MAIN}/{metrics.SAMPLED_SURPRISAL}")
+VALIDATION = metrics.LOGGED_PASS_AT_1
 
 Record = Mapping[str, Any]
 
@@ -128,7 +127,7 @@ def duration(seconds: float) -> str:
 
 def entropy_of(record: Record) -> float:
     """At T = 1, exact where the engine sees logits, in nats per token."""
-    return float(next(record[name] for name in ENTROPIES if name in record))
+    return float(next(record[name] for name in metrics.LOGGED_ENTROPIES if name in record))
 
 
 def entropy_words(record: Record, *, long: bool, name: str = "entropy") -> str:

@@ -143,7 +143,7 @@ def evaluated(algo: TextRL, result: Mapping[str, Any]) -> dict[str, float]:
     interval = algo.config.evaluation_interval
     if not interval or algo.train_steps % interval:
         return {}
-    return {f"{metrics.EVALUATION}/{metrics.PASS_AT_1}": float(result["evaluation"]["env_runners"][metrics.PASS_AT_1])}
+    return {metrics.LOGGED_PASS_AT_1: float(result["evaluation"]["env_runners"][metrics.PASS_AT_1])}
 
 
 @contextmanager

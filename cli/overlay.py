@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aepo_rllib import metrics
-from aepo_rllib.cli.live_line import ENTROPIES, VALIDATION
+from aepo_rllib.cli.live_line import VALIDATION
 from aepo_rllib.cli.resuming import FINGERPRINTS, FREE
 from aepo_rllib.cli.run_folder import METRICS, RunFolder
 from aepo_rllib.support.terminal import visible
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PANELS: Mapping[str, tuple[str, ...]] = {
-    "entropy": ENTROPIES,
+    "entropy": metrics.LOGGED_ENTROPIES,
     "reward": (f"{metrics.MAIN}/{metrics.REWARD_MEAN}",),
     "pass@1": (VALIDATION,),
 }

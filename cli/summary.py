@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from aepo_rllib import metrics
-from aepo_rllib.cli.live_line import ENTROPIES, VALIDATION
+from aepo_rllib.cli.live_line import VALIDATION
 from aepo_rllib.cli.run_folder import METRICS, PAGE, WARNINGS, RunFolder
 from aepo_rllib.control.dial_loop import NEUTRAL
 from aepo_rllib.envs.verdict import Verdict
@@ -32,7 +32,10 @@ def overview(records: Sequence[Record]) -> list[Row]:
     """Figures of the first and the last steps side by side, those that the run has."""
     window = window_of(records)
     rows = []
-    entropy = next((name for name in ENTROPIES if all(name in record for record in records)), ENTROPIES[0])
+    entropy = next(
+        (name for name in metrics.LOGGED_ENTROPIES if all(name in record for record in records)),
+        metrics.LOGGED_ENTROPIES[0],
+    )
     for label, key, scale in (_ROWS[0], ("entropy (nats per token)", entropy, ".3f"), *_ROWS[1:]):
         if all(key in record for record in records):
             first, last = (sum(r[key] for r in part) / window for part in (records[:window], records[-window:]))
@@ -85,7 +88,7 @@ def _distance_words(records: Sequence[Record]) -> str:
     """How far the entropy of the last steps is from its target."""
     window, target = window_of(records), f"{metrics.CONTROL}/{metrics.TARGET_ENTROPY}"
     last = records[-window:]
-    entropy = next((name for name in ENTROPIES if all(name in record for record in last)), None)
+    entropy = next((name for name in metrics.LOGGED_ENTROPIES if all(name in record for record in last)), None)
     if entropy is None or not all(record.get(target) for record in last):
         return ""
     off = sum(record[entropy] for record in last) / sum(record[target] for record in last) - 1

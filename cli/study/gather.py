@@ -14,7 +14,6 @@ from aepo_rllib.study.study import Study
 from aepo_rllib.study.tables import PROBLEMS, STEPS, TRIALS, Tables, table
 
 RATE = f"{metrics.THROUGHPUT}/{metrics.COMPLETIONS_PER_SECOND}"
-ENTROPIES = (f"{metrics.MAIN}/{metrics.EXACT_ENTROPY}", f"{metrics.MAIN}/{metrics.SAMPLED_SURPRISAL}")
 FIGURES = {
     "target": f"{metrics.CONTROL}/{metrics.TARGET_ENTROPY}",
     "read": f"{metrics.CONTROL}/{metrics.ENTROPY}",
@@ -58,7 +57,7 @@ def _steps(study: Study, trial: Trial, records: Sequence[Mapping[str, Any]]) -> 
             "step": record["step"],
             "completions": done,
             "seconds": sampled / record[RATE] if record.get(RATE) else math.nan,
-            "entropy": next((record[name] for name in ENTROPIES if name in record), math.nan),
+            "entropy": next((record[name] for name in metrics.LOGGED_ENTROPIES if name in record), math.nan),
             **{column: record.get(name, math.nan) for column, name in FIGURES.items()},
             **({"target": math.nan} if trial.dial and trial.dial.stands_still else {}),
             "setting": record.get(f"{metrics.CONTROL}/{trial.dial.setting}", math.nan) if trial.dial else math.nan,

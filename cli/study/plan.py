@@ -24,7 +24,7 @@ from aepo_rllib.support.arguments import unknown
 
 EVALUATION, EVALUATION_OF_BEST, SCORES = "eval", "eval-best", "passk.json"
 EMBEDDED = "embedded"
-VALIDATION = f"{metrics.EVALUATION}/{metrics.PASS_AT_1}"
+VALIDATION = metrics.LOGGED_PASS_AT_1
 ROUNDS = f"{metrics.THROUGHPUT}/{metrics.SAMPLING_ROUNDS}"
 
 

@@ -15,13 +15,12 @@ from aepo_rllib.metrics_page import DOCUMENTED, OF_SOME_METHODS
 from aepo_rllib.study.measures import WINDOW, relative_errors
 from aepo_rllib.support.arguments import did_you_mean
 
-PASS_AT_1 = f"{metrics.EVALUATION}/{metrics.PASS_AT_1}"
+PASS_AT_1 = metrics.LOGGED_PASS_AT_1
 TRACKING = "tracking_error"
 MODES = {"max": 1.0, "min": -1.0}
 KNOWN_MODES = {PASS_AT_1: "max", TRACKING: "min", f"{metrics.MAIN}/{metrics.REWARD_MEAN}": "max"}
 """Of metrics that everybody wants one way."""
 LOGGED = tuple(metric.key for metric in (*DOCUMENTED, *OF_SOME_METHODS))
-ENTROPIES = (f"{metrics.MAIN}/{metrics.EXACT_ENTROPY}", f"{metrics.MAIN}/{metrics.SAMPLED_SURPRISAL}")
 TARGET = f"{metrics.CONTROL}/{metrics.TARGET_ENTROPY}"
 _PASS_AT_K = re.compile(r"pass@([1-9][0-9]{0,4})")
 
@@ -85,7 +84,9 @@ class Objective:
 
 
 def _tracking_error(records: Sequence[Mapping[str, Any]]) -> float:
-    entropy = [next((record[name] for name in ENTROPIES if name in record), math.nan) for record in records]
+    entropy = [
+        next((record[name] for name in metrics.LOGGED_ENTROPIES if name in record), math.nan) for record in records
+    ]
     target = [record.get(TARGET, math.nan) for record in records]
     if not records:
         return math.nan

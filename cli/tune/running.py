@@ -5,9 +5,6 @@ Tune starts the processes, as many at a time as there is room for, and starts a 
 
 from __future__ import annotations
 
-import logging
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import SimpleNamespace
@@ -17,9 +14,8 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from aepo_rllib.cli.ray_cluster import ray_cluster
 from aepo_rllib.cli.study.trial import FAILURE, TRIAL
-from aepo_rllib.cli.study.trials import NOTES, QUIET, RESTARTS
+from aepo_rllib.cli.study.trials import RESTARTS, fit
 from aepo_rllib.cli.tune.ledger import BASELINE, STOPPED, Ledger, read_note
 from aepo_rllib.cli.tune.plan import Plan
 from aepo_rllib.cli.tune.proposals import Job, Proposals
@@ -118,30 +114,16 @@ def run_jobs(search: Search, plan: Plan, ledger: Ledger, proposals: Proposals, j
     Raises:
         aepo_rllib.cli.errors.InputError: Ray cannot be started or joined.
     """
-    os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
 
     def bundles(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
         # Tune calls a copy of this function, and of all that it knows.
         return tune.PlacementGroupFactory(plan.bundles(read_note(plan.root / f"{config[TRIAL]}.json").parameters))
 
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a traceback for every process that has died
-    notes = ledger.root / NOTES
-    shutil.rmtree(notes, ignore_errors=True)
-    with ray_cluster():
-        tune.Tuner(
-            tune.with_resources(tune.with_parameters(run_job, plan=plan), bundles),
-            tune_config=tune.TuneConfig(
-                search_alg=HandingOut(proposals, ledger),
-                scheduler=_SCHEDULERS.get(search.scheduler, _no_scheduler)(search, plan, ledger),
-                num_samples=-1,  # the searcher says when it is over
-                max_concurrent_trials=jobs,
-                reuse_actors=True,  # torch is loaded once for all trials of a process
-                trial_dirname_creator=lambda trial: f"{trial.config[TRIAL]}_{trial.trial_id}",
-            ),
-            run_config=tune.RunConfig(
-                name=NOTES,
-                storage_path=str(notes.parent),
-                failure_config=tune.FailureConfig(max_failures=RESTARTS),
-                verbose=0,
-            ),
-        ).fit()
+    fit(
+        tune.with_resources(tune.with_parameters(run_job, plan=plan), bundles),
+        ledger.root,
+        jobs=jobs,
+        search_alg=HandingOut(proposals, ledger),
+        scheduler=_SCHEDULERS.get(search.scheduler, _no_scheduler)(search, plan, ledger),
+        num_samples=-1,  # the searcher says when it is over
+    )

@@ -14,6 +14,7 @@ from aepo_rllib.algorithms import find_config
 from aepo_rllib.cli.config_file import recipes
 from aepo_rllib.cli.main import cli
 from aepo_rllib.cli.settings import RUN_OPTIONS
+from aepo_rllib.cli.study.elsewhere import STAND_INS
 from aepo_rllib.support.options import check_values
 from tests.support.shapes import qwen
 
@@ -30,24 +31,10 @@ def test_its_keys_and_values_are_those_of_its_method(name: str) -> None:
     assert config.max_new_tokens < config.engine_options["max_model_len"]
 
 
-HERE = {
-    "model_path": "embedded",
-    "env_config": {"problems": "arithmetic"},
-    "engine": "transformers",
-    "engine_options": {},
-    "max_new_tokens": 64,
-    "num_env_runners": 0,
-    "num_gpus_per_env_runner": 0,
-    "num_learners": 0,
-    "num_gpus_per_learner": 0,
-}
-"""What is on the hub, or on other machines."""
-
-
 @pytest.mark.parametrize("name", recipes())
 def test_but_for_model_problems_and_gpus_it_is_a_run_of_any_machine(name: str, tmp_path: Path) -> None:
     file = tmp_path / "recipe.yaml"
-    file.write_text(yaml.safe_dump(yaml.safe_load(recipes()[name].read_text()) | HERE))
+    file.write_text(yaml.safe_dump(yaml.safe_load(recipes()[name].read_text()) | STAND_INS))
     result = CliRunner().invoke(cli, ["train", "--dry-run", "--config", str(file)])
     assert result.exit_code == 0, result.output
     assert "tokens_per_backward: " in result.output
