@@ -48,7 +48,7 @@ def test_content_is_an_unbiased_estimate_of_its_part_of_the_exact_entropy(step, 
     """Over states that the policy came through: sum of -pi log pi over the tokens of that kind."""
     model = AutoModelForCausalLM.from_pretrained(resolve_model("embedded"))
     is_content_V = torch.from_numpy(ContentTokens(tokenizer).mask(range(model.config.vocab_size)))
-    gaps = []
+    gaps, sampled = [], []
     for episode in step[1].episodes:
         [prompt], [completion] = (
             episode.get_extra_model_outputs(key) for key in (Columns.PROMPT_IDS, Columns.COMPLETION_IDS)
@@ -59,7 +59,9 @@ def test_content_is_an_unbiased_estimate_of_its_part_of_the_exact_entropy(step, 
         exact = -(logp_TV.exp() * logp_TV)[:, is_content_V].sum()
         taken_T = torch.tensor(completion)
         logp_T = logp_TV.gather(-1, taken_T.unsqueeze(-1)).squeeze(-1)
-        gaps.append(float(-logp_T[is_content_V[taken_T]].sum() - exact))
+        sampled.append(float(-logp_T[is_content_V[taken_T]].sum()))
+        gaps.append(sampled[-1] - float(exact))
+    assert step[0][metrics.MAIN][metrics.CONTENT_SURPRISAL] == pytest.approx(np.mean(sampled), rel=1e-3)
     assert abs(np.mean(gaps)) < 4 * np.std(gaps) / np.sqrt(len(gaps))
     assert np.std(gaps) < 4  # nats a completion, or the line before says nothing
 
