@@ -78,6 +78,7 @@ docs: setup
 	$(BIN)/python -m aepo_rllib.methods_page > docs/methods.md
 	$(BIN)/python -m aepo_rllib.cli_page > docs/cli.md
 	$(BIN)/python -m aepo_rllib.api_page > docs/api.md
+	$(BIN)/python -m aepo_rllib.options_table > build/options.json && mv build/options.json cli/options.json
 
 # A warning (a link that leads nowhere, a page in no contents) is an error. It is read from the disk: build/site/index.html.
 site: setup

@@ -132,9 +132,10 @@ def _evaluate(plan: EvaluationPlan) -> dict[str, Any]:
 
 
 def _check_engine_options(engine: str, options: Mapping[str, Any]) -> None:
-    from aepo_rllib.rollout import check_engine_options  # loads torch
+    from aepo_rllib.rollout import check_engine_options, check_installed  # loads torch
 
     check_engine_options("--engine-option", engine, options)
+    check_installed(engine)
 
 
 def _check_loadable(model: str, dtype: str, device: str) -> None:

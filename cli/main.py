@@ -9,6 +9,7 @@ from importlib import import_module
 import click
 
 from aepo_rllib._version import __version__
+from aepo_rllib.support.arguments import did_you_mean
 
 COMMANDS = {
     "train": ("aepo_rllib.cli.train:train_command", "Train a language model on verifiable maths."),
@@ -43,13 +44,24 @@ class LazyGroup(click.Group):
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
         return getattr(import_module(module), attribute)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's, and where there is no such command, with the nearest ones."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"no such command {args[0]!r}{did_you_mean(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110, "auto_envvar_prefix": "AEPO"}
+
+
+@click.group(cls=LazyGroup, context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="aepo")
 def cli() -> None:
     """Fine-tune language models on verifiable maths with their entropy under control.
@@ -59,6 +71,8 @@ def cli() -> None:
     aepo train --target-entropy 0.75x        hold entropy at three quarters of the base model's
     aepo train --model Qwen/Qwen2.5-Math-7B --problems BytedTsinghua-SIA/DAPO-Math-17k
     aepo eval RUN --n 256                    pass@k of what came out
+
+    Every option can be given as an environment variable, too: AEPO_TRAIN_BATCH_SIZE=32 is `aepo train --batch-size 32`.
     """
     # Where users keep modules that they name as module:function; last, so that it hides nothing that is installed.
     sys.path.append(os.getcwd())

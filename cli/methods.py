@@ -37,9 +37,9 @@ def _list() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from aepo_rllib.algorithms import ALGORITHMS, METHODS_GROUP, find_config
+    from aepo_rllib.algorithms import ALGORITHMS, find_config
     from aepo_rllib.options_page import page_of
-    from aepo_rllib.support.plugins import known
+    from aepo_rllib.support.plugins import METHODS_GROUP, known
 
     table = Table(box=SIMPLE_HEAD, padding=0)
     for column in ("method", "terms of the loss", ""):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from aepo_rllib.cli.early import check_early
 from aepo_rllib.cli.errors import input_errors
 from aepo_rllib.cli.plan_table import as_record, show
 from aepo_rllib.cli.quiet import quiet_libraries
@@ -57,6 +58,9 @@ def plan_command(
       aepo plan --config recipe:qwen2.5-math-7b-8x80gb --gpus 8 --gpu-memory 80
       aepo plan --config run.yaml --set learner_sharding=fsdp --gpus 16 --gpu-memory 141 --nodes 2
     """
+    with input_errors():
+        values = given_values(options)
+        check_early(values, here=False)
     if not as_json:
         click.echo("loading torch and ray ...", err=True)
     import ray  # noqa: F401 - configures its loggers on import
@@ -69,7 +73,7 @@ def plan_command(
     from aepo_rllib.planning.shape import read_shape
 
     with input_errors():
-        run, config = unchecked(given_values(options))
+        run, config = unchecked(values)
         shape = read_shape(config.model_path)
         longest = prompt_tokens or longest_prompt(config)
         settings = Settings.of(config, prompt_tokens=longest, checkpoints=run.keep_checkpoints + 1)

@@ -79,10 +79,14 @@ def build(values: Mapping[str, Any]) -> tuple[RunSettings, TextRLConfig]:
     """Run settings and a validated algorithm config from flat values.
 
     Raises:
-        ValueError: an unknown algorithm or key, or a value that does not fit; see `TextRLConfig.validate`.
+        ValueError: an unknown algorithm or key, or a value that does not fit, see `TextRLConfig.validate`; or an engine
+            that is not installed.
     """
+    from aepo_rllib.rollout import check_installed
+
     settings, config = unchecked(values)
     config.validate()
+    check_installed(config.engine)
     return settings, config
 
 

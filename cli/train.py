@@ -14,6 +14,7 @@ import click
 import yaml
 
 from aepo_rllib.cli.config_file import ConfigFile
+from aepo_rllib.cli.early import check_early
 from aepo_rllib.cli.errors import InputError, RunFailed, input_errors
 from aepo_rllib.cli.failing import failure
 from aepo_rllib.cli.last_words import last_words
@@ -161,6 +162,7 @@ def new_run(
     output = options["output"] or Path("runs") / f"{method}-{time.strftime('%Y%m%d-%H%M%S')}"
     if not options["dry_run"]:
         check_unused_run(output)  # before the slow imports
+    check_early(values)
     _load_ray()
     settings, config = build(values)
     plain = resolved(settings, config) | fingerprints(config)
@@ -181,6 +183,7 @@ def resumed_run(
     stored = folder.config()
     claims.enter_context(folder.claimed())
     checkpoint = checkpoint_of(folder, values.get("steps", stored.get("steps")), console)
+    check_early(merge(stored, values))
     _load_ray()
     stored_fingerprints = {name: stored.pop(name, "") for name in FINGERPRINTS}
     settings, config = build(merge(stored, values))

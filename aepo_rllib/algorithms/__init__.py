@@ -38,7 +38,7 @@ from aepo_rllib.algorithms.rloo import RLOOConfig
 from aepo_rllib.algorithms.sapo import SAPOConfig
 from aepo_rllib.algorithms.scope_rl import ScopeRLConfig
 from aepo_rllib.algorithms.siren import SIRENConfig
-from aepo_rllib.support.plugins import find
+from aepo_rllib.support.plugins import METHODS_GROUP, find
 from aepo_rllib.training.config import TextRLConfig
 
 __all__ = ["AEPO", "ALGORITHMS", "GRPO", "AEPOAuthorsConfig", "AEPOConfig", "GRPOConfig", "find_config"]
@@ -80,8 +80,6 @@ ALGORITHMS: dict[str, type[TextRLConfig]] = {
     "aepo_corrected": AEPOCorrectedConfig,
 }
 """Config classes by command-line name: one line for each method."""
-METHODS_GROUP = "aepo_rllib.methods"
-"""Entry points of other packages' methods: their config classes."""
 
 
 def find_config(name: str) -> type[TextRLConfig]:

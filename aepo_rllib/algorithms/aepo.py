@@ -27,13 +27,13 @@ from aepo_rllib.algorithms.grpo import GRPO, GRPOConfig
 from aepo_rllib.control.dial_loop import DialLoop
 from aepo_rllib.control.dials import Dial
 from aepo_rllib.control.targets import Target
-from aepo_rllib.control.temperature_dials import DIALS_GROUP, TEMPERATURE_DIALS
+from aepo_rllib.control.temperature_dials import TEMPERATURE_DIALS
 from aepo_rllib.objectives.advantages import Advantage, positive_reward
 from aepo_rllib.objectives.losses import reinforce
 from aepo_rllib.objectives.parts import MAIN, Method, Stream, Term, TokenLoss
 from aepo_rllib.support.arguments import check_arguments
 from aepo_rllib.support.options import option
-from aepo_rllib.support.plugins import absolute, find
+from aepo_rllib.support.plugins import DIALS_GROUP, absolute, find
 from aepo_rllib.training.declared import setter
 from aepo_rllib.training.targeted import TargetedConfig
 

@@ -14,5 +14,3 @@ TEMPERATURE_DIALS: dict[str, type[Any]] = {
     "steady": SteadyDial,
 }
 """Each takes `temperature_low`, `temperature_high` and options of its own."""
-DIALS_GROUP = "aepo_rllib.dials"
-"""Entry points of other packages' dials."""

@@ -22,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from aepo_rllib.models.model_cache import cache_argument
 from aepo_rllib.models.model_files import check_dtypes, check_folder, check_sizes, check_tokenizer_size, read_headers
+from aepo_rllib.models.named_folder import check_named_folder
 
 EMBEDDED = "embedded"
 """Name of the model that ships with the package."""
@@ -201,9 +202,9 @@ def reason_of(error: Exception) -> str:
 
 def _config(model: str) -> Any:
     """The configuration, once it and the files beside it are plausible."""
-    folder = local_folder(model)
     with _reading("model", model):
-        if folder:
+        check_named_folder(resolve_model(model))
+        if folder := local_folder(model):
             check_folder(folder)
         config = AutoConfig.from_pretrained(resolve_model(model), trust_remote_code=False)
         here = folder is not None and Path(resolve_model(model)).is_dir()

@@ -6,6 +6,7 @@ import hashlib
 import inspect
 from collections.abc import Mapping
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from aepo_rllib.rollout.request import Purpose, RolloutRequest
 from aepo_rllib.rollout.shared import acquire_engine, release_engine
 from aepo_rllib.support.arguments import check_arguments
 from aepo_rllib.support.options import check_values
-from aepo_rllib.support.plugins import Lazy, absolute, find, is_own
+from aepo_rllib.support.plugins import ENGINES_GROUP, Lazy, absolute, find, is_own
 
 __all__ = [
     "ENGINES",
@@ -27,6 +28,7 @@ __all__ = [
     "SamplingFilters",
     "acquire_engine",
     "check_engine_options",
+    "check_installed",
     "engine_class",
     "engine_identity",
     "make_engine",
@@ -40,8 +42,6 @@ ENGINES = Lazy(
     }
 )
 """Engine classes by name, imported when chosen."""
-GROUP = "aepo_rllib.engines"
-"""Entry points: each a subclass of `RolloutEngine`."""
 
 
 def engine_class(name: str) -> type[RolloutEngine]:
@@ -55,7 +55,7 @@ def engine_class(name: str) -> type[RolloutEngine]:
 
 @lru_cache(maxsize=16)
 def _found(name: str) -> type[RolloutEngine]:
-    return find("rollout engine", name, ENGINES, GROUP, kind="class", base=RolloutEngine)
+    return find("rollout engine", name, ENGINES, ENGINES_GROUP, kind="class", base=RolloutEngine)
 
 
 def engine_identity(name: str) -> str:
@@ -85,6 +85,17 @@ def check_engine_options(what: str, name: str, options: Mapping[str, Any]) -> No
         raise ValueError(f"rollout engine {name!r} does not define {', '.join(missing)}; see docs/extending/engine.md")
     check_arguments(what, options, engine.__init__, reserved=("model", "dtype", "device"))
     check_values(options, engine.OPTIONS, what)
+
+
+def check_installed(name: str) -> None:
+    """Refuse an engine that lacks a package here.
+
+    Raises:
+        ValueError: it does; names package and cure.
+    """
+    for package, cure in engine_class(name).NEEDS.items():
+        if find_spec(package) is None:
+            raise ValueError(f"engine {name!r} needs {package}, which is not installed: {cure}")
 
 
 def make_engine(name: str, model: str, **options: Any) -> RolloutEngine:

@@ -106,6 +106,9 @@ class RolloutEngine(abc.ABC):
     OPTIONS: ClassVar[Mapping[str, Option]] = {}
     """Ranges of the constructor's own options."""
 
+    NEEDS: ClassVar[Mapping[str, str]] = {}
+    """Packages that it cannot be built without, and how each is had."""
+
     exact_entropy: bool = False
     """Whether completions carry the exact entropy per token."""
     reproducible: bool = False

@@ -69,6 +69,7 @@ class VLLMEngine(RolloutEngine):
         "gpu_memory_utilization": Option(float, above=0, most=1),
         "tensor_parallel_size": count(),
     }
+    NEEDS: ClassVar[Mapping[str, str]] = {"vllm": "pip install 'aepo-rllib[vllm]', or see docs/vllm.md for the CPU"}
     own_model = one_per_process = True
     _open: ClassVar[weakref.WeakSet[VLLMEngine]] = weakref.WeakSet()
 

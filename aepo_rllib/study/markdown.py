@@ -11,6 +11,7 @@ import numpy as np
 
 from aepo_rllib.eval.reports.crossovers import Crossover
 from aepo_rllib.study.intervals import Interval
+from aepo_rllib.study.sentences import kept
 from aepo_rllib.study.study import BASE_ARM
 from aepo_rllib.study.summary import Summary, mean
 from aepo_rllib.study.views import MOST, REFERENCE, View
@@ -110,6 +111,7 @@ TABLE_OF: dict[str, Callable[[Summary, View], str]] = {
     "suites": suites,
     "passk": passk,
     "difference": difference,
+    "kept": kept,
 }
 """What writes each of the tables that a study may ask for."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from aepo_rllib.study.figures import draw
 from aepo_rllib.study.markdown import TABLE_OF, write_sections
@@ -15,7 +16,15 @@ from aepo_rllib.study.views import View
 PAGE = "report.md"
 
 
-def write_report(study: Study, tables: Tables, page: Path) -> list[Path]:
+class Report(NamedTuple):
+    """What was written: the page, its figures, and the tables' texts by name."""
+
+    page: Path
+    figures: list[Path]
+    tables: dict[str, str]
+
+
+def write_report(study: Study, tables: Tables, page: Path) -> Report:
     """Draw a study's figures into a folder beside a page, and write them and its tables into the page's sections.
 
     Args:
@@ -23,16 +32,13 @@ def write_report(study: Study, tables: Tables, page: Path) -> list[Path]:
         tables: What was measured.
         page: Its figures go to a folder of its name, without the ending.
 
-    Returns:
-        The files that were written.
-
     Raises:
         OSError: one cannot be.
     """
     summary = Summary(study, tables)
     folder = page.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
-    sections, files = {}, []
+    sections, files, texts = {}, [], {}
     for view in study.figures:
         file = folder / f"{view.name}.png"
         if draw(summary, view, file):
@@ -41,9 +47,10 @@ def write_report(study: Study, tables: Tables, page: Path) -> list[Path]:
             files.append(file)
     for view in study.tables:
         table = TABLE_OF[view.kind.name](summary.within(view.suites), view)
-        sections[f"table {view.name}"] = f"*{view.title}*\n\n{table}" if view.title and table else table
+        texts[view.name] = f"*{view.title}*\n\n{table}" if view.title and table else table
+    sections |= {f"table {name}": text for name, text in texts.items()}
     write_sections(page, sections, study.title)
-    return [page, *files]
+    return Report(page, files, texts)
 
 
 def caption(view: View) -> str:

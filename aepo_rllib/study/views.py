@@ -43,6 +43,7 @@ TABLES = _by_name(
     Kind("suites", "pass@1 on every suite, and their mean", True, keys=("suites",)),
     Kind("passk", "pass@k with intervals", True, keys=("minus", "suites")),
     Kind("difference", "pass@k minus the reference's, paired by seed and problem", True, keys=("minus", "suites")),
+    Kind("kept", "in words, what an arm keeps of the base model, and what that costs", True, True, ("suites",)),
 )
 MOST, REFERENCE = "most", "reference"
 """In the name of a column they stand for the largest k, and for the study's reference."""

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+METHODS_GROUP = "aepo_rllib.methods"
+"""Entry points of other packages' methods: their config classes."""
+ENGINES_GROUP = "aepo_rllib.engines"
+"""Likewise, subclasses of `aepo_rllib.rollout.RolloutEngine`."""
+DIALS_GROUP = "aepo_rllib.dials"
+"""Likewise, controllers of the temperature."""
 SHOWN = 200
 """Characters of a name that a message repeats."""
 

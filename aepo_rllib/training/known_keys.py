@@ -9,7 +9,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.tune.search.sample import Domain
 
 from aepo_rllib.rllib_seam import attribute_of, is_deprecated
-from aepo_rllib.support.arguments import unknown
+from aepo_rllib.support.key_names import unknown_key
 from aepo_rllib.support.options import KINDS, Option
 from aepo_rllib.training.rllib_options import IGNORED
 
@@ -42,6 +42,11 @@ INNER = frozenset(
 """RLlib's keys that it sets itself, or that mean nothing here."""
 
 
+def names_of(config: AlgorithmConfig) -> list[str]:
+    """Keys that somebody may mean: all but private ones."""
+    return [name for name in (*vars(config), "multiagent") if not name.startswith("_")]
+
+
 def check_known_key(config: AlgorithmConfig, key: str) -> None:
     """Refuse a config key that does not exist.
 
@@ -50,11 +55,10 @@ def check_known_key(config: AlgorithmConfig, key: str) -> None:
     """
     if key.startswith("__") and key.endswith("__") and not hasattr(config, key):  # Ray Tune's own
         return
-    known = [*vars(config), "multiagent"]
     name = attribute_of(key)
-    if name in known or isinstance(getattr(type(config), name, None), property):
+    if name in (*vars(config), "multiagent") or isinstance(getattr(type(config), name, None), property):
         return
-    raise ValueError(unknown("config key", key, [name for name in known if not name.startswith("_")]))
+    raise ValueError(unknown_key(key, names_of(config)))
 
 
 def is_search(value: Any) -> bool:

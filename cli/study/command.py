@@ -194,6 +194,7 @@ def report(study: Study, root: Path, page: Path | None) -> None:
     Raises:
         ValueError: there are none.
     """
+    from aepo_rllib.cli.study.showing import show_report
     from aepo_rllib.study.report import PAGE, write_report
     from aepo_rllib.study.tables import read_tables
 
@@ -201,9 +202,10 @@ def report(study: Study, root: Path, page: Path | None) -> None:
     if not len(tables.steps):
         say("no trial has been trained to its end: there is nothing to report yet", style="")
         return
-    for file in [root / PAGE, *([page] if page else [])]:
-        written = write_report(study, tables, file)
-        click.echo(f"report: {visible(written[0])}")
+    written = [write_report(study, tables, file) for file in [root / PAGE, *([page] if page else [])]]
+    show_report(written[0])
+    for each in written[1:]:
+        click.echo(f"written into {visible(each.page)}")
 
 
 def show_plan(study: Study, trials: Sequence[Trial], jobs: int) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from aepo_rllib.cli.early import check_early
 from aepo_rllib.cli.settings import merge
 from aepo_rllib.cli.study.file import StudyFile
 from aepo_rllib.cli.study.view_reader import ViewReader
@@ -85,7 +86,7 @@ def _seeds(file: StudyFile, values: Mapping[str, Any]) -> tuple[int, ...]:
 
 def _arms(file: StudyFile, values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Settings of every arm, upon those of all."""
-    arms, folders = {}, dict[str, str]()
+    arms, folders = dict[str, dict[str, Any]](), dict[str, str]()
     common = values.get("settings", {})
     for name, own in values["arms"].items():
         with file.within("arms", str(name)):
@@ -99,7 +100,7 @@ def _arms(file: StudyFile, values: Mapping[str, Any]) -> dict[str, dict[str, Any
                     raise ValueError(f"{key} is the study's, not an arm's: see steps, completions and seeds")
             if (twin := folders.setdefault(folder_name(name), name)) != name:
                 raise ValueError(f"its folder would be called as that of {twin!r}")
-        arms[name] = merge(common, own)
+            check_early(arms.setdefault(name, merge(common, own)), here=False)
     with file.within("reference"):
         if (reference := values.get("reference")) is not None and reference not in arms:
             raise ValueError(unknown("arm", reference, arms))

@@ -1,17 +1,26 @@
-"""What the screen shows of a study: how far it has come, and before that what it will take."""
+"""What the screen shows of a study: what it will take, how far it has come, and what came of it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Group
+import click
+from rich.console import Console, Group
+from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
+from aepo_rllib import metrics
+from aepo_rllib.cli.run_folder import METRICS, RunFolder
 from aepo_rllib.cli.study.plan import EMBEDDED, Trial
 from aepo_rllib.cli.study.watching import Watched
+from aepo_rllib.study.measures import WINDOW
+from aepo_rllib.study.report import Report
 from aepo_rllib.study.study import Study
+from aepo_rllib.study.summary import mean
+from aepo_rllib.support.terminal import visible
 
 SECONDS_PER_COMPLETION = 0.0024
 """Of a trained one: the embedded model on one core of the machine of docs/court.md, whose step of 128 takes 0.3 s."""
@@ -21,8 +30,13 @@ SECONDS_PER_TRIAL = 8.0
 """For building the algorithm, base entropy, checkpoint, export and reports."""
 
 
+ENTROPY, REWARD = (f"{metrics.MAIN}/{name}" for name in (metrics.EXACT_ENTROPY, metrics.REWARD_MEAN))
+FEW = 6
+"""Trials of which each gets a bar of its own."""
+
+
 class Shown(Watched):
-    """Bars of training steps and trials.
+    """A bar for every trial where these are few, and bars of all training steps and trials.
 
     Args:
         trials: All of the study.
@@ -32,15 +46,41 @@ class Shown(Watched):
         super().__init__()
         self._trials = trials
         self._ended: set[str] = set()
+        few = trials if len(trials) <= FEW else ()
+        self._each = {trial.name: self._bar.add_task(trial.name, total=trial.steps) for trial in few if trial.steps}
         self._steps = self._bar.add_task("training steps", total=sum(trial.steps for trial in trials))
         self._done = self._bar.add_task("trials", total=len(trials))
 
     def _update(self) -> str:
-        steps = sum(trial.steps_done() for trial in self._trials)
+        steps = {trial.name: trial.steps_done() for trial in self._trials}
         self._ended |= {trial.name for trial in self._trials if trial.name not in self._ended and trial.is_finished()}
-        self._bar.update(self._steps, completed=steps)
+        lines = {trial.name: how_it_stands(trial) for trial in self._trials if trial.name in self._each}
+        for name, line in lines.items():
+            self._bar.update(self._each[name], completed=steps[name], description=f"{name} {line}".strip())
+        self._bar.update(self._steps, completed=sum(steps.values()))
         self._bar.update(self._done, completed=len(self._ended))
-        return f"{len(self._ended)} of {len(self._trials)} trials, {steps} training steps"
+        began = "".join(f"; {name} {steps[name]}, {line}" for name, line in lines.items() if line)
+        return f"{len(self._ended)} of {len(self._trials)} trials, {sum(steps.values())} training steps{began}"
+
+
+def how_it_stands(trial: Trial) -> str:
+    """Means of a trial's last steps; nothing before its first one."""
+    last = RunFolder(trial.folder).read(METRICS)[-WINDOW:] if trial.steps_done() else []
+    if not last:
+        return ""
+    entropy, reward = (mean([record.get(key, math.nan) for record in last]) for key in (ENTROPY, REWARD))
+    return f"entropy {entropy:.3f} reward {reward:.3f}"
+
+
+def show_report(written: Report) -> None:
+    """Print those of a report's tables that fit the screen, and where all of it is."""
+    console = Console(highlight=False)
+    for text in written.tables.values():
+        table = text.lstrip().startswith("|") or "\n|" in text
+        if not table or max(map(len, text.splitlines())) <= console.width:
+            console.print(Markdown(visible(text)), "")
+    for file in (*written.figures, written.page):
+        click.echo(f"{'report' if file == written.page else 'figure'}: {visible(file)}")
 
 
 def plan_table(study: Study, trials: Sequence[Trial], jobs: int) -> Group:

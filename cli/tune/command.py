@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import yaml
 
+from aepo_rllib.cli.early import check_early
 from aepo_rllib.cli.errors import RunFailed, check_unused, input_errors
 from aepo_rllib.cli.study.command import say
 from aepo_rllib.cli.train import given_values, train_command
@@ -114,6 +115,7 @@ def tune_command(
         root = _root(file, output)
         if not dry_run:
             _check_same(search, root)
+        check_early(search.settings)
         say("loading torch and ray ...")
         _load_quietly()
         from aepo_rllib.cli.tune.plan import plan

@@ -110,7 +110,9 @@ algo=aepo_authors max_new_tokens=64 skip_flat_rows=true | and skip_flat_rows=Tru
 algo=aepo_constant target_entropy=0.4 | target_entropy=0.4 does nothing here
 algo=aepo_constant temperature_low=0.7 | temperature_low=0.7 does nothing here
 algo=aepo_constant temperature_high=1.3 | temperature_high=1.3 does nothing here
-temperature=0.9 | unknown config key 'temperature'; did you mean temperature_low
+temperature=0.9 | unknown config key 'temperature'; here it is temperature_low and temperature_high
+learning_rate=1 | unknown config key 'learning_rate'; here it is lr
+model_path=./nomodel | there is no folder ./nomodel
 halve_when_cold=true | unknown config key 'halve_when_cold'
 replace_rows=4 | unknown config key 'replace_rows'
 algo=grpo alpha=1 | unknown config key 'alpha'

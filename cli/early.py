@@ -1,0 +1,106 @@
+"""Mistakes in a run's settings that can be told before torch and Ray are loaded, which takes seconds.
+
+The table of options is made from their declarations (`aepo_rllib.options_table`). What passes here is checked again,
+with all the rest, by `aepo_rllib.cli.settings.build`, and what is refused here is refused there in the same words.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from aepo_rllib.cli.settings import RUN_OPTIONS
+from aepo_rllib.models.named_folder import check_named_folder
+from aepo_rllib.support.key_names import unknown_key
+from aepo_rllib.support.options import KINDS, Option
+from aepo_rllib.support.plugins import DIALS_GROUP, ENGINES_GROUP, METHODS_GROUP, find, is_own
+
+TABLE = Path(__file__).with_name("options.json")
+_KINDS = {kind.__name__: kind for kind in KINDS}
+_PARTS = {
+    "engine": ("rollout engine", ENGINES_GROUP, "class"),
+    "controller": ("controller", DIALS_GROUP, "class"),
+}
+"""Options that name a part, which may be one of the user's own."""
+_LISTS = ("choices", "default")
+"""Attributes of an option that JSON has as lists."""
+
+
+def check_early(values: Mapping[str, Any], *, here: bool = True) -> None:
+    """Refuse settings of a run that cannot be right.
+
+    Args:
+        values: As `build` takes them.
+        here: Whether model and problems are on this machine.
+
+    Raises:
+        ValueError: an unknown method or key, a value that does not fit, or a model folder, template or problems that
+            are not there.
+    """
+    for key, value in values.items():
+        if key in RUN_OPTIONS:
+            RUN_OPTIONS[key].check(key, value)
+    algo = values.get("algo", "aepo")
+    methods = _read()["methods"]
+    if algo not in methods:
+        if not is_own(algo):
+            find("algo", algo, dict.fromkeys(methods), METHODS_GROUP, kind="Config")
+        return  # the options of a method of somebody else's are told by its file
+    options = _read()["shared"] | methods[algo]
+    for key, value in values.items():
+        if key not in RUN_OPTIONS and not key.startswith("_"):  # nor what is none of the user's
+            _check(options, key, value)
+    if "target_entropy" in values and "target_entropy" in options:
+        _check_target(values["target_entropy"])
+    if here:
+        _check_model(values.get("model_path"))
+    if here and "env" not in values:
+        _check_problems(values.get("env_config"))
+
+
+def _check(options: Mapping[str, Mapping[str, Any] | None], key: str, value: Any) -> None:
+    if key not in options:
+        raise ValueError(unknown_key(key, options))
+    if options[key] is None:
+        raise ValueError(f"config key {key!r} cannot be set in YAML or on the command line; set it in Python")
+    if key in _PARTS and isinstance(value, str) and not is_own(value):
+        what, group, kind = _PARTS[key]
+        find(what, value, dict.fromkeys(_read()["parts"][key]), group, kind=kind)
+    if told := dict(options[key] or {}):
+        given: dict[str, Any] = {name: tuple(each) if name in _LISTS else each for name, each in told.items()}
+        Option(**given | {"kind": _KINDS[given["kind"]]}).check(key, value)
+
+
+def _check_target(target: Any) -> None:
+    from aepo_rllib.control.targets import schedule_points
+
+    Option(str, parse=schedule_points).check("target_entropy", target)
+
+
+def _check_model(model: Any) -> None:
+    if isinstance(model, str):
+        try:
+            check_named_folder(model)
+        except OSError as error:
+            raise ValueError(f"cannot read model {model!r}: {error}") from error
+
+
+def _check_problems(arguments: Any) -> None:
+    """What an environment is told, and whether its problems are there; a dataset's id is looked up later."""
+    if not isinstance(arguments, Mapping):
+        return
+    from aepo_rllib.envs.problems.sources import check_source
+    from aepo_rllib.envs.prompts import get_template
+
+    if "template" in arguments:
+        get_template(arguments["template"])
+    if "problems" in arguments:
+        check_source(arguments["problems"])
+
+
+@lru_cache
+def _read() -> dict[str, Any]:
+    return json.loads(TABLE.read_text(encoding="utf-8"))
