@@ -33,7 +33,7 @@ def as_json() -> str:
         name: {key: option for key, option in table.items() if shared.get(key) != option}
         for name, table in tables.items()
     }
-    parts = {"engine": list(ENGINES), "controller": list(TEMPERATURE_DIALS)}
+    parts = {"engine": {name: ENGINES[name].NEEDS for name in ENGINES}, "controller": dict.fromkeys(TEMPERATURE_DIALS)}
     return json.dumps({"shared": shared, "methods": methods, "parts": parts}, indent=1, sort_keys=True) + "\n"
 
 

@@ -42,7 +42,8 @@ import torch
 from compare import HERE, launch
 from transformers import AutoModelForCausalLM, Qwen2Config
 
-from aepo_rllib.models.hf import EMBEDDED, load_model
+from aepo_rllib.models.hf import load_model
+from aepo_rllib.models.named_folder import EMBEDDED
 from aepo_rllib.rollout import Prompt, RolloutEngine, make_engine
 
 BUILD = "build"

@@ -14,9 +14,11 @@ from typing import Any
 
 from aepo_rllib.cli.settings import RUN_OPTIONS
 from aepo_rllib.models.named_folder import check_named_folder
+from aepo_rllib.support.arguments import check_arguments
 from aepo_rllib.support.key_names import unknown_key
 from aepo_rllib.support.options import KINDS, Option
-from aepo_rllib.support.plugins import DIALS_GROUP, ENGINES_GROUP, METHODS_GROUP, find, is_own
+from aepo_rllib.support.packages import check_packages
+from aepo_rllib.support.plugins import DIALS_GROUP, ENGINES_GROUP, METHODS_GROUP, find, is_own, load
 
 TABLE = Path(__file__).with_name("options.json")
 _KINDS = {kind.__name__: kind for kind in KINDS}
@@ -46,8 +48,7 @@ def check_early(values: Mapping[str, Any], *, here: bool = True) -> None:
     algo = values.get("algo", "aepo")
     methods = _read()["methods"]
     if algo not in methods:
-        if not is_own(algo):
-            find("algo", algo, dict.fromkeys(methods), METHODS_GROUP, kind="Config")
+        check_method(algo)
         return  # the options of a method of somebody else's are told by its file
     options = _read()["shared"] | methods[algo]
     for key, value in values.items():
@@ -61,6 +62,19 @@ def check_early(values: Mapping[str, Any], *, here: bool = True) -> None:
         _check_problems(values.get("env_config"))
 
 
+def check_method(name: str) -> None:
+    """Refuse a method, or a file of one, that is not there.
+
+    Raises:
+        ValueError: it is not.
+    """
+    place = name.rpartition(":")[0]
+    if not is_own(name):
+        find("algo", name, dict.fromkeys(_read()["methods"]), METHODS_GROUP, kind="Config")
+    elif place.endswith(".py") and not Path(place).is_file():
+        load("algo", name, kind="Config")
+
+
 def _check(options: Mapping[str, Mapping[str, Any] | None], key: str, value: Any) -> None:
     if key not in options:
         raise ValueError(unknown_key(key, options))
@@ -68,7 +82,8 @@ def _check(options: Mapping[str, Mapping[str, Any] | None], key: str, value: Any
         raise ValueError(f"config key {key!r} cannot be set in YAML or on the command line; set it in Python")
     if key in _PARTS and isinstance(value, str) and not is_own(value):
         what, group, kind = _PARTS[key]
-        find(what, value, dict.fromkeys(_read()["parts"][key]), group, kind=kind)
+        needs = find(what, value, _read()["parts"][key], group, kind=kind)
+        check_packages(value, needs if isinstance(needs, Mapping) else {})
     if told := dict(options[key] or {}):
         given: dict[str, Any] = {name: tuple(each) if name in _LISTS else each for name, each in told.items()}
         Option(**given | {"kind": _KINDS[given["kind"]]}).check(key, value)
@@ -89,16 +104,21 @@ def _check_model(model: Any) -> None:
 
 
 def _check_problems(arguments: Any) -> None:
-    """What an environment is told, and whether its problems are there; a dataset's id is looked up later."""
+    """What an environment is told, and its problems as far as they are here; a dataset is fetched later."""
     if not isinstance(arguments, Mapping):
         return
+    from aepo_rllib.envs.problems.bounded_files import find_file
     from aepo_rllib.envs.problems.sources import check_source
     from aepo_rllib.envs.prompts import get_template
+    from aepo_rllib.envs.text_env import MathTextEnv, problems_of
 
+    check_arguments("env_config key", arguments, MathTextEnv.__init__)
     if "template" in arguments:
         get_template(arguments["template"])
     if "problems" in arguments:
-        check_source(arguments["problems"])
+        check_source(source := arguments["problems"])
+        if isinstance(source, str) and find_file(source) is not None:
+            problems_of(arguments)  # what is read is kept
 
 
 @lru_cache

@@ -33,7 +33,9 @@ def check_unused(folder: Path, advice: str = "choose another folder") -> None:
         ValueError: it does, or it is a file.
     """
     # Hidden files are what a process leaves that was killed before it wrote anything else.
-    if folder.exists() and (not folder.is_dir() or any(not file.name.startswith(".") for file in folder.iterdir())):
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; choose another name")
+    if folder.is_dir() and any(not file.name.startswith(".") for file in folder.iterdir()):
         raise ValueError(f"{folder} is not empty; {advice}")
 
 

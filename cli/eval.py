@@ -146,7 +146,8 @@ def _check_loadable(model: str, dtype: str, device: str) -> None:
     """
     import torch
 
-    from aepo_rllib.models.hf import DTYPES, EMBEDDED, ModelError, check_model
+    from aepo_rllib.models.hf import DTYPES, ModelError, check_model
+    from aepo_rllib.models.named_folder import EMBEDDED
 
     if dtype not in DTYPES:
         raise ValueError(f"unknown dtype {dtype!r}; choose one of {', '.join(DTYPES)}")

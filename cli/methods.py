@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from aepo_rllib.cli.early import check_method
 from aepo_rllib.cli.errors import input_errors
 from aepo_rllib.cli.quiet import quiet_libraries
 
@@ -22,6 +23,9 @@ def methods_command(name: str | None) -> None:
       aepo methods gspo
       aepo methods my_method.py:MyConfig
     """
+    if name is not None:
+        with input_errors():
+            check_method(name)
     import ray  # noqa: F401 - configures its loggers on import
 
     quiet_libraries()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
-NOISY = ("ray", "ray.rllib", "ray.tune", "ray._private", "lm_eval", "transformers")
+NOISY = ("ray", "ray.rllib", "ray.tune", "ray._private", "lm_eval", "transformers", "huggingface_hub.utils._http")
 
 
 def quiet_libraries() -> None:

@@ -160,7 +160,7 @@ def new_run(
     """A run in a folder of its own; None where it was only to be looked at."""
     method = str(values.get("algo", "aepo")).rpartition(":")[2]
     output = options["output"] or Path("runs") / f"{method}-{time.strftime('%Y%m%d-%H%M%S')}"
-    if not options["dry_run"]:
+    if options["output"] or not options["dry_run"]:
         check_unused_run(output)  # before the slow imports
     check_early(values)
     _load_ray()
@@ -183,9 +183,9 @@ def resumed_run(
     stored = folder.config()
     claims.enter_context(folder.claimed())
     checkpoint = checkpoint_of(folder, values.get("steps", stored.get("steps")), console)
+    stored_fingerprints = {name: stored.pop(name, "") for name in FINGERPRINTS}
     check_early(merge(stored, values))
     _load_ray()
-    stored_fingerprints = {name: stored.pop(name, "") for name in FINGERPRINTS}
     settings, config = build(merge(stored, values))
     plain = resolved(settings, config) | fingerprints(config)
     check_same_run(stored | stored_fingerprints, plain, resolved(RunSettings(), type(config)()))

@@ -62,7 +62,7 @@ def parse_mapping(text: str, place: str) -> dict[str, Any]:
     if content is None:
         return {}
     if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
-        raise ValueError(f"{place}: expected a mapping of names to values")
+        raise ValueError(f"{place}: expected a mapping of names to values, such as {{name: value}}")
     return dict(content)
 
 

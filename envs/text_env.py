@@ -67,6 +67,22 @@ def check_verifiers(problems: ProblemSet, form: str, template: str) -> None:
         check_form(form, name, template)
 
 
+def problems_of(arguments: Mapping[str, Any]) -> ProblemSet:
+    """The problems that an environment with these arguments asks.
+
+    Raises:
+        ProblemError: they cannot be used; names the source, and file and line of a malformed row.
+    """
+    return load_problems(
+        arguments["problems"],
+        split=arguments.get("split", "train"),
+        fields=arguments.get("fields"),
+        seed=arguments.get("problem_seed", 0),
+        verifier=arguments.get("verifier"),
+        drop_conflicts=arguments.get("drop_conflicts", False),
+    )
+
+
 def absolute_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of an environment with absolute paths, for processes that work in other folders."""
     changed = dict(arguments)

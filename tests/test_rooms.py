@@ -79,6 +79,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": {"envs"},
     "metrics_page": {"envs", "metrics"},
     "options_page": {"algorithms", "training", "support"},
+    "options_table": {"algorithms", "training", "control", "rollout", "support"},
     "methods_page": {"algorithms", "training", "options_page"},
     "cli_page": {"cli"},
     "api_page": {"", "algorithms", "training", "control", "objectives", "rollout", "models", "envs", "eval", "support"},
@@ -99,6 +100,7 @@ MAY_LOAD: dict[str, set[str]] = {
     "doctor": {"torch", "ray", "transformers"},
     "planning": {"torch", "ray", "transformers"},
     "rllib_seam": {"torch", "ray"},
+    "options_table": {"ray"},
     "eval": {"torch", "transformers", "lm_eval"},
     "cli": HEAVY,
 }

@@ -22,10 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from aepo_rllib.models.model_cache import cache_argument
 from aepo_rllib.models.model_files import check_dtypes, check_folder, check_sizes, check_tokenizer_size, read_headers
-from aepo_rllib.models.named_folder import check_named_folder
-
-EMBEDDED = "embedded"
-"""Name of the model that ships with the package."""
+from aepo_rllib.models.named_folder import EMBEDDED, check_named_folder
 
 DTYPES = {
     "float32": torch.float32,

@@ -1,10 +1,14 @@
-"""Model names that can only mean a folder of this machine."""
+"""Model names that can only mean a folder of this machine, or the embedded model."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+from aepo_rllib.support.arguments import did_you_mean
+
+EMBEDDED = "embedded"
+"""Name of the model that ships with the package."""
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -15,5 +19,9 @@ def check_named_folder(model: str) -> None:
         FileNotFoundError: the name is that of no folder, and cannot be one of a hub's either.
     """
     is_path = model.startswith((".", "/", "~")) or not _HUB_ID.fullmatch(model)
-    if is_path and not Path(model).is_dir():
+    if Path(model).is_dir():
+        return
+    if is_path:
         raise FileNotFoundError(f"there is no folder {model}, and it is no model id (org/name)")
+    if model != EMBEDDED and (hint := did_you_mean(model, [EMBEDDED])):
+        raise FileNotFoundError(f"there is no folder {model}{hint}")

@@ -6,7 +6,6 @@ import hashlib
 import inspect
 from collections.abc import Mapping
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from aepo_rllib.rollout.request import Purpose, RolloutRequest
 from aepo_rllib.rollout.shared import acquire_engine, release_engine
 from aepo_rllib.support.arguments import check_arguments
 from aepo_rllib.support.options import check_values
+from aepo_rllib.support.packages import check_packages
 from aepo_rllib.support.plugins import ENGINES_GROUP, Lazy, absolute, find, is_own
 
 __all__ = [
@@ -93,9 +93,7 @@ def check_installed(name: str) -> None:
     Raises:
         ValueError: it does; names package and cure.
     """
-    for package, cure in engine_class(name).NEEDS.items():
-        if find_spec(package) is None:
-            raise ValueError(f"engine {name!r} needs {package}, which is not installed: {cure}")
+    check_packages(name, engine_class(name).NEEDS)
 
 
 def make_engine(name: str, model: str, **options: Any) -> RolloutEngine:

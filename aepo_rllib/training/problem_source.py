@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from aepo_rllib.envs.problems import ProblemSet, load_problems
-from aepo_rllib.envs.text_env import ENV_ID
+from aepo_rllib.envs.problems import ProblemSet
+from aepo_rllib.envs.text_env import ENV_ID, problems_of
 
 DEFAULT_PROBLEMS = {"problems": "arithmetic"}
 
@@ -44,12 +44,4 @@ class ProblemSource:
         Raises:
             ProblemError: they cannot be used; names the source, and file and line of a malformed row.
         """
-        kwargs = self.text_env_kwargs() | instead
-        return load_problems(
-            kwargs["problems"],
-            split=kwargs.get("split", "train"),
-            fields=kwargs.get("fields"),
-            seed=kwargs.get("problem_seed", 0),
-            verifier=kwargs.get("verifier"),
-            drop_conflicts=kwargs.get("drop_conflicts", False),
-        )
+        return problems_of(self.text_env_kwargs() | instead)

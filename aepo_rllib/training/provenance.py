@@ -15,8 +15,9 @@ from aepo_rllib._version import __version__
 from aepo_rllib.envs.problems.bounded_files import find_file
 from aepo_rllib.envs.problems.mixes import as_mix
 from aepo_rllib.envs.problems.sources import is_procedural
-from aepo_rllib.models.hf import EMBEDDED, resolve_model
+from aepo_rllib.models.hf import resolve_model
 from aepo_rllib.models.model_card import is_hub_id
+from aepo_rllib.models.named_folder import EMBEDDED
 from aepo_rllib.training.known_keys import is_plain
 
 if TYPE_CHECKING:

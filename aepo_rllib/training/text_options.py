@@ -8,8 +8,9 @@ from typing import Any
 from aepo_rllib import metrics
 from aepo_rllib.experience.passes import PassLimit
 from aepo_rllib.learning.probe import PROBE_ROWS, Tolerance
-from aepo_rllib.models.hf import DTYPES, EMBEDDED
+from aepo_rllib.models.hf import DTYPES
 from aepo_rllib.models.lora import ALL_LINEAR, Lora
+from aepo_rllib.models.named_folder import EMBEDDED
 from aepo_rllib.objectives.aggregation import AGGREGATIONS
 from aepo_rllib.rollout import SamplingFilters
 from aepo_rllib.rollout import engine_class as find_engine_class

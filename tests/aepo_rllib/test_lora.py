@@ -19,8 +19,9 @@ from aepo_rllib import AEPOConfig
 from aepo_rllib.columns import Columns
 from aepo_rllib.learning.rl_module import CausalLMModule
 from aepo_rllib.models.export import ADAPTER_FOLDER, HF_FOLDER
-from aepo_rllib.models.hf import EMBEDDED, load_model, resolve_model
+from aepo_rllib.models.hf import load_model, resolve_model
 from aepo_rllib.models.lora import Lora, adapter_weights, add_adapters, base_state, merged_weights
+from aepo_rllib.models.named_folder import EMBEDDED
 from aepo_rllib.models.named_weights import copy_weights, own_state
 from aepo_rllib.models.token_scorer import TokenScorer
 from aepo_rllib.rollout import make_engine

@@ -19,7 +19,8 @@ from aepo_rllib.experience.passes import PassLimit
 from aepo_rllib.learning.learner_group import PARTS
 from aepo_rllib.learning.learner_side import LearnerSide
 from aepo_rllib.learning.optimizer_step import ask_all
-from aepo_rllib.models.hf import EMBEDDED, load_model
+from aepo_rllib.models.hf import load_model
+from aepo_rllib.models.named_folder import EMBEDDED
 from aepo_rllib.models.named_weights import copy_weights, own_state
 from tests.support.learner_groups import ASKED, Layout, bytes_of, marked, take, weights_of
 from tests.support.learner_groups import build as build_learners

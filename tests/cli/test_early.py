@@ -88,7 +88,12 @@ WRONG = [
     ["train", "--model", "./nomodel"],
     ["train", "--problems", "nofile.jsonl"],
     ["train", "--set", "env_config.template=boxd"],
+    ["train", "--algo", "mine.py:Config"],
+    ["train", "--set", "env_config.problms=x"],
+    ["train", "--model", "embeded"],
     ["plan", "--set", "group_sise=3"],
+    ["methods", "gppo"],
+    ["doctor", "./nomodel"],
 ]
 
 
@@ -125,7 +130,7 @@ def test_an_options_value_may_come_from_the_environment(tmp_path):
 
 
 def test_a_method_of_the_users_own_has_what_options_it_has():
-    settings = {"algo": "mine.py:MyConfig", "whatever": 1}
+    settings = {"algo": "no_such_module:MyConfig", "whatever": 1}
     check_early(settings)
-    with pytest.raises(ValueError, match=r"mine\.py"):
+    with pytest.raises(ValueError, match="no_such_module cannot be imported"):
         build(settings)
