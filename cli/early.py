@@ -7,7 +7,7 @@ with all the rest, by `aepo_rllib.cli.settings.build`, and what is refused here 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,16 @@ def check_early(values: Mapping[str, Any], *, here: bool = True) -> None:
         _check_model(values.get("model_path"))
     if here and "env" not in values:
         _check_problems(values.get("env_config"))
+
+
+def known_methods() -> Iterable[str]:
+    """The package's methods."""
+    return _read()["methods"]
+
+
+def known_engines() -> Iterable[str]:
+    """The package's rollout engines."""
+    return _read()["parts"]["engine"]
 
 
 def check_method(name: str) -> None:

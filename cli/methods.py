@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
-from aepo_rllib.cli.early import check_method
+from aepo_rllib.cli.early import check_method, known_methods
 from aepo_rllib.cli.errors import input_errors
+from aepo_rllib.cli.options import Known
 from aepo_rllib.cli.quiet import quiet_libraries
 
 
 @click.command("methods")
-@click.argument("name", required=False)
+@click.argument("name", required=False, type=Known(known_methods))
 def methods_command(name: str | None) -> None:
     """List the methods that `aepo train --algo` knows, or show one: formula, source and options.
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 
 class Ks(click.ParamType):
@@ -22,6 +23,23 @@ class Ks(click.ParamType):
             return tuple(sorted({int(part) for part in value.split(",")}))
         except ValueError:
             self.fail(f"{value!r} is not a comma-separated list of whole numbers, such as 1,8,64", param, ctx)
+
+
+class Known(click.ParamType):
+    """A name of this package's, or of the user's own; shells complete the former.
+
+    Args:
+        names: The package's.
+    """
+
+    name = "name"
+
+    def __init__(self, names: Callable[[], Iterable[str]]) -> None:
+        self._names = names
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Those that begin so."""
+        return [CompletionItem(name) for name in self._names() if name.startswith(incomplete)]
 
 
 def ks_option(explanation: str) -> Callable[..., Any]:

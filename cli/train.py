@@ -14,11 +14,12 @@ import click
 import yaml
 
 from aepo_rllib.cli.config_file import ConfigFile
-from aepo_rllib.cli.early import check_early
+from aepo_rllib.cli.early import check_early, known_engines, known_methods
 from aepo_rllib.cli.errors import InputError, RunFailed, input_errors
 from aepo_rllib.cli.failing import failure
 from aepo_rllib.cli.last_words import last_words
 from aepo_rllib.cli.memory import check_memory, show_memory
+from aepo_rllib.cli.options import Known
 from aepo_rllib.cli.quiet import quiet_libraries
 from aepo_rllib.cli.ray_cluster import ADDRESS as RAY_ADDRESS
 from aepo_rllib.cli.ray_cluster import ray_cluster
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 @click.command("train", context_settings={"show_default": False})
 @click.option(
     "--algo",
+    type=Known(known_methods),
     metavar="NAME",
     help="A method that `aepo methods` lists, or file.py:Config or module:Config of your own.  [default: aepo]",
 )
@@ -66,7 +68,12 @@ if TYPE_CHECKING:
     metavar="N",
     help="Ray actors that learn; 0 learns in this process.  [default: 0]",
 )
-@click.option("--engine", metavar="NAME", help="Rollout engine: transformers or vllm.  [default: transformers]")
+@click.option(
+    "--engine",
+    type=Known(known_engines),
+    metavar="NAME",
+    help="Rollout engine: transformers or vllm.  [default: transformers]",
+)
 @click.option("--seed", type=int, metavar="N", help="Seed of problems and completions.  [default: 0]")
 @click.option(
     "--output",

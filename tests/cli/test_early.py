@@ -7,11 +7,13 @@ import sys
 import time
 
 import pytest
+from click.shell_completion import BashComplete
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aepo_rllib.algorithms import ALGORITHMS
 from aepo_rllib.cli.early import TABLE, check_early
+from aepo_rllib.cli.main import cli
 from aepo_rllib.cli.settings import RUN_OPTIONS, build, parse_assignments
 from aepo_rllib.options_table import as_json
 from aepo_rllib.support.key_names import ELSEWHERE
@@ -134,3 +136,8 @@ def test_a_method_of_the_users_own_has_what_options_it_has():
     check_early(settings)
     with pytest.raises(ValueError, match="no_such_module cannot be imported"):
         build(settings)
+
+
+def test_shells_complete_names_of_methods():
+    completions = BashComplete(cli, {}, "aepo", "_AEPO_COMPLETE").get_completions(["train", "--algo"], "aepo_s")
+    assert [item.value for item in completions] == ["aepo_signed", "aepo_steady"]
