@@ -77,6 +77,7 @@ docs: setup
 	$(BIN)/python -m aepo_rllib.options_page > docs/configuration.md
 	$(BIN)/python -m aepo_rllib.methods_page > docs/methods.md
 	$(BIN)/python -m aepo_rllib.cli_page > docs/cli.md
+	$(BIN)/python -m aepo_rllib.templates_page > docs/templates.md
 	$(BIN)/python -m aepo_rllib.api_page > docs/api.md
 	$(BIN)/python -m aepo_rllib.options_table > build/options.json && mv build/options.json cli/options.json
 

@@ -36,7 +36,7 @@ def check_early(values: Mapping[str, Any], *, here: bool = True) -> None:
 
     Args:
         values: As `build` takes them.
-        here: Whether model and problems are on this machine.
+        here: Whether model, engine and problems are on this machine.
 
     Raises:
         ValueError: an unknown method or key, a value that does not fit, or a model folder, template or problems that
@@ -58,6 +58,7 @@ def check_early(values: Mapping[str, Any], *, here: bool = True) -> None:
         _check_target(values["target_entropy"])
     if here:
         _check_model(values.get("model_path"))
+        _check_engine(values.get("engine"))
     if here and "env" not in values:
         _check_problems(values.get("env_config"))
 
@@ -70,6 +71,13 @@ def known_methods() -> Iterable[str]:
 def known_engines() -> Iterable[str]:
     """The package's rollout engines."""
     return _read()["parts"]["engine"]
+
+
+def known_templates() -> Iterable[str]:
+    """The package's prompt templates."""
+    from aepo_rllib.envs.prompts import TEMPLATES
+
+    return TEMPLATES
 
 
 def check_method(name: str) -> None:
@@ -92,8 +100,7 @@ def _check(options: Mapping[str, Mapping[str, Any] | None], key: str, value: Any
         raise ValueError(f"config key {key!r} cannot be set in YAML or on the command line; set it in Python")
     if key in _PARTS and isinstance(value, str) and not is_own(value):
         what, group, kind = _PARTS[key]
-        needs = find(what, value, _read()["parts"][key], group, kind=kind)
-        check_packages(value, needs if isinstance(needs, Mapping) else {})
+        find(what, value, dict.fromkeys(_read()["parts"][key]), group, kind=kind)
     if told := dict(options[key] or {}):
         given: dict[str, Any] = {name: tuple(each) if name in _LISTS else each for name, each in told.items()}
         Option(**given | {"kind": _KINDS[given["kind"]]}).check(key, value)
@@ -111,6 +118,11 @@ def _check_model(model: Any) -> None:
             check_named_folder(model)
         except OSError as error:
             raise ValueError(f"cannot read model {model!r}: {error}") from error
+
+
+def _check_engine(name: Any) -> None:
+    if isinstance(name, str):
+        check_packages(name, _read()["parts"]["engine"].get(name, {}))
 
 
 def _check_problems(arguments: Any) -> None:

@@ -87,10 +87,10 @@ def say(text: str, style: str = "dim") -> None:
 def _plan(model_or_run: str, options: dict[str, Any]) -> EvaluationPlan:
     """What is asked for. All is refused that can be before torch is loaded."""
     from aepo_rllib.cli.settings import parse_assignments
-    from aepo_rllib.cli.yaml_input import parse_mapping
     from aepo_rllib.envs.grading import get_verifier
     from aepo_rllib.eval.suites.own import find_sources
     from aepo_rllib.eval.target import find_target
+    from aepo_rllib.support.yaml_input import parse_mapping
 
     target = find_target(model_or_run, options["template"], options["answer_form"])
     read = {

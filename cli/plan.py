@@ -10,10 +10,11 @@ import click
 
 from aepo_rllib.cli.early import check_early
 from aepo_rllib.cli.errors import input_errors
+from aepo_rllib.cli.given import given_values
 from aepo_rllib.cli.plan_table import as_record, show
 from aepo_rllib.cli.quiet import quiet_libraries
 from aepo_rllib.cli.settings import unchecked
-from aepo_rllib.cli.train import given_values, train_command
+from aepo_rllib.cli.train import train_command
 
 if TYPE_CHECKING:
     from aepo_rllib.planning.machine import Machine

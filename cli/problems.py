@@ -53,10 +53,10 @@ def problems_command(
       aepo problems my_problems.py:MyFamily
       AEPO_DATA_DIR=data aepo problems math_train --fields '{answer: solution}'
     """
-    from aepo_rllib.cli.yaml_input import parse_mapping
     from aepo_rllib.envs.grading import Grader
     from aepo_rllib.envs.problems import load_problems
     from aepo_rllib.envs.prompts import get_template
+    from aepo_rllib.support.yaml_input import parse_mapping
 
     with input_errors():
         columns = parse_mapping(fields, "--fields") if fields else None

@@ -21,9 +21,9 @@ import yaml
 
 from aepo_rllib.cli.errors import check_unused
 from aepo_rllib.cli.records import append_record, cut_records, read_records
-from aepo_rllib.cli.yaml_input import read_mapping
 from aepo_rllib.support.locks import claimed, write_atomically
 from aepo_rllib.support.sealed_folder import TEMPORARY, CheckpointError, OtherFormatError, remove, verify
+from aepo_rllib.support.yaml_input import read_mapping
 
 CONFIG, METRICS, SAMPLES, ERROR = "config.yaml", "metrics.jsonl", "samples.jsonl", "error.txt"
 WARNINGS, PAGE = "warnings.jsonl", "run.html"

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from aepo_rllib.cli.yaml_input import parse_yaml
 from aepo_rllib.support.options import TEXT, check_values, count
 from aepo_rllib.support.plugins import absolute
+from aepo_rllib.support.yaml_input import parse_yaml
 
 if TYPE_CHECKING:
     from aepo_rllib.training.config import TextRLConfig

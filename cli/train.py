@@ -14,9 +14,10 @@ import click
 import yaml
 
 from aepo_rllib.cli.config_file import ConfigFile
-from aepo_rllib.cli.early import check_early, known_engines, known_methods
+from aepo_rllib.cli.early import check_early, known_engines, known_methods, known_templates
 from aepo_rllib.cli.errors import InputError, RunFailed, input_errors
 from aepo_rllib.cli.failing import failure
+from aepo_rllib.cli.given import given_values
 from aepo_rllib.cli.last_words import last_words
 from aepo_rllib.cli.memory import check_memory, show_memory
 from aepo_rllib.cli.options import Known
@@ -25,9 +26,8 @@ from aepo_rllib.cli.ray_cluster import ADDRESS as RAY_ADDRESS
 from aepo_rllib.cli.ray_cluster import ray_cluster
 from aepo_rllib.cli.resuming import FINGERPRINTS, check_same_run, checkpoint_of, fingerprints, restore
 from aepo_rllib.cli.run_folder import RunFolder, check_unused_run
-from aepo_rllib.cli.settings import RunSettings, build, merge, parse_assignments, resolved
+from aepo_rllib.cli.settings import RunSettings, build, merge, resolved
 from aepo_rllib.cli.stopping import stop_request
-from aepo_rllib.cli.yaml_input import read_mapping
 
 if TYPE_CHECKING:
     from aepo_rllib.training.algorithm import TextRL
@@ -47,6 +47,12 @@ if TYPE_CHECKING:
     metavar="SOURCE",
     help="arithmetic, a file (.jsonl, .json, .csv, .parquet), a saved dataset, a name in AEPO_DATA_DIR, a dataset id, "
     "or a mix such as countdown3=2,chain=1.  [default: arithmetic]",
+)
+@click.option(
+    "--template",
+    type=Known(known_templates),
+    metavar="NAME|FILE.yaml",
+    help="Prompt template, or a file of your own: text, frame, system, examples (docs/prompts.md).  [default: plain]",
 )
 @click.option(
     "--target-entropy",
@@ -125,7 +131,7 @@ def train_command(**options: Any) -> None:
       aepo train --target-entropy 1.0x --set alpha=3 --set temperature_high=1.3
       aepo train --algo aepo_authors --batch-size 16 --group-size 8 --set lr=6e-4 \\
                  --set max_new_tokens=64 --set replace_rows=8
-      aepo train --model DIR --problems gsm8k.jsonl --set env_config.template=boxed \\
+      aepo train --model DIR --problems gsm8k.jsonl --template boxed \\
                  --set evaluation_interval=null --set max_new_tokens=512
       aepo train --problems mine.parquet --set env_config.verifier=my_rewards.py:reward
       aepo train --set env=my_module:MyEnvironment
@@ -214,29 +220,6 @@ def _load_ray() -> None:
 def _show(plain: Mapping[str, Any], settings: RunSettings, config: TextRLConfig) -> None:
     show_memory(config, settings)
     click.echo(yaml.safe_dump(dict(plain), sort_keys=False, allow_unicode=True), nl=False)
-
-
-def given_values(options: dict[str, Any]) -> dict[str, Any]:
-    """File, then options, then --set: later ones win."""
-    values = read_mapping(options["config_file"]) if options["config_file"] else {}
-    for name in FINGERPRINTS:  # a run's own config.yaml: the same settings, whatever the weights
-        values.pop(name, None)
-    named = (
-        "algo",
-        "model_path",
-        "steps",
-        "batch_size",
-        "group_size",
-        "num_env_runners",
-        "engine",
-        "num_learners",
-        "seed",
-        "target_entropy",
-    )
-    given = {name: options[name] for name in named if options[name] is not None}
-    if options["problems"] is not None:
-        given["env_config"] = {"problems": options["problems"]}
-    return merge(merge(values, given), parse_assignments(options["assignments"]))
 
 
 def _run(

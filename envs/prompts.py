@@ -30,6 +30,19 @@ THINK_ANSWER = (
 )
 
 
+PROBLEM = "{problem}"
+"""Where the problem goes in a template's text."""
+FRAMES = ("none", "chatml", "model")
+
+
+@dataclass(frozen=True)
+class Example:
+    """A problem that is shown with its completion, before the one that is asked."""
+
+    problem: str
+    completion: str
+
+
 @dataclass(frozen=True)
 class PromptTemplate:
     """How a problem becomes a prompt.
@@ -41,6 +54,7 @@ class PromptTemplate:
         system: System turn of the frame; without one a "model" frame has the model's own default.
         answer_form: The form it asks the final answer in, see `aepo_rllib.envs.grading.answers`; None where it leaves
             that to the problem, or to the model's habit.
+        examples: Shown first: before the text where there is no frame, else as turns of the chat.
     """
 
     name: str
@@ -48,10 +62,25 @@ class PromptTemplate:
     frame: Literal["none", "chatml", "model"] = "none"
     system: str | None = None
     answer_form: str | None = None
+    examples: tuple[Example, ...] = ()
 
     def render(self, problem: str) -> str:
         """The user's text for a problem. Braces in the problem are left alone."""
-        head, _, tail = self.text.partition("{problem}")
+        shown = [] if self.turns else [f"{self._around(each.problem)} {each.completion}" for each in self.examples]
+        return "\n\n".join([*shown, self._around(problem)])
+
+    @property
+    def turns(self) -> tuple[tuple[str, str], ...]:
+        """What the frame's chat says first, as (role, text): the system turn, and the examples."""
+        if self.frame == "none":
+            return ()
+        said = [("system", self.system)] if self.system else []
+        for each in self.examples:
+            said += [("user", self._around(each.problem)), ("assistant", each.completion)]
+        return tuple(said)
+
+    def _around(self, problem: str) -> str:
+        head, _, tail = self.text.partition(PROBLEM)
         return f"{head}{problem}{tail}"
 
 
@@ -93,11 +122,17 @@ def form_of(template: str, answer_form: str | None = None) -> str:
 
 
 def get_template(name: str) -> PromptTemplate:
-    """The template of this name.
+    """The template of this name: one of `TEMPLATES`, or one's own, see `aepo_rllib.envs.own_templates`.
 
     Raises:
         ValueError: there is none.
     """
+    from aepo_rllib.envs.own_templates import is_own_template, own_template  # which imports `PromptTemplate`
+
+    if isinstance(name, str) and is_own_template(name):
+        return own_template(name)
     if not isinstance(name, str) or name not in TEMPLATES:
-        raise ValueError(f"unknown prompt template {name!r}; choose one of {', '.join(TEMPLATES)}")
+        raise ValueError(
+            f"unknown prompt template {name!r:.200}; choose one of {', '.join(TEMPLATES)}, or a FILE.yaml of your own"
+        )
     return TEMPLATES[name]

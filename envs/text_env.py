@@ -13,6 +13,7 @@ from gymnasium.vector.utils import batch_space
 from aepo_rllib.envs.grading import Grade, Grader
 from aepo_rllib.envs.grading.pool import check_limits
 from aepo_rllib.envs.grading.verifiers import check_form
+from aepo_rllib.envs.own_templates import portable_template
 from aepo_rllib.envs.problems import Problem, ProblemSet, absolute_source, load_problems
 from aepo_rllib.envs.prompts import form_of, get_template
 from aepo_rllib.envs.spaces import AnyText
@@ -88,6 +89,8 @@ def absolute_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     changed = dict(arguments)
     if "problems" in arguments:
         changed["problems"] = absolute_source(arguments["problems"])
+    if "template" in arguments:
+        changed["template"] = portable_template(arguments["template"])
     if isinstance(arguments.get("verifier"), str):
         changed["verifier"] = absolute(arguments["verifier"])
     return changed

@@ -47,7 +47,9 @@ def find_target(text: str, template: str | None = None, answer_form: str | None 
         ValueError: no such folder, a folder with no model in it, or one whose `aepo.json` names an unknown template.
         OSError: a folder cannot be read.
     """
-    folder = Path(text).expanduser()
+    from aepo_rllib.envs.own_templates import portable_template
+
+    folder, template = Path(text).expanduser(), portable_template(template)
     if text == EMBEDDED:
         return Target(text, Path(f"eval-{text}"), template, answer_form)
     if (folder / "config.json").is_file():

@@ -43,6 +43,7 @@ NOT_RUN = {
     "docs/steady.md": "long",
     "docs/study.md": "the reader's file: docs/tutorials/your-method.md runs one",
     "docs/suites.md": "the reader's model",
+    "docs/templates.md": "the reader's file: tests/envs/test_own_templates.py",
     "docs/tune.md": "long: docs/tutorials/search.md runs one",
     "docs/vllm.md": "a GPU",
 }
@@ -106,8 +107,8 @@ def test_every_setting_of_a_command_has_a_key_and_a_value_that_fit(
     monkeypatch: pytest.MonkeyPatch, anything_exists: None
 ) -> None:
     """Of methods that are the reader's own only what click sees."""
+    from aepo_rllib.cli.given import given_values
     from aepo_rllib.cli.settings import unchecked
-    from aepo_rllib.cli.train import given_values
     from aepo_rllib.envs.text_env import ENV_ID, MathTextEnv
     from aepo_rllib.support.arguments import check_arguments
 

@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 
-from aepo_rllib import api_page, cli_page, methods_page, metrics_page, options_page
+from aepo_rllib import api_page, cli_page, methods_page, metrics_page, options_page, templates_page
 from tests.support.documents import PAGES, ROOT, anchors, blocks, links
 from tests.support.sources import MODULES
 
@@ -40,6 +40,10 @@ def test_the_configuration_page_is_up_to_date():
 
 def test_the_page_of_methods_is_up_to_date():
     assert (ROOT / "docs" / "methods.md").read_text(encoding="utf-8") == methods_page.as_markdown()
+
+
+def test_the_page_of_templates_is_up_to_date():
+    assert (ROOT / "docs" / "templates.md").read_text(encoding="utf-8") == templates_page.as_markdown()
 
 
 def test_the_page_of_commands_is_up_to_date():

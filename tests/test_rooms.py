@@ -82,6 +82,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "options_table": {"algorithms", "training", "control", "rollout", "support"},
     "methods_page": {"algorithms", "training", "options_page"},
     "cli_page": {"cli"},
+    "templates_page": {"envs"},
     "api_page": {"", "algorithms", "training", "control", "objectives", "rollout", "models", "envs", "eval", "support"},
 }
 """Rooms of ours that a room knows; "" is the package's own file."""

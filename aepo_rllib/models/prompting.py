@@ -100,26 +100,26 @@ class PromptEncoder:
             )
 
     def _check_roles(self, turns: Chat) -> None:
-        name, system = self.template.name, self.template.system
+        name = self.template.name
         if turns and self.template.frame == "none":
             raise ValueError(
                 f"a problem has turns of a chat before it ({turns[0][0]}: {turns[0][1][:40]!r}), and prompt template "
                 f"{name!r} writes no chat; choose a template with a chat frame (ChatML, or the model's own)"
             )
         for role, content in turns:
-            if system and role == "system":
+            if role == "system" and (first := self.template.turns):
                 raise ValueError(
-                    f"a problem has a system turn of its own ({content[:40]!r}), and prompt template {name!r} has "
-                    f"another ({system[:40]!r}); choose a template without a system turn, or leave the problem's out"
+                    f"a problem has a system turn of its own ({content[:40]!r}), and prompt template {name!r} begins "
+                    f"with turns, too ({first[0][0]}: {first[0][1][:40]!r}); choose a template without, or leave the "
+                    "problem's out"
                 )
             if not role.isidentifier():
                 raise ValueError(f"a turn before a problem has role {role!r}, which is no role of a chat")
 
     def _frames_of(self, many: Sequence[Turns]) -> list[Frame]:
-        system = (("system", self.template.system),) if self.template.system else ()
         if self.template.frame == "none":
             return [Frame() for _ in many]
-        chats = [(*system, *turns) for turns in many]
+        chats = [(*self.template.turns, *turns) for turns in many]
         if self.template.frame == "chatml":
             return [chatml_frame(chat) for chat in chats]
         chat_template, special_tokens = self.tokenizer.get_chat_template(), self.tokenizer.special_tokens_map

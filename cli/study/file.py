@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from aepo_rllib.cli.yaml_input import read_mapping
 from aepo_rllib.study.study import shipped
 from aepo_rllib.support.arguments import did_you_mean
+from aepo_rllib.support.yaml_input import read_mapping
 
 
 def find_study(text: str) -> Path:

@@ -12,12 +12,13 @@ import yaml
 
 from aepo_rllib.cli.early import check_early
 from aepo_rllib.cli.errors import RunFailed, check_unused, input_errors
+from aepo_rllib.cli.given import given_values
 from aepo_rllib.cli.study.command import say
-from aepo_rllib.cli.train import given_values, train_command
+from aepo_rllib.cli.train import train_command
 from aepo_rllib.cli.tune.search import FREE, KEYS, SCHEDULERS, SEARCHES, Search, read_search
-from aepo_rllib.cli.yaml_input import read_mapping
 from aepo_rllib.support.locks import claimed, write_atomically
 from aepo_rllib.support.terminal import visible
+from aepo_rllib.support.yaml_input import read_mapping
 
 if TYPE_CHECKING:
     from aepo_rllib.cli.tune.ledger import Ledger
@@ -32,6 +33,7 @@ FROM_TRAIN = (
     "algo",
     "model_path",
     "problems",
+    "template",
     "target_entropy",
     "steps",
     "batch_size",
@@ -115,7 +117,8 @@ def tune_command(
         root = _root(file, output)
         if not dry_run:
             _check_same(search, root)
-        check_early(search.settings)
+        with places.within("settings"):
+            check_early(search.settings)
         say("loading torch and ray ...")
         _load_quietly()
         from aepo_rllib.cli.tune.plan import plan

@@ -17,8 +17,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from aepo_rllib.cli.yaml_input import parse_yaml
 from aepo_rllib.support.arguments import did_you_mean
+from aepo_rllib.support.yaml_input import parse_yaml
 
 LONGEST_TEXT = 2000
 MOST_VALUES, DEEPEST = 1000, 4

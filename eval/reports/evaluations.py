@@ -229,7 +229,8 @@ _NAME = optional(text(MAX_NAME_CHARS))
 _SUMMARY = having(
     {
         "evaluation": having(
-            {"template": _NAME, "grader": _NAME, "problems": mapped(anything)}, {"first_prompts": mapped(_TEXT)}
+            {"template": optional(_TEXT), "grader": _NAME, "problems": mapped(anything)},
+            {"first_prompts": mapped(_TEXT)},
         ),
         "suites": mapped(_SCORES),
     },

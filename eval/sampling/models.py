@@ -174,7 +174,10 @@ class SamplingLM(LM):
                 f"model {self.pretrained!r} has no safetensors to know it by, so its samples cannot be stored; "
                 "evaluate it without a store"
             )
+        # The text is in the prompts. Examples are no part of a store's name that was made before there were any.
+        shown = {"turns": self.template.turns} if self.template.examples and self.template.turns else {}
         return {
+            **shown,
             "model": self.fingerprint,
             "engine": engine_identity(self.engine_name),
             "dtype": self.dtype,

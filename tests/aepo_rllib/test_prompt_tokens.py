@@ -17,7 +17,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import ByT5Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from aepo_rllib.envs.problems import load_problems
-from aepo_rllib.envs.prompts import TEMPLATES, PromptTemplate
+from aepo_rllib.envs.prompts import TEMPLATES, Example, PromptTemplate
 from aepo_rllib.models import chat_template
 from aepo_rllib.models.hf import load_tokenizer
 from aepo_rllib.models.prompting import PromptEncoder
@@ -281,10 +281,19 @@ def test_turns_need_a_frame_that_writes_them() -> None:
 def test_two_system_turns_are_refused_and_both_are_named(frame: Any) -> None:
     template = PromptTemplate("test", frame=frame, system="You add.")
     encoder = PromptEncoder(make("byte-level", CHATML), template)
-    with pytest.raises(ValueError, match=r"\('Be brief.'\).*'test' has another \('You add.'\); choose"):
+    complaint = r"\('Be brief.'\).*'test' begins with turns, too \(system: 'You add.'\); choose"
+    with pytest.raises(ValueError, match=complaint):
         encoder.check_turns([("system", "Be brief.")])
     earlier = (("user", "1+1"), ("assistant", "2"))
     assert encoder.encode("Add", earlier) == expected_ids(encoder.tokenizer, "Add", (("system", "You add."), *earlier))
+
+
+@pytest.mark.parametrize("frame", ["chatml", "model"])
+def test_examples_are_turns_of_the_chat(frame: Any) -> None:
+    template = PromptTemplate("test", "Q: {problem}", frame, "You add.", examples=(Example("1+1", "2"),))
+    encoder = PromptEncoder(make("byte-level", CHATML), template)
+    before = (("system", "You add."), ("user", "Q: 1+1"), ("assistant", "2"))
+    assert encoder.encode(template.render("2+2")) == expected_ids(encoder.tokenizer, "Q: 2+2", before)
 
 
 @pytest.mark.parametrize("frame", ["chatml", "model"])

@@ -17,7 +17,6 @@ from aepo_rllib.cli.study.file import StudyFile, find_study
 from aepo_rllib.cli.study.gather import gather
 from aepo_rllib.cli.study.plan import Dial, Trial
 from aepo_rllib.cli.study.reading import folder_name, read_study
-from aepo_rllib.cli.yaml_input import read_mapping
 from aepo_rllib.study.figures import FIGURE_OF
 from aepo_rllib.study.markdown import TABLE_OF
 from aepo_rllib.study.study import BASE_ARM, Study, shipped
@@ -25,6 +24,7 @@ from aepo_rllib.study.summary import Summary
 from aepo_rllib.study.tables import COLUMNS as TABLE_COLUMNS
 from aepo_rllib.study.tables import Tables, table
 from aepo_rllib.study.views import COLUMNS, FIGURES, TABLES, View
+from aepo_rllib.support.yaml_input import read_mapping
 from tests.support.command import here
 
 GOOD = """\

@@ -10,7 +10,7 @@ from ray import tune
 
 from aepo_rllib import AEPOConfig, GRPOConfig
 from aepo_rllib.cli.settings import RUN_OPTIONS, build, parse_assignments
-from aepo_rllib.cli.yaml_input import parse_mapping, parse_yaml, read_mapping
+from aepo_rllib.support.yaml_input import parse_mapping, parse_yaml, read_mapping
 
 BAD = """
 lr=-1 | lr=-1 must be a number above 0
