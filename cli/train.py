@@ -236,6 +236,9 @@ def _run(
     from aepo_rllib.cli.summary import tell_end
 
     console.print(f"run directory: {folder.path}")
+    if config.holds_out():
+        trained, held = (len(config.load_problems(split=split)) for split in ("train", "validation"))
+        console.print(f"{held} of {trained + held} problems are held out for validation (validation_share)")
     with stop_request(console) as stop, last_words(folder) as tell:
 
         def end(cause: str) -> None:

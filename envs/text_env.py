@@ -81,6 +81,7 @@ def problems_of(arguments: Mapping[str, Any]) -> ProblemSet:
         seed=arguments.get("problem_seed", 0),
         verifier=arguments.get("verifier"),
         drop_conflicts=arguments.get("drop_conflicts", False),
+        held_out=arguments.get("held_out", 0.0),
     )
 
 
@@ -124,8 +125,8 @@ class MathTextEnv(gymnasium.Env[str, str]):
 
     ## Arguments
     problems: a source or a mix of them, see `aepo_rllib.envs.problems.load_problems`. split, fields, problem_seed,
-    drop_conflicts, verifier: passed to it; the verifier may be `module:function` or `path/to/file.py:function`, see
-    docs/grading.md.
+    drop_conflicts, held_out, verifier: passed to it; the verifier may be `module:function` or
+    `path/to/file.py:function`, see docs/grading.md.
     template: name of a prompt template. answer_form: how the final answer is read, by default as the template asks.
     grader_workers, grader_deadline_s: of the grading service. ValueError names an argument that cannot be used.
     """
@@ -139,6 +140,7 @@ class MathTextEnv(gymnasium.Env[str, str]):
         fields: Mapping[str, str] | None = None,
         problem_seed: int = 0,
         drop_conflicts: bool = False,
+        held_out: float = 0.0,
         verifier: str | None = None,
         template: str = "plain",
         answer_form: str | None = None,
@@ -159,6 +161,7 @@ class MathTextEnv(gymnasium.Env[str, str]):
             fields=fields,
             seed=problem_seed,
             drop_conflicts=drop_conflicts,
+            held_out=held_out,
             verifier=verifier,
         )
         check_verifiers(self.problems, self.answer_form, template)

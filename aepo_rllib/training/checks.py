@@ -169,10 +169,10 @@ def _problem_sets(config: AlgorithmConfig) -> list[ProblemSet]:
     training, source = config.load_problems(), config.text_env_kwargs()["problems"]
     if not config.evaluation_interval or config.in_evaluation:
         return [training]
-    if config.validation_problems is None and not is_procedural(source):
+    if config.validation_problems is None and not config.holds_out() and not is_procedural(source):
         raise ProblemError(
             f"evaluation_interval={config.evaluation_interval} needs validation problems, and {source!r} has none of "
-            "its own; set validation_problems, or evaluation_interval=None"
+            "its own; set validation_problems, a validation_share, or evaluation_interval=None"
         )
     try:
         return [training, config.load_problems(problems=config.validation_problems or source, split="validation")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aepo_rllib.envs.problems import ProblemSet
+from aepo_rllib.envs.problems import ProblemSet, is_procedural
 from aepo_rllib.envs.text_env import ENV_ID, problems_of
 
 DEFAULT_PROBLEMS = {"problems": "arithmetic"}
@@ -19,6 +19,7 @@ class ProblemSource:
     evaluation_config: Any
     evaluation_interval: int | None
     validation_problems: str | None
+    validation_share: float
 
     def text_env_kwargs(self) -> dict[str, Any]:
         """Arguments of the environment; an evaluation runner gets validation problems.
@@ -28,10 +29,17 @@ class ProblemSource:
         if self.env != ENV_ID:
             return {name: value for name, value in self.env_config.items() if name != "template"}
         kwargs = DEFAULT_PROBLEMS | self.env_config
+        if self.holds_out():
+            kwargs = {"held_out": self.validation_share, **kwargs}
         if self.in_evaluation:
             kwargs["problems"] = self.validation_problems or kwargs["problems"]
             kwargs["split"] = "validation"
         return kwargs
+
+    def holds_out(self) -> bool:
+        """Whether some of the problems are held out for evaluation."""
+        wanted = bool(self.evaluation_interval) and self.validation_problems is None and self.validation_share > 0
+        return wanted and self.env == ENV_ID and not is_procedural((DEFAULT_PROBLEMS | self.env_config)["problems"])
 
     def evaluates_training_problems(self) -> bool:
         """Whether an environment of the user's is the same in evaluation, as far as the config tells."""

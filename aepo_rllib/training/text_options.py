@@ -186,9 +186,16 @@ class TextOptions(GatingOptions):
     # Problems and env runners.
     validation_problems: str | None = option(
         None,
-        "Source for `Algorithm.evaluate`; by default the validation split of a procedural set. Other sources have "
-        "none: without it, switch evaluation off (`evaluation_interval=None`).",
+        "Source for `Algorithm.evaluate`; by default the validation split of a procedural set, and `validation_share` "
+        "of other sources.",
         kind=str,
+    )
+    validation_share: float = option(
+        0.05,
+        "Of problems that have no validation split, this share is held out for evaluation and not trained on: the same "
+        "ones in every run, by a hash of their text. Unused with `validation_problems`, or without evaluation.",
+        least=0,
+        below=1,
     )
     max_unjudged_share: float = option(
         0.2,

@@ -27,6 +27,7 @@ from aepo_rllib.envs.problems.arithmetic import arithmetic_problems
 from aepo_rllib.envs.problems.bounded_files import DATA_DIR_VARIABLE, ENDINGS, PACKED, ending_of, find_file
 from aepo_rllib.envs.problems.columns import check_fields, shown
 from aepo_rllib.envs.problems.families import FAMILIES, GROUP, find_family, is_family
+from aepo_rllib.envs.problems.holding_out import TRAIN, VALIDATION, side_of
 from aepo_rllib.envs.problems.jsonl import read_json, read_jsonl
 from aepo_rllib.envs.problems.mixes import MIXES, as_mix, families_of, mixed
 from aepo_rllib.envs.problems.problem import ProblemError, ProblemSet
@@ -55,6 +56,7 @@ def load_problems(
     drop_repeats: bool = True,
     verifier: str | None = None,
     drop_conflicts: bool = False,
+    held_out: float = 0.0,
 ) -> ProblemSet:
     """The problem set behind a source, read once per process.
 
@@ -70,6 +72,8 @@ def load_problems(
             (`module:function`) takes their place.
         drop_conflicts: Leave out problems that come with different answers. Without it they are refused; with
             `drop_repeats=False` they are kept.
+        held_out: Share of a file's or dataset's training problems that are its split "validation", see
+            `aepo_rllib.envs.problems.holding_out`; its split "train" is without them.
 
     Raises:
         ProblemError: nothing there, no rows, or a malformed row; the message names file, line and reason.
@@ -88,9 +92,12 @@ def load_problems(
     def load(procedural: tuple[tuple[str, int], ...], other: str) -> ProblemSet:
         path = find_file(other) if other else None
         own = verifier if other or is_function else None
-        return _load(
-            procedural, other, split, columns, int(seed), bool(drop_repeats), bool(drop_conflicts), own, _stamp(path)
+        cut = held_out if other else 0.0
+        read = TRAIN if cut and split == VALIDATION else split
+        problems = _load(
+            procedural, other, read, columns, int(seed), bool(drop_repeats), bool(drop_conflicts), own, _stamp(path)
         )
+        return _side(problems, split, cut, other) if cut else problems
 
     families = {name: weight for name, weight in weights.items() if is_procedural(name)}
     sets = {name: load((), name) for name in weights if name not in families}
@@ -138,6 +145,16 @@ def _check_verifier(source: str | Mapping[str, int], verifier: str | None) -> bo
     if is_procedural(source) and found.judge is not None:
         raise ValueError(f"{source} has verifiers of its own; leave out verifier={verifier}")
     return found.judge is None
+
+
+def _side(problems: ProblemSet, split: str, share: float, source: str) -> ProblemSet:
+    found = side_of(problems, split, share)
+    if not found:
+        raise ProblemError(
+            f"{source}: held_out={share:g} (validation_share of a run) leaves no {split} problem of {len(problems)}; "
+            "choose another share"
+        )
+    return found
 
 
 def _stamp(path: Path | None) -> tuple[str, int] | None:

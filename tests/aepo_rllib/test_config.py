@@ -161,10 +161,36 @@ def test_a_file_has_no_validation_problems_of_its_own(tmp_path):
     """Else `evaluate` would measure the training problems without a word."""
     file = tmp_path / "mine.jsonl"
     file.write_text('{"problem": "1+1?", "answer": "2"}\n')
-    config = GRPOConfig().problems(problems=str(file))
+    config = GRPOConfig().problems(problems=str(file)).training(validation_share=0)
     with pytest.raises(ValueError, match="evaluation_interval=20 needs validation problems"):
         config.validate()
+    with pytest.raises(
+        ValueError, match=r"held_out=0\.05 \(validation_share of a run\) leaves no validation problem of 1"
+    ):
+        GRPOConfig().problems(problems=str(file)).validate()
     config.problems(problems=str(file), validation_problems=str(file)).validate()
+
+
+def test_a_share_of_a_file_is_held_out_of_training_and_evaluated(tmp_path):
+    file = tmp_path / "mine.jsonl"
+    rows = [json.dumps({"problem": f"1+{number}?", "answer": str(1 + number)}) for number in range(400)]
+    file.write_text("\n".join(rows))
+    config = GRPOConfig().problems(problems=str(file)).training(validation_share=0.25)
+    config.validate()
+    trained, held = (
+        {problem.text for problem in config.load_problems(split=split)} for split in ("train", "validation")
+    )
+    assert len(trained | held) == 400
+    assert not trained & held
+    assert 75 <= len(held) <= 125  # three standard deviations of 400 draws
+    evaluating = config.get_evaluation_config_object() or config.copy(copy_frozen=False)
+    evaluating.in_evaluation = True
+    assert {problem.text for problem in evaluating.load_problems()} == held
+    # What is told by a hash stays where it is when the file grows, or is read in another order.
+    file.write_text("\n".join([*reversed(rows), json.dumps({"problem": "new", "answer": "1"})]))
+    assert {problem.text for problem in config.load_problems(split="validation")} - {"new"} == held
+    config.evaluation(evaluation_interval=None)
+    assert len(config.load_problems()) == 401
 
 
 def test_relative_paths_are_made_absolute(tmp_path, monkeypatch):
