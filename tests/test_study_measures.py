@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -188,6 +189,32 @@ def test_differences_are_paired_by_seed_and_the_untrained_model_stands_beside_al
     assert first("a", BASE_ARM) == pytest.approx((1 + 1 + 0.5 + 0.5) / 4 - (0.25 + 0.5) / 2)
     assert first(BASE_ARM, "a") == pytest.approx(-first("a", BASE_ARM))  # type: ignore[operator]
     assert first("a", "a") is None
+
+
+def test_what_is_kept_and_what_it_costs_is_told_with_its_figures() -> None:
+    def steps(arm: str, entropy: float, reward: float) -> list[dict[str, object]]:
+        blank = {"completions": 8, "seconds": 1.0, "target": math.nan, "read": entropy, "setting": math.nan}
+        run = {"arm": arm, "seed": 0, "entropy": entropy, "reward": reward}
+        return [{**blank, **run, "step": number} for number in range(1, 5)]
+
+    trials = [
+        {"arm": arm, "seed": 0, "base_entropy": 0.9, "setting": "", "low": math.nan, "high": math.nan} for arm in "ag"
+    ]
+    counts = {(BASE_ARM, 0, "s"): [2, 1], ("g", 0, "s"): [4, 0], ("a", 0, "s"): [3, 1]}
+    plain = summary_of(counts)
+    study = replace(plain.study, reference="g", arms={"g": {}, "a": {}}, window=2)
+    tables = replace(
+        plain.tables,
+        steps=table("steps", steps("g", 0.6, 0.5) + steps("a", 0.8, 0.4)),
+        trials=table("trials", trials),
+    )
+    keeps, costs = TABLE_OF["kept"](Summary(study, tables), View("x", TABLES["kept"], ("g", "a"))).splitlines()
+    assert "it ends at 0.800 nats of entropy per token, g at 0.600 (the base model has 0.900)" in keeps
+    assert "100.0 % of the problems are solved within 4 tries, 50.0 % after g, 100.0 % by the base model" in keeps
+    assert "+50.0 points [+0.0, +100.0], which may be noise" in keeps
+    assert "a mean reward of 0.400 in the second half of training, g's is 0.500 (-0.100)" in costs
+    assert "50.0 % of the first tries are right, g's 50.0 %: +0.0 points" in costs
+    assert TABLE_OF["kept"](Summary(replace(study, reference=None), tables), View("x", TABLES["kept"], ("a",))) == ""
 
 
 def test_names_of_crowded_points_do_not_cover_each_other() -> None:

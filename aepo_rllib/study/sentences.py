@@ -35,7 +35,7 @@ def _keeps(summary: Summary, arm: str) -> str:
     others = [f"{_score(summary, reference, largest)} after {reference}"]
     if BASE_ARM in summary.evaluated:
         others.append(f"{_score(summary, BASE_ARM, largest)} by the base model")
-    return f"{line}; {tries}, {', '.join(others)}: {_words(difference)} against {reference}."
+    return f"{line}; {tries}, {', '.join(others)}: {_words(difference)}."
 
 
 def _costs(summary: Summary, arm: str) -> str:
@@ -62,7 +62,7 @@ def _score(summary: Summary, arm: str, k: int) -> str:
 
 
 def _words(difference: Interval) -> str:
-    """In points of a hundred, with its interval, and whether that tells it from nothing."""
+    """Minus the reference, in points of a hundred, with its interval, and whether that tells it from nothing."""
     points, low, high = (100 * value for value in difference)
     told = "" if low > 0 or high < 0 else ", which may be noise"
     return f"{points:+.1f} points [{low:+.1f}, {high:+.1f}]{told}"
