@@ -107,7 +107,7 @@ def plan_table(study: Study, trials: Sequence[Trial], jobs: int) -> Group:
     completions = sum(trial.steps * trial.per_step for trial in left)
     words = f"{len(trials)} trials, {len(left)} of them left: {completions} completions to train on."
     if all(trial.model == EMBEDDED for trial in trials):
-        words += f" With {jobs} at a time about {hours:.1f} hours."
+        words += f" With {jobs} at a time about {f'{hours:.1f} hours' if hours > 1 else f'{60 * hours:.0f} minutes'}."
     return Group(Text(study.title), Text(), table, Text(), Text(words))
 
 
