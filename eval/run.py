@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,8 +12,8 @@ from typing import Any
 from aepo_rllib.eval.data import turns_of
 from aepo_rllib.eval.harness import digests, run_harness
 from aepo_rllib.eval.plan import EvaluationPlan
+from aepo_rllib.eval.preflight import questions_of
 from aepo_rllib.eval.reports.report_files import remove_reports, write_reports
-from aepo_rllib.eval.sampling.decoding import Decoding
 from aepo_rllib.eval.sampling.models import SamplingLM
 from aepo_rllib.eval.sampling.requests import Asked
 from aepo_rllib.eval.settings import arguments_text, settings_of
@@ -55,7 +54,7 @@ def evaluate(plan: EvaluationPlan, *, tell: Callable[[str], object] | None = Non
         folder = Path(plan.output or stack.enter_context(TemporaryDirectory(prefix="aepo-eval-")))
         lm = _model(plan, folder / SAMPLES_FOLDER)
         stack.callback(lm.engine.close)
-        questions = _questions(tasks, plan)
+        questions = questions_of(tasks, plan)
         lm.check(questions)
         spec = replace(spec, identity=lm.identity(), first_prompts=_first_prompts(lm, tasks), problems=digests(tasks))
         spec.check(folder, overwrite=plan.overwrite)
@@ -132,16 +131,6 @@ def _begin(folder: Path, spec: EvaluationSpec, own: Own, *, overwrite: bool) -> 
     spec.write(folder)
     for name, problem_set in own.problems.items():
         write_problem_set(folder, name, problem_set)
-
-
-def _questions(tasks: dict[str, Any], plan: EvaluationPlan) -> list[Asked]:
-    """One sample of every problem, for a look at their lengths."""
-    asked = []
-    for name, task in tasks["tasks"].items():
-        decoding = Decoding.from_kwargs(task.config.generation_kwargs)
-        docs = islice(task.test_docs(), plan.limit)
-        asked += [Asked(name, task.doc_to_text(doc), decoding, (), turns_of(doc)) for doc in docs]
-    return asked
 
 
 def _estimate(questions: Sequence[Asked], n: int) -> str:

@@ -97,6 +97,25 @@ class Completion:
         return len(self.token_ids)
 
 
+def check_prompt(prompt: Prompt, max_new_tokens: int, context_length: int | None) -> None:
+    """Refuse a prompt that a model of this context cannot complete.
+
+    Raises:
+        ValueError: an empty one, one without a temperature above 0, or one that leaves no room for so many tokens.
+    """
+    if not prompt.token_ids:
+        raise ValueError("cannot complete an empty prompt")
+    if not prompt.temperature > 0:
+        raise ValueError(f"temperature must be above 0, got {prompt.temperature}")
+    needed = len(prompt.token_ids) + max_new_tokens
+    if context_length is not None and needed > context_length:
+        raise ValueError(
+            f"a prompt of {len(prompt.token_ids)} tokens and max_new_tokens={max_new_tokens} need "
+            f"{needed} tokens, but the model's context is {context_length}; lower max_new_tokens or "
+            "leave out long problems"
+        )
+
+
 class RolloutEngine(abc.ABC):
     """Samples completions from a policy whose weights can be replaced.
 
@@ -193,17 +212,7 @@ class RolloutEngine(abc.ABC):
         """
         self._check_awake()
         for prompt in prompts:
-            if not prompt.token_ids:
-                raise ValueError("cannot complete an empty prompt")
-            if not prompt.temperature > 0:
-                raise ValueError(f"temperature must be above 0, got {prompt.temperature}")
-            needed = len(prompt.token_ids) + max_new_tokens
-            if self.context_length is not None and needed > self.context_length:
-                raise ValueError(
-                    f"a prompt of {len(prompt.token_ids)} tokens and max_new_tokens={max_new_tokens} need "
-                    f"{needed} tokens, but the model's context is {self.context_length}; lower max_new_tokens or "
-                    "leave out long problems"
-                )
+            check_prompt(prompt, max_new_tokens, self.context_length)
 
     @abc.abstractmethod
     def update_weights(self, weights: Mapping[str, torch.Tensor], *, version: int) -> None:

@@ -15,6 +15,7 @@ from aepo_rllib import metrics
 from aepo_rllib.cli.resuming import FINGERPRINTS, check_same_run, fingerprints
 from aepo_rllib.cli.run_folder import CONFIG, HUGGINGFACE, METRICS, RunFolder, step_of
 from aepo_rllib.cli.settings import RunSettings, build, resolved
+from aepo_rllib.cli.study.asking import check_evaluations
 from aepo_rllib.cli.study.demands import ALONE, bundles_of, checkpoints_to_keep, completions_per_step, with_evaluation
 from aepo_rllib.cli.study.elsewhere import build_elsewhere
 from aepo_rllib.cli.study.file import StudyFile
@@ -182,6 +183,9 @@ def plan(study: Study, file: StudyFile, root: Path, *, elsewhere: bool = False) 
     for trial in trials if not elsewhere else ():
         with file.within("arms", trial.arm):
             _check_folder(trial)
+    if not elsewhere:
+        with file.within("evaluation"):
+            check_evaluations(trials)
     return sorted(trials, key=lambda trial: trial.seed)
 
 

@@ -206,6 +206,7 @@ def test_the_columns_that_can_be_named_are_those_of_the_table(tmp_path: Path) ->
         ("  n: 8", "  m: 8", 15, "evaluation: unknown key 'm'"),
         ("  n: 8", "  n: 0", 15, "n=0 must be"),
         ("  n: 8", "  n: 8\n  suites: [aepo_countdown5]", 13, "did you mean aepo_countdown4"),
+        ("  n: 8", "  n: 8\n  max_new_tokens: 600", 16, "but the model's context is 512; lower max_new_tokens"),
         ("completions: 100", "completions: 10", 8, "completions=10 is less than the 128"),
         ("passk: [base model, held]", "passk: {suites: [aepo_countdown4]}", 19, "evaluated are aepo_arithmetic"),
     ],
