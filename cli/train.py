@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 @click.option(
     "--target-entropy",
     metavar="H",
-    help="Nats per token (0.43) or a fraction of the base entropy (0.5x); aepo only.  [default: 0.5x]",
+    help="Nats per token (0.43) or a fraction of the base entropy (0.5x); aepo only.  [default: 0.75x]",
 )
 @click.option("--steps", type=int, metavar="N", help="Training steps.  [default: 200]")
 @click.option("--batch-size", type=int, metavar="N", help="Prompts per step.  [default: 16]")

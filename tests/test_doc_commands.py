@@ -37,6 +37,7 @@ NOT_RUN = {
     "docs/grading.md": "the reader's problems: docs/tutorials/your-reward.md runs",
     "docs/index.md": "the first lines of docs/tutorials/first-hour.md, which run",
     "docs/lora.md": "the hub",
+    "docs/quickstart.md": "long: docs/tutorials/first-hour.md runs its quick form",
     "docs/releasing.md": "an account, or a container engine",
     "docs/results.md": "long",
     "docs/scale.md": "the hub",

@@ -19,3 +19,4 @@ class AEPOSteadyConfig(AEPOConfig):
 
     controller = "steady"
     temperature_low, temperature_high = 0.5, 1.6
+    target_entropy = "1.0x"  # which the switch cannot hold

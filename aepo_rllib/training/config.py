@@ -115,6 +115,7 @@ class TextRLConfig(ProblemSource, TextOptions, AlgorithmConfig):
         fields: Mapping[str, str] = NotProvided,
         template: str = NotProvided,
         verifier: str = NotProvided,
+        validation_share: float = NotProvided,
         max_unjudged_share: float = NotProvided,
         **env_config: Any,
     ) -> Self:
@@ -122,9 +123,8 @@ class TextRLConfig(ProblemSource, TextOptions, AlgorithmConfig):
 
         Args:
             problems: Source of the training problems, see `aepo_rllib.envs.problems.load_problems`.
-            validation_problems, max_unjudged_share: See docs/configuration.md.
-            fields: Field map of files and datasets.
-            template: Name of the prompt template.
+            validation_problems, validation_share, max_unjudged_share: See docs/configuration.md.
+            fields, template: Field map of files and datasets, and name of the prompt template.
             verifier: What judges the answers of problems that name nothing else: a rule such as "math-numeric", or a
                 reward function of your own, "module:function" or "path/to/file.py:function", see docs/grading.md.
             env_config: Further arguments of `MathTextEnv`.
@@ -134,7 +134,8 @@ class TextRLConfig(ProblemSource, TextOptions, AlgorithmConfig):
         """
         given = {"problems": problems, "fields": fields, "template": template, "verifier": verifier, **env_config}
         self.environment(env_config={name: value for name, value in given.items() if value is not NotProvided})
-        return self.training(validation_problems=validation_problems, max_unjudged_share=max_unjudged_share)
+        validation = {"validation_problems": validation_problems, "validation_share": validation_share}
+        return self.training(**validation, max_unjudged_share=max_unjudged_share)
 
     @setter
     def sampling(

@@ -18,7 +18,7 @@ class TargetedConfig(TextRLConfig):
     """Mixed into a method's configuration, in front of it: its target of entropy. The method says what is turned."""
 
     target_entropy: Target = option(
-        "0.5x",
+        "0.75x",
         "Nats per token (0.43), a fraction of the base entropy ('0.5x'), or a schedule of either over training steps "
         "([[0, '1.0x'], [100, '0.5x']], linear in between).",
         parse=schedule_points,

@@ -39,7 +39,7 @@ def test_a_run_leaves_everything_it_promises(uninterrupted):
     run, shown = uninterrupted
     assert f"aepo eval {run}" in "".join(shown.split("\n"))
     config = yaml.safe_load((run / "config.yaml").read_text())
-    assert (config["algo"], config["batch_size"], config["target_entropy"]) == ("aepo", 6, "0.5x")
+    assert (config["algo"], config["batch_size"], config["target_entropy"]) == ("aepo", 6, "0.75x")
     assert [record["step"] for record in records(run)] == list(range(1, STEPS + 1))
     logged = {key for record in records(run) for key in record} - {"step", "time"}
     documented = {metric.key for metric in metrics_page.DOCUMENTED}
