@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from aepo_rllib.cli.settings import RUN_OPTIONS
+from aepo_rllib.cli.settings import DEFAULT_ALGO, RUN_OPTIONS
 from aepo_rllib.models.named_folder import check_named_folder
 from aepo_rllib.support.arguments import check_arguments
 from aepo_rllib.support.key_names import unknown_key
@@ -45,7 +45,7 @@ def check_early(values: Mapping[str, Any], *, here: bool = True) -> None:
     for key, value in values.items():
         if key in RUN_OPTIONS:
             RUN_OPTIONS[key].check(key, value)
-    algo = values.get("algo", "aepo")
+    algo = values.get("algo", DEFAULT_ALGO)
     methods = _read()["methods"]
     if algo not in methods:
         check_method(algo)

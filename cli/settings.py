@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from aepo_rllib.training.config import TextRLConfig
 
 
+DEFAULT_ALGO = "aepo_steady"
+"""AEPO with the dial that holds all of the base model's entropy; `aepo` is the paper's."""
 RUN_OPTIONS = {
     "algo": TEXT,
     "steps": count(),
@@ -35,7 +37,7 @@ class RunSettings:
         samples_per_step: Completions of each stream written to samples.jsonl every step.
     """
 
-    algo: str = "aepo"
+    algo: str = DEFAULT_ALGO
     steps: int = 200
     checkpoint_every: int = 50
     keep_checkpoints: int = 2

@@ -40,7 +40,7 @@ def test_bad_values_are_refused_by_name(tmp_path):
     refused(run("train", "--dry-run", "--model", tmp_path / "nowhere"), "cannot read", "nowhere")
     refused(run("train", "--dry-run", "--target-entropy", "-0.1"), "-0.1", "nats per token above 0")
     refused(run("train", "--dry-run", "--group-size", "1"), "group_size=1", "at least 2")
-    refused(run("train", "--dry-run", "--set", "temperature_low=1.5"), "temperature_low=1.5", "temperature_high=1.2")
+    refused(run("train", "--dry-run", "--set", "temperature_low=1.5"), "temperature_low=1.5", "temperature_high=1.6")
     refused(run("train", "--dry-run", "--num-env-runners", "4096"), "num_env_runners=4096", "CPUs")
     refused(run("train", "--dry-run", "--set", "target_entrpy=1"), "target_entrpy", "did you mean target_entropy")
     refused(run("train", "--dry-run", "--set", "lr"), "'lr'", "key=value")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 
 import pytest
 
-from aepo_rllib import AEPOConfig
-from aepo_rllib.cli.settings import RunSettings
+from aepo_rllib.algorithms import ALGORITHMS
+from aepo_rllib.cli.settings import DEFAULT_ALGO, RunSettings
 from aepo_rllib.cli.train import train_command
+from aepo_rllib.envs.text_env import MathTextEnv
 
-DECLARED = AEPOConfig()
+DECLARED = ALGORITHMS[DEFAULT_ALGO]()
 SAID = {
     option.name: match.group(1)
     for option in train_command.params
@@ -18,7 +20,7 @@ SAID = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(SAID.keys() - {"problems", "output", "ray_address"}))
+@pytest.mark.parametrize("name", sorted(SAID.keys() - {"problems", "template", "output", "ray_address"}))
 def test_the_default_in_the_help_is_the_declared_one(name: str) -> None:
     declared = getattr(RunSettings(), name) if hasattr(RunSettings(), name) else getattr(DECLARED, name)
     assert SAID[name] == str(0 if declared is None else declared)  # seed: None is 0 for a run
@@ -30,3 +32,7 @@ def test_the_help_names_defaults_at_all() -> None:
 
 def test_the_problems_in_the_help_are_the_default_ones() -> None:
     assert DECLARED.text_env_kwargs()["problems"] == SAID["problems"]
+
+
+def test_the_template_in_the_help_is_the_default_one() -> None:
+    assert inspect.signature(MathTextEnv.__init__).parameters["template"].default == SAID["template"]

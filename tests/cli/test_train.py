@@ -29,7 +29,7 @@ SECRETS = {"HF_TOKEN": "hf_CANARYCANARYCANARY", "WANDB_API_KEY": "CANARYwandb"}
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "whole"
-    result = aepo("train", "--steps", STEPS, "--output", run, *SMALL, env=os.environ | SECRETS)
+    result = aepo("train", "--algo", "aepo", "--steps", STEPS, "--output", run, *SMALL, env=os.environ | SECRETS)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "loading torch and ray" in result.stderr
     return run, result.stdout
