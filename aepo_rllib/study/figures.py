@@ -20,6 +20,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 """Okabe and Ito's, told apart by eyes of every kind; beyond them lines differ in style."""
 STYLES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 INK, REFERENCE, TARGET, BASE = "#0072B2", "#888888", "#D55E00", "#999999"
+UNTRAINED = {"color": "#555555", "ls": ":"}
 COLUMNS = 4
 """Of small plots."""
 
@@ -111,12 +112,15 @@ def passk(summary: Summary, arms: Sequence[str]) -> Any:
 
     figure, axis = plt.subplots(figsize=(8.5, 5.5))
     ks = np.array(summary.ks, dtype=float)
+    trained = [arm for arm in arms if arm != BASE_ARM]
     for place, arm in enumerate(arms):
         means, low, high = np.array(summary.pass_at_k(arm)).T
         # Curves are set side by side by a few percent of k, or their error bars would cover one another.
         beside = ks * 2.0 ** (0.05 * (place - (len(arms) - 1) / 2))
         bars = np.clip([means - low, high - means], 0, None)
-        axis.errorbar(beside, means, bars, lw=1.7, elinewidth=0.8, capsize=2, label=arm, **_style(place, lw=None))
+        # An arm's colour is that of the figures without the untrained model, which has one of its own.
+        style = UNTRAINED if arm == BASE_ARM else _style(trained.index(arm), lw=None)
+        axis.errorbar(beside, means, bars, lw=1.7, elinewidth=0.8, capsize=2, label=arm, **style)
     axis.set_xscale("log", base=2)
     axis.set_xticks(ks, [str(k) for k in summary.ks])
     axis.minorticks_off()
