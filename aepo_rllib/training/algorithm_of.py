@@ -16,6 +16,14 @@ class AlgorithmOf:
         return getattr(owner, "_algorithm", (None,))[0]
 
     @staticmethod
+    def bases(config: Any) -> tuple[type, ...]:
+        """The algorithms of a config class's bases: of a method made of two, both, so that neither's steps are lost."""
+        algorithms = dict.fromkeys(base.Algo for base in config.__bases__ if getattr(base, "Algo", None) is not None)
+        return tuple(
+            one for one in algorithms if not any(one is not each and issubclass(each, one) for each in algorithms)
+        )
+
+    @staticmethod
     def link(config: Any, algorithm: type) -> None:
         """Make an algorithm that of a config class.
 

@@ -57,10 +57,10 @@ class TextRLConfig(ProblemSource, TextOptions, AlgorithmConfig):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         check_body(cls, RLLIB)
-        if cls.Algo is not None:
+        if algorithms := AlgorithmOf.bases(cls):
             # RLlib and Tune go from an algorithm to its config, too, and must not end at the base's.
             name = {"__module__": cls.__module__, "__qualname__": f"{cls.__qualname__}.Algo", "__doc__": cls.__doc__}
-            AlgorithmOf.link(cls, type(cls.__name__.removesuffix("Config"), (cls.Algo,), {**name, "Config": cls}))
+            AlgorithmOf.link(cls, type(cls.__name__.removesuffix("Config"), algorithms, {**name, "Config": cls}))
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or self.Algo)

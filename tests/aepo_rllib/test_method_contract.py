@@ -13,9 +13,13 @@ from click.testing import CliRunner
 
 from aepo_rllib import metrics, metrics_page
 from aepo_rllib.algorithms import ALGORITHMS
+from aepo_rllib.algorithms.aepo import AEPO
+from aepo_rllib.algorithms.aepo_steady import AEPOSteadyConfig
 from aepo_rllib.algorithms.clip_cov import ClipCovConfig
+from aepo_rllib.algorithms.pass_at_k import PassAtKConfig
 from aepo_rllib.cli.main import cli
 from aepo_rllib.cli.settings import RunSettings, build, resolved
+from aepo_rllib.control.steady import SteadyDial
 from aepo_rllib.doctor import agreement as doctor
 from aepo_rllib.learning.batches import LIVE_COLUMNS
 from aepo_rllib.methods_page import command
@@ -173,6 +177,20 @@ def test_it_says_what_it_is(name: str, method: Method) -> None:
         assert f"{stream}/{metrics.REWARD_MEAN}" in documented
     for term in method.terms:
         assert f"{metrics.LEARNER}/{metrics.loss_of(term)}" in documented
+
+
+@pytest.mark.parametrize("bases", [(PassAtKConfig, AEPOSteadyConfig), (AEPOSteadyConfig, PassAtKConfig)])
+def test_two_methods_in_one_sample_and_learn_what_both_do(bases: Any) -> None:
+    class Both(*bases):  # type: ignore[misc]
+        pass
+
+    assert Both.Algo.training_step is AEPO.training_step
+    assert Both.Algo.Config is Both
+    assert isinstance(Both.Algo.get_default_config(), Both)
+    method = Both().method()
+    assert method.streams.keys() == AEPOSteadyConfig().method().streams.keys()
+    assert method.streams["main"].advantage.func is PassAtKConfig().advantage().func  # type: ignore[attr-defined]
+    assert isinstance(Both().dial(), SteadyDial)
 
 
 def test_its_command_is_accepted(name: str) -> None:
