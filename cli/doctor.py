@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
+from aepo_rllib.cli.early import check_model_name
 from aepo_rllib.cli.errors import InputError, input_errors
 from aepo_rllib.cli.quiet import quiet_libraries
-from aepo_rllib.models.named_folder import check_named_folder
 
 CAPTION = """log-probs: largest |pi/pi_old - 1| over freshly sampled tokens
 gradient: relative difference to one padded pass, the worst over 1-3 passes, padded and shared prompts, two orders"""
@@ -56,7 +56,7 @@ def doctor_command(entropy: bool, **options: Any) -> None:
       aepo doctor my-model --entropy --set alpha=2
     """
     with input_errors():
-        check_named_folder(options["model"])
+        check_model_name(options["model"])
     own = {name: options.pop(name) for name in OF_ENTROPY}
     if entropy:
         from aepo_rllib.cli.entropy_forecast import show_forecast

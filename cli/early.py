@@ -57,7 +57,7 @@ def check_early(values: Mapping[str, Any], *, here: bool = True) -> None:
     if "target_entropy" in values and "target_entropy" in options:
         _check_target(values["target_entropy"])
     if here:
-        _check_model(values.get("model_path"))
+        check_model_name(values.get("model_path"))
         _check_engine(values.get("engine"))
     if here and "env" not in values:
         _check_problems(values.get("env_config"))
@@ -112,7 +112,8 @@ def _check_target(target: Any) -> None:
     Option(str, parse=schedule_points).check("target_entropy", target)
 
 
-def _check_model(model: Any) -> None:
+def check_model_name(model: Any) -> None:
+    """Refuse a model's folder that is not there (ValueError)."""
     if isinstance(model, str):
         try:
             check_named_folder(model)

@@ -54,6 +54,7 @@ def test_the_example_with_rllibs_arguments_learns(tmp_path):
 
 def test_the_reporter_shows_what_a_dial_did(tmp_path, monkeypatch):
     """In Tune's own table, of a trial that has reported."""
+    monkeypatch.setattr("ray.tune.utils.log.verbosity", 3)  # an earlier search of this process may have lowered it
     places = dict.fromkeys(["experiment_driver_staging_path", "trial_driver_staging_path"], str(tmp_path))
     trial = Trial("AEPO", stub=True, storage=SimpleNamespace(**places))
     result = {
@@ -67,6 +68,7 @@ def test_the_reporter_shows_what_a_dial_did(tmp_path, monkeypatch):
     monkeypatch.setattr("ray.tune.progress_reporter.safe_print", lambda text: told_lines.extend(text.splitlines()))
     tune_reporter(metric_columns={"mine/score": "score"}).report([trial], done=False)
     shown = [[cell.strip() for cell in line.split("|")] for line in told_lines if "|" in line]
+    assert shown, told_lines
     head, row = shown[0], shown[-1]
     told = dict(zip(head, row, strict=True))
     expected = {"step": "7", "reward": "0.25", "entropy": "0.75", "target": "0.5", "T": "0.8", "pass@1": "0.375"}

@@ -15,7 +15,7 @@ from rich.text import Text
 from aepo_rllib import metrics
 from aepo_rllib.cli.run_folder import METRICS, RunFolder
 from aepo_rllib.cli.study.plan import EMBEDDED, Trial
-from aepo_rllib.cli.study.watching import Watched
+from aepo_rllib.cli.study.watching import BAR_WIDTH, Watched
 from aepo_rllib.study.measures import WINDOW
 from aepo_rllib.study.report import Report
 from aepo_rllib.study.study import Study
@@ -28,11 +28,11 @@ SECONDS_PER_SAMPLE = 0.0009
 """Of an evaluation, likewise."""
 SECONDS_PER_TRIAL = 8.0
 """For building the algorithm, base entropy, checkpoint, export and reports."""
-
-
 ENTROPY, REWARD = (f"{metrics.MAIN}/{name}" for name in (metrics.EXACT_ENTROPY, metrics.REWARD_MEAN))
 FEW = 6
 """Trials of which each gets a bar of its own."""
+FEW_WIDTH = 14
+"""Columns of such a bar, so that its line fits into 80."""
 
 
 class Shown(Watched):
@@ -43,10 +43,10 @@ class Shown(Watched):
     """
 
     def __init__(self, trials: Sequence[Trial]) -> None:
-        super().__init__()
+        few = trials if len(trials) <= FEW else ()
+        super().__init__(bar_width=FEW_WIDTH if few else BAR_WIDTH)
         self._trials = trials
         self._ended: set[str] = set()
-        few = trials if len(trials) <= FEW else ()
         self._each = {trial.name: self._bar.add_task(trial.name, total=trial.steps) for trial in few if trial.steps}
         self._steps = self._bar.add_task("training steps", total=sum(trial.steps for trial in trials))
         self._done = self._bar.add_task("trials", total=len(trials))
@@ -54,7 +54,7 @@ class Shown(Watched):
     def _update(self) -> str:
         steps = {trial.name: trial.steps_done() for trial in self._trials}
         self._ended |= {trial.name for trial in self._trials if trial.name not in self._ended and trial.is_finished()}
-        lines = {trial.name: how_it_stands(trial) for trial in self._trials if trial.name in self._each}
+        lines = {trial.name: self._line(trial) for trial in self._trials if trial.name in self._each}
         for name, line in lines.items():
             self._bar.update(self._each[name], completed=steps[name], description=f"{name} {line}".strip())
         self._bar.update(self._steps, completed=sum(steps.values()))
@@ -62,14 +62,15 @@ class Shown(Watched):
         began = "".join(f"; {name} {steps[name]}, {line}" for name, line in lines.items() if line)
         return f"{len(self._ended)} of {len(self._trials)} trials, {sum(steps.values())} training steps{began}"
 
-
-def how_it_stands(trial: Trial) -> str:
-    """Means of a trial's last steps; nothing before its first one."""
-    last = RunFolder(trial.folder).read(METRICS)[-WINDOW:] if trial.steps_done() else []
-    if not last:
-        return ""
-    entropy, reward = (mean([record.get(key, math.nan) for record in last]) for key in (ENTROPY, REWARD))
-    return f"entropy {entropy:.3f} reward {reward:.3f}"
+    def _line(self, trial: Trial) -> str:
+        """Means of a trial's last steps, and what it does now; nothing before its first one."""
+        last = RunFolder(trial.folder).read(METRICS)[-WINDOW:] if trial.steps_done() else []
+        if not last:
+            return ""
+        if trial.name not in self._ended and trial.is_trained():
+            return "evaluating"
+        entropy, reward = (mean([record.get(key, math.nan) for record in last]) for key in (ENTROPY, REWARD))
+        return f"entropy {entropy:.3f} reward {reward:.3f}"
 
 
 def show_report(written: Report) -> None:

@@ -18,11 +18,15 @@ Self = TypeVar("Self", bound="Watched")
 
 
 class Watched(abc.ABC):
-    """Shows progress while a `with` block runs, on standard error; subclasses say what it is."""
+    """Shows progress while a `with` block runs, on standard error; subclasses say what it is.
 
-    def __init__(self) -> None:
+    Args:
+        bar_width: In columns.
+    """
+
+    def __init__(self, *, bar_width: int = BAR_WIDTH) -> None:
         self._console = Console(stderr=True, highlight=False, markup=False)
-        columns = (TextColumn("{task.description}"), BarColumn(BAR_WIDTH), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width), MofNCompleteColumn(), TimeElapsedColumn())
         self._bar = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
         self._last = 0.0
         self._over = threading.Event()

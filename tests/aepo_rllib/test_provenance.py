@@ -12,7 +12,7 @@ from aepo_rllib.training.provenance import changed_settings, provenance
 
 def test_the_settings_make_the_same_configuration_again() -> None:
     config = AEPOConfig().training(lr=1e-4, batch_size=8).debugging(seed=5).problems(problems="countdown3=2,sum3=1")
-    config = config.entropy_control(target_entropy="0.75x").evaluation(evaluation_interval=None)
+    config = config.entropy_control(target_entropy="0.6x").evaluation(evaluation_interval=None)
     told = json.loads(json.dumps(provenance(config)))
     _, again = unchecked(told["config"])
     assert type(again) is AEPOConfig
@@ -20,7 +20,7 @@ def test_the_settings_make_the_same_configuration_again() -> None:
     assert set(told["config"]) == {
         *("algo", "lr", "batch_size", "seed", "env_config", "target_entropy", "evaluation_interval"),
     }
-    assert told["target_entropy"] == "0.75x"
+    assert told["target_entropy"] == "0.6x"
 
 
 def test_only_ids_of_the_hub_are_called_so(tmp_path: Path) -> None:

@@ -226,4 +226,4 @@ def test_many_keys_take_no_more_than_their_number():
     few = time.process_time() - started
     started = time.process_time()
     parse_mapping("".join(f"k{n}: 1\n" for n in range(16_000)), "x")
-    assert time.process_time() - started < 24 * few
+    assert time.process_time() - started < 40 * few  # of their square it would be 64
