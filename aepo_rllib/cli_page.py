@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import click
 
 from aepo_rllib.cli.main import COMMANDS, cli
+from aepo_rllib.cli.settings import RUN_OPTIONS, RunSettings
 
 INTRODUCTION = """# Commands
 
@@ -31,7 +32,22 @@ def as_markdown() -> str:
         command = cli.get_command(context, name)
         assert command is not None
         lines += _section(command, click.Context(command, info_name=name, parent=context))
+    lines += ["", "## Settings of a run", "", *_run_settings()]
     return "\n".join(lines) + "\n"
+
+
+def _run_settings() -> Iterator[str]:
+    """What `--config` and `--set` take besides the method's options."""
+    yield "Keys of `--config FILE.yaml` and `--set KEY=VALUE` that belong to a run, not to its method. The method's are"
+    yield from (
+        "in [configuration](configuration.md).",
+        "",
+        "| key | default | values | |",
+        "| --- | --- | --- | --- |",
+    )
+    words = dict(re.findall(r"^ {4,}(\w+): (.*(?:\n {9,}.*)*)", RunSettings.__doc__ or "", re.MULTILINE))
+    for key, option in RUN_OPTIONS.items():
+        yield f"| `{key}` | `{getattr(RunSettings(), key)}` | {option.values()} | {' '.join(words[key].split())} |"
 
 
 def _section(command: click.Command, context: click.Context) -> Iterator[str]:
