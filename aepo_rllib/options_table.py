@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from aepo_rllib.support.options import KINDS, Option
+from aepo_rllib.support.options import Option
 
 if TYPE_CHECKING:
     from aepo_rllib.training.config import TextRLConfig
@@ -39,9 +39,9 @@ def as_json() -> str:
 
 def _table(config: TextRLConfig) -> dict[str, Any]:
     """By key: what its values may be; None where the command line cannot set it, and {} where that is told later."""
-    from aepo_rllib.training.known_keys import check_known_key, is_plain, names_of
+    from aepo_rllib.training.known_keys import check_known_key, is_plain, names_of, option_of
 
-    table = {key: _written(_option_of(config, key)) if is_plain(config, key) else None for key in names_of(config)}
+    table = {key: _written(option_of(config, key)) if is_plain(config, key) else None for key in names_of(config)}
     for key in (*dir(type(config)), *SPELT_OTHERWISE):  # further keys that RLlib knows, and turns into one of these
         try:
             check_known_key(config, key)
@@ -50,19 +50,6 @@ def _table(config: TextRLConfig) -> dict[str, Any]:
         if not key.startswith("_"):
             table.setdefault(key, {})
     return table
-
-
-def _option_of(config: TextRLConfig, key: str) -> Option | None:
-    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-
-    from aepo_rllib.training.known_keys import FREE_FORM
-    from aepo_rllib.training.rllib_options import IGNORED
-
-    if key in config.options():
-        return config.options()[key]
-    if key in FREE_FORM or key in IGNORED:
-        return None
-    return Option(type(getattr(AlgorithmConfig(), key)))
 
 
 def _written(option: Option | None) -> Mapping[str, Any]:
@@ -75,9 +62,8 @@ def _written(option: Option | None) -> Mapping[str, Any]:
         for field in fields(Option)
         if field.name not in ("kind", *NOT_TOLD) and getattr(option, field.name) != getattr(plain, field.name)
     }
-    names = {kind: kind.__name__ for kind in KINDS}
     empty = {"default": ()} if option.default == () else {}
-    return {"kind": names[option.kind], **told, **empty}
+    return {"kind": option.kind.__name__, **told, **empty}
 
 
 if __name__ == "__main__":

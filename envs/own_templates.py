@@ -30,9 +30,9 @@ KEYS: dict[str, Option] = {
     "frame": choice(*FRAMES),
     "system": Option(str, optional=True),
     "answer_form": Option(str, optional=True),
-    "examples": Option(list, several=True, default=()),
 }
-"""Keys of a template's file."""
+"""Keys of a template's file, besides its examples."""
+EXAMPLES = "examples"
 EXAMPLE_KEYS: dict[str, Option] = {"problem": TEXT, "completion": TEXT}
 
 
@@ -78,9 +78,9 @@ def _template(values: Mapping[str, Any], place: str, name: str) -> PromptTemplat
 
     try:
         for key in values:
-            if key not in KEYS:
-                raise ValueError(unknown("key", key, KEYS))
-        check_values({key: value for key, value in values.items() if key != "examples"}, KEYS)
+            if key not in (known := (*KEYS, EXAMPLES)):
+                raise ValueError(unknown("key", key, known))
+        check_values(values, KEYS)
         text, form = values.get("text", PROBLEM), values.get("answer_form")
         if text.count(PROBLEM) != 1:
             raise ValueError(f"text must have {PROBLEM} once, where the problem goes")
@@ -88,10 +88,10 @@ def _template(values: Mapping[str, Any], place: str, name: str) -> PromptTemplat
             raise ValueError(f"answer_form: {unknown('form', form, FORMS)}; there are {', '.join(FORMS)}")
         if values.get("system") and values.get("frame", "none") == "none":
             raise ValueError("system is a turn of a chat, and frame none writes none; set frame: model or chatml")
-        examples = tuple(map(_example, _listed(values.get("examples") or ())))
+        examples = tuple(map(_example, _listed(values.get(EXAMPLES) or ())))
     except ValueError as error:
         raise ValueError(f"{place}: {error}") from error
-    return PromptTemplate(**{"name": name, **values, "examples": examples})
+    return PromptTemplate(**{"name": name, **values, EXAMPLES: examples})
 
 
 def _listed(examples: Any) -> list[Any]:

@@ -18,10 +18,9 @@ def check_named_folder(model: str) -> None:
     Raises:
         FileNotFoundError: the name is that of no folder, and cannot be one of a hub's either.
     """
-    is_path = model.startswith((".", "/", "~")) or not _HUB_ID.fullmatch(model)
     if Path(model).is_dir():
         return
-    if is_path:
+    if model.startswith((".", "/", "~")) or not _HUB_ID.fullmatch(model):
         raise FileNotFoundError(f"there is no folder {model}, and it is no model id (org/name)")
     if model != EMBEDDED and (hint := did_you_mean(model, [EMBEDDED])):
         raise FileNotFoundError(f"there is no folder {model}{hint}")

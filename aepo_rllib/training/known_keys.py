@@ -76,6 +76,15 @@ def is_plain(config: TextRLConfig, key: str) -> bool:
     return type(default) in KINDS and not is_deprecated(default)
 
 
+def option_of(config: TextRLConfig, key: str) -> Option | None:
+    """What the values of a plain key may be; None where a parser of its own, or the whole config, tells."""
+    if key in config.options():
+        return config.options()[key]
+    if key in FREE_FORM or key in IGNORED:
+        return None
+    return Option(type(getattr(AlgorithmConfig(), key)))
+
+
 def check_plain(config: TextRLConfig, key: str, value: Any) -> None:
     """Refuse what YAML and the command line cannot set, and values of another kind than RLlib's default.
 
@@ -85,5 +94,5 @@ def check_plain(config: TextRLConfig, key: str, value: Any) -> None:
     check_known_key(config, key)
     if not is_plain(config, key):
         raise ValueError(f"config key {key!r} cannot be set in YAML or on the command line; set it in Python")
-    if key not in config.options() and key not in FREE_FORM and key not in IGNORED:
-        Option(type(getattr(AlgorithmConfig(), key))).check(key, value)
+    if key not in config.options() and (option := option_of(config, key)):
+        option.check(key, value)
