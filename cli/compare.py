@@ -9,6 +9,7 @@ import click
 
 from aepo_rllib.cli.errors import input_errors
 from aepo_rllib.cli.options import ks_option, output_option
+from aepo_rllib.cli.saying import say
 from aepo_rllib.cli.table_options import by_option, format_option, print_sheets
 from aepo_rllib.support.terminal import visible
 
@@ -71,4 +72,4 @@ def compare_command(evaluations: tuple[Labelled, ...], output: Path | None, form
         print_sheets(comparison_sheets(comparisons), form)
         if output is not None:
             write_comparison(comparisons, output)
-            click.echo(f"reports: {visible(output)}", err=True)
+            say(f"reports: {visible(output)}", style="")

@@ -9,6 +9,7 @@ import click
 from aepo_rllib.cli.early import check_model_name
 from aepo_rllib.cli.errors import InputError, input_errors
 from aepo_rllib.cli.quiet import quiet_libraries
+from aepo_rllib.cli.saying import say
 
 CAPTION = """log-probs: largest |pi/pi_old - 1| over freshly sampled tokens
 gradient: relative difference to one padded pass, the worst over 1-3 passes, padded and shared prompts, two orders"""
@@ -73,7 +74,7 @@ def _check_agreement(model: str, **settings: Any) -> None:
     from rich.table import Table
 
     console = Console(highlight=False, markup=False)
-    console.print("loading torch and ray ...", style="dim")
+    say("loading torch and ray ...")
     import ray  # noqa: F401 - configures its loggers on import
 
     quiet_libraries()

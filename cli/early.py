@@ -57,6 +57,7 @@ def check_early(values: Mapping[str, Any], *, here: bool = True) -> None:
     if "target_entropy" in values and "target_entropy" in options:
         _check_target(values["target_entropy"])
     if here:
+        _check_trackers(values.get("track", ()))
         check_model_name(values.get("model_path"))
         _check_engine(values.get("engine"))
     if here and "env" not in values:
@@ -78,6 +79,13 @@ def known_templates() -> Iterable[str]:
     from aepo_rllib.envs.prompts import TEMPLATES
 
     return TEMPLATES
+
+
+def known_trackers() -> Iterable[str]:
+    """The package's trackers."""
+    from aepo_rllib.cli.trackers import TRACKERS
+
+    return TRACKERS
 
 
 def check_method(name: str) -> None:
@@ -123,7 +131,15 @@ def check_model_name(model: Any) -> None:
 
 def _check_engine(name: Any) -> None:
     if isinstance(name, str):
-        check_packages(name, _read()["parts"]["engine"].get(name, {}))
+        check_packages("engine", name, _read()["parts"]["engine"].get(name, {}))
+
+
+def _check_trackers(names: Iterable[str]) -> None:
+    if names:
+        from aepo_rllib.cli.trackers import tracker_class
+
+        for name in names:
+            tracker_class(name)
 
 
 def _check_problems(arguments: Any) -> None:

@@ -10,6 +10,7 @@ import click
 
 from aepo_rllib.cli.errors import input_errors
 from aepo_rllib.cli.quiet import quiet_libraries
+from aepo_rllib.cli.saying import say
 from aepo_rllib.cli.settings import parse_assignments, unchecked
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def show_forecast(
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, stderr=as_json)
-    console.print("loading torch and ray ...", style="dim")
+    say("loading torch and ray ...")
     import ray  # noqa: F401 - configures its loggers on import
 
     quiet_libraries()

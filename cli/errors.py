@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 import click
 
+from aepo_rllib.cli.saying import VERBOSE, loudness
 from aepo_rllib.support.terminal import visible
 
 
@@ -18,6 +21,13 @@ class RunFailed(click.ClickException):
 
     def __init__(self, message: object) -> None:
         super().__init__(visible(" ".join(str(message).split())))
+        self._traced = loudness() == VERBOSE
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """As click's; `-v` shows where it comes from, before the line itself."""
+        if self._traced and self.__cause__ is not None:
+            click.echo(visible("".join(traceback.format_exception(self.__cause__)), lines=True), file=file, err=True)
+        super().show(file)
 
 
 class InputError(RunFailed):

@@ -11,6 +11,7 @@ import click
 from aepo_rllib.cli.errors import input_errors
 from aepo_rllib.cli.options import output_option
 from aepo_rllib.cli.quiet import quiet_libraries
+from aepo_rllib.cli.saying import QUIET, loudness, say, warn
 from aepo_rllib.cli.setting_options import setting_options
 from aepo_rllib.cli.table_options import by_option, format_option, print_sheets
 from aepo_rllib.eval.plan import EvaluationPlan
@@ -72,16 +73,9 @@ def eval_command(model_or_run: str, threads: int, form: str, by: str | None, **o
         say(f"{visible(plan.model)}, {template}; samples in {visible(plan.output)}")
         warnings = _warnings(plan) if options["template"] or not plan.template else []
         for warning in warnings:
-            say(f"warning: {visible(warning)}", style="yellow")
+            warn(f"warning: {visible(warning)}")
         summary = _evaluate(plan)
         show(summary, plan.output, form, by or "family", warnings)
-
-
-def say(text: str, style: str = "dim") -> None:
-    """A note beside the scores, on standard error."""
-    from rich.console import Console
-
-    Console(stderr=True, highlight=False, markup=False).print(text, style=style, soft_wrap=True)
 
 
 def _plan(model_or_run: str, options: dict[str, Any]) -> EvaluationPlan:
@@ -123,9 +117,9 @@ def _evaluate(plan: EvaluationPlan) -> dict[str, Any]:
 
     kept = f"what was sampled is kept in {plan.output}, and the same command goes on from there"
     try:
-        return evaluate(plan, tell=say)
+        return evaluate(plan, tell=say, progress=loudness() != QUIET)
     except KeyboardInterrupt:
-        say(f"stopped; {visible(kept)}", style="")
+        warn(f"stopped; {visible(kept)}")
         raise SystemExit(130) from None
     except OSError as error:
         raise OSError(f"{error}; {kept}") from error
@@ -158,7 +152,7 @@ def _check_loadable(model: str, dtype: str, device: str) -> None:
     if model == EMBEDDED or Path(model).is_dir():
         check_model(model)
         return
-    click.echo(f"no folder {visible(model)} here: looking for it on Hugging Face ...", err=True)
+    say(f"no folder {visible(model)} here: looking for it on Hugging Face ...")
     try:
         check_model(model)
     except ModelError as error:
@@ -196,8 +190,8 @@ def show(
     for suite, prompt in summary["evaluation"]["first_prompts"].items():
         say(f"first prompt of {visible(suite)}: {prompt_excerpt(prompt, f'{output}/passk.json')}")
     for warning in (*warnings, *advice(summary)):
-        say(f"warning: {visible(warning)}", style="yellow")
-    click.echo(f"reports: {visible(output)}", err=True)
+        warn(f"warning: {visible(warning)}")
+    say(f"reports: {visible(output)}", style="")
 
 
 def _set_threads(threads: int) -> None:

@@ -27,6 +27,8 @@ def given_values(options: dict[str, Any]) -> dict[str, Any]:
         "target_entropy",
     )
     given = {name: options[name] for name in named if options[name] is not None}
+    if options.get("track"):
+        given["track"] = options["track"]
     environment = {name: options[name] for name in ("problems", "template") if options.get(name) is not None}
     if environment:
         given["env_config"] = environment

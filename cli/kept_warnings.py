@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from rich.console import Console
 
 from aepo_rllib.cli.run_folder import WARNINGS, RunFolder
+from aepo_rllib.cli.saying import errors
 from aepo_rllib.support.terminal import visible
 
 LOGGER = logging.getLogger("aepo_rllib")
@@ -43,7 +44,7 @@ class KeptWarnings(logging.Handler):
 @contextmanager
 def kept_warnings(folder: RunFolder, console: Console) -> Iterator[KeptWarnings]:
     """Keep all warnings of the package during a block; they are shown, unless somebody handles them already."""
-    kept = KeptWarnings(folder, None if LOGGER.hasHandlers() else console)
+    kept = KeptWarnings(folder, None if LOGGER.hasHandlers() else errors() if console.quiet else console)
     LOGGER.addHandler(kept)
     try:
         yield kept

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -15,10 +14,11 @@ from aepo_rllib import metrics
 from aepo_rllib.cli.kept_warnings import KeptWarnings, kept_warnings
 from aepo_rllib.cli.live_line import VALIDATION, LineOnScreen, run_line
 from aepo_rllib.cli.pictures import Pictures
-from aepo_rllib.cli.run_folder import HUGGINGFACE, METRICS, TENSORBOARD, WARNINGS, RunFolder
+from aepo_rllib.cli.run_folder import HUGGINGFACE, METRICS, WARNINGS, RunFolder
 from aepo_rllib.cli.samples import SampleLog
 from aepo_rllib.cli.settings import RunSettings
 from aepo_rllib.cli.stopping import StopRequest
+from aepo_rllib.cli.trackers import Trackers
 from aepo_rllib.models.export import ADAPTER_FOLDER
 from aepo_rllib.support.sealed_folder import appearing_folder
 from aepo_rllib.training.early_warnings import EarlyWarnings
@@ -31,7 +31,14 @@ logger = logging.getLogger(__name__)
 SECTIONS = (metrics.MAIN, metrics.TEMPERED, metrics.CONTROL, metrics.UPDATE, metrics.THROUGHPUT)
 
 
-def train(algo: TextRL, settings: RunSettings, folder: RunFolder, console: Console, stop: StopRequest) -> None:
+def train(
+    algo: TextRL,
+    settings: RunSettings,
+    folder: RunFolder,
+    console: Console,
+    stop: StopRequest,
+    trackers: Trackers,
+) -> None:
     """Run the remaining steps; the folder ends with a checkpoint of the last finished step, an export, plots, a page.
 
     Args:
@@ -40,6 +47,7 @@ def train(algo: TextRL, settings: RunSettings, folder: RunFolder, console: Conso
         folder: Where it is recorded.
         console: Where it is shown.
         stop: Ends the run early, after a step.
+        trackers: Where else it is shown.
 
     Raises:
         OSError: the run folder cannot be written.
@@ -53,30 +61,32 @@ def train(algo: TextRL, settings: RunSettings, folder: RunFolder, console: Conso
     try:
         with (
             kept_warnings(folder, console) as kept,
-            _event_file(folder, algo.train_steps) as write,
             run_line(settings.steps, before, console) as line,
         ):
             stop.wait_for_steps()
-            _measure_base_entropy(algo, line, samples, console)
+            _measure_base_entropy(algo, line, samples, console, trackers)
             while algo.train_steps < settings.steps and not stop:
                 record = _step(algo, kept, early)
                 folder.append(METRICS, record)
-                write(record)
+                trackers.log(record)
                 line.update(record)
                 folder.settle()
                 if VALIDATION in record:
                     samples.show(f"completions of step {algo.train_steps}", console)
+                    trackers.show(algo.train_steps, samples.latest)
                 if algo.train_steps % settings.checkpoint_every == 0:
                     folder.begin_checkpoint(algo, keep=settings.keep_checkpoints)
                     pictures.refresh()
             if record and VALIDATION not in record:
                 samples.show(f"completions of step {algo.train_steps}", console)
+                trackers.show(algo.train_steps, samples.latest)
     except BaseException:
         with contextlib.suppress(Exception):  # what ended the run is to be told, not what follows from it
             _finish(algo, settings, folder)
         pictures.refresh(final=True)
         raise
     _finish(algo, settings, folder)
+    trackers.interrupted = stop.signal is not None or stop.cause is not None
     if (error := pictures.refresh(final=True)) is not None:
         logger.warning("plots and page could not be drawn: %s: %s", type(error).__name__, error)
 
@@ -89,12 +99,15 @@ def _early_warnings(algo: TextRL, before: Sequence[Mapping[str, Any]]) -> EarlyW
     return early
 
 
-def _measure_base_entropy(algo: TextRL, line: LineOnScreen, samples: SampleLog, console: Console) -> None:
+def _measure_base_entropy(
+    algo: TextRL, line: LineOnScreen, samples: SampleLog, console: Console, trackers: Trackers
+) -> None:
     """The work before the first step, shown as such, with what the model says before it has learned anything."""
     if algo.base_entropy is None and algo.train_steps == 0:
         line.doing("measuring the starting model's entropy ...")
         algo.measure_base_entropy()
         samples.show("completions of the starting model", console)
+        trackers.show(0, samples.latest)
     line.begin_steps()
 
 
@@ -144,30 +157,3 @@ def evaluated(algo: TextRL, result: Mapping[str, Any]) -> dict[str, float]:
     if not interval or algo.train_steps % interval:
         return {}
     return {metrics.LOGGED_PASS_AT_1: float(result["evaluation"]["env_runners"][metrics.PASS_AT_1])}
-
-
-@contextmanager
-def _event_file(folder: RunFolder, done: int) -> Iterator[Callable[[Mapping[str, float]], None]]:
-    """A callable that writes a record for TensorBoard, in this very thread: a full disk ends the run in one place."""
-    from tensorboardX.event_file_writer import EventsWriter
-    from tensorboardX.proto.event_pb2 import Event, SessionLog
-    from tensorboardX.summary import scalar
-
-    directory = folder.path / TENSORBOARD
-    directory.mkdir(exist_ok=True)
-    writer = EventsWriter(str(directory / "events"))
-    # TensorBoard forgets what a run that is resumed will write again.
-    session = SessionLog(status=SessionLog.START)
-    writer.write_event(Event(wall_time=time.time(), step=done + 1, session_log=session))
-
-    def write(record: Mapping[str, float]) -> None:
-        for key, value in record.items():
-            summary = scalar(key, value)
-            writer.write_event(Event(wall_time=record["time"], step=int(record["step"]), summary=summary))
-        writer.flush()
-
-    try:
-        yield write
-    finally:
-        with contextlib.suppress(OSError):
-            writer.close()

@@ -9,6 +9,7 @@ from importlib import import_module
 import click
 
 from aepo_rllib._version import __version__
+from aepo_rllib.cli.saying import loudness_options
 from aepo_rllib.support.arguments import did_you_mean
 
 COMMANDS = {
@@ -42,7 +43,10 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        return getattr(import_module(module), attribute)
+        command: click.Command = getattr(import_module(module), attribute)
+        known = {parameter.name for parameter in command.params}
+        command.params += [option for option in loudness_options() if option.name not in known]
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -13,6 +13,7 @@ from aepo_rllib.cli.errors import input_errors
 from aepo_rllib.cli.given import given_values
 from aepo_rllib.cli.plan_table import as_record, show
 from aepo_rllib.cli.quiet import quiet_libraries
+from aepo_rllib.cli.saying import say
 from aepo_rllib.cli.settings import unchecked
 from aepo_rllib.cli.train import train_command
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from aepo_rllib.planning.machine import Machine
     from aepo_rllib.planning.settings import Settings
 
-NOT_OF_TRAIN = {"dry_run", "resume", "ray_address", "output"}
+NOT_OF_TRAIN = {"dry_run", "resume", "ray_address", "output", "track"}
 GPUS_OF_NODE = 8
 DEFAULT_CARD = 80
 
@@ -62,8 +63,7 @@ def plan_command(
     with input_errors():
         values = given_values(options)
         check_early(values, here=False)
-    if not as_json:
-        click.echo("loading torch and ray ...", err=True)
+    say("loading torch and ray ...")
     import ray  # noqa: F401 - configures its loggers on import
 
     quiet_libraries()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from aepo_rllib.cli.errors import check_unused, input_errors
+from aepo_rllib.cli.saying import say
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -96,7 +97,7 @@ def pretrain_command(
     with input_errors():
         check_unused(output)
         weights = _weights(families)
-    click.echo("loading torch ...", err=True)
+    say("loading torch ...")
     import torch
 
     from aepo_rllib.models.embedded.pretrain import PretrainRecipe, save

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from aepo_rllib.cli.errors import input_errors
+from aepo_rllib.cli.saying import say
 from aepo_rllib.support.terminal import visible
 
 if TYPE_CHECKING:
@@ -28,6 +30,13 @@ FRAMED = {"none": "", "chatml": ", in ChatML", "model": ", in the model's own ch
 @click.option("--verifier", metavar="NAME", help="What judges the answers of rows that name no verifier.")
 @click.option("--drop-conflicts", is_flag=True, help="Leave out problems that come with different answers.")
 @click.option("--examples", type=click.IntRange(min=0), default=1, show_default=True, help="Prompts to show.")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.jsonl",
+    help="Write the problems to a new file, as they were read.",
+)
 @click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Grader processes.")
 def problems_command(
     source: str,
@@ -37,6 +46,7 @@ def problems_command(
     verifier: str | None,
     drop_conflicts: bool,
     examples: int,
+    output: Path | None,
     workers: int,
 ) -> None:
     """Look at a problem set before training on it.
@@ -51,6 +61,7 @@ def problems_command(
       aepo problems
       aepo problems gsm8k.parquet --template boxed --examples 3
       aepo problems my_problems.py:MyFamily
+      aepo problems countdown3=2,chain=1 --output mix.jsonl
       AEPO_DATA_DIR=data aepo problems math_train --fields '{answer: solution}'
     """
     from aepo_rllib.envs.grading import Grader
@@ -62,6 +73,8 @@ def problems_command(
         columns = parse_mapping(fields, "--fields") if fields else None
         problems = load_problems(source, split=split, fields=columns, verifier=verifier, drop_conflicts=drop_conflicts)
         prompt = get_template(template)
+        if output is not None:
+            _write(output, problems)
         grader = Grader(workers)
     _count(problems)
     for number in range(min(examples, len(problems))):  # from all over the set
@@ -75,6 +88,21 @@ def problems_command(
         click.echo(visible(f"  {problem.id}: {grade.verdict.value}: {problem.answer:.80}"))
     if failing:
         raise SystemExit(1)
+
+
+def _write(output: Path, problems: Sequence[Problem]) -> None:
+    """Write them where nothing is yet.
+
+    Raises:
+        ValueError: something is there, or the name has another ending than .jsonl.
+        OSError: it cannot be written.
+    """
+    from aepo_rllib.envs.problems import write_problems
+
+    if output.exists():
+        raise ValueError(f"{output} is there already; choose another name")
+    write_problems(output, problems)
+    say(f"written to {visible(output)}")
 
 
 def _count(problems: Sequence[Problem]) -> None:

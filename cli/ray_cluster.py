@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from aepo_rllib.cli.errors import InputError
+from aepo_rllib.cli.saying import VERBOSE, loudness
 
 ADDRESS = "RAY_ADDRESS"
 TOKEN_FILE = Path("~/.ray/auth_token")
@@ -37,10 +38,11 @@ def ray_cluster(tell: Callable[[str], None] = print, on_death: Callable[[str], N
     if address != "local" and os.environ.get("RAY_AUTH_MODE") != "token":
         tell(f"joining {address} without token authentication: whoever reaches its ports can run code on it")
     keep_token_private()
+    level = logging.INFO if loudness() == VERBOSE else logging.ERROR
     try:
         # Named always: without an address Ray joins whatever /tmp/ray/ray_current_cluster points to, which anybody
         # on the machine may write.
-        ray.init(address=address, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+        ray.init(address=address, include_dashboard=False, logging_level=level, log_to_driver=False)
     except (OSError, ConnectionError, RuntimeError, ValueError) as error:
         hint = "set RAY_TMPDIR to a folder that can be written" if address == "local" else f"is {ADDRESS} right?"
         raise InputError(

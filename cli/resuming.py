@@ -22,6 +22,7 @@ FREE = {
     "checkpoint_every",
     "keep_checkpoints",
     "samples_per_step",
+    "track",
     "export_checkpoints",
     "num_env_runners",
     "num_cpus_per_env_runner",
@@ -112,6 +113,8 @@ def fingerprints(config: TextRLConfig) -> dict[str, str]:
     if config.env == ENV_ID:
         for problem in config.load_problems():
             digest.update(f"{problem.id}\0{problem.text}\0{problem.answer}\0".encode())
+            if config.curriculum_steps:
+                digest.update(f"{problem.level}\0".encode())
             if problem.turns:
                 digest.update(repr(problem.turns).encode())
             if is_own(problem.verifier):

@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from aepo_rllib.cli.errors import check_unused
+from aepo_rllib.cli.errors import InputError, check_unused
 from aepo_rllib.cli.records import append_record, cut_records, read_records
 from aepo_rllib.support.locks import claimed, write_atomically
 from aepo_rllib.support.sealed_folder import TEMPORARY, CheckpointError, OtherFormatError, remove, verify
@@ -71,11 +71,19 @@ class RunFolder:
             if made:
                 path.rmdir()
             raise ValueError(f"{path}: {free / 1e6:.0f} MB free on this disk, but the run needs {needed / 1e6:.0f} MB")
-        with claimed(path):
-            check_unused_run(path)  # again: another process may have been faster
-            folder = cls(path)
-            folder.write_config(config, secrets.token_hex(8))
-            yield folder
+        try:
+            with claimed(path):
+                check_unused_run(path)  # again: another process may have been faster
+                folder = cls(path)
+                folder.write_config(config, secrets.token_hex(8))
+                yield folder
+        except InputError:
+            if (path / CONFIG).is_file() and not (path / METRICS).exists():  # refused before its first step
+                shutil.rmtree(path)
+                path.mkdir(exist_ok=True)
+            if made and not any(path.iterdir()):
+                path.rmdir()
+            raise
 
     def write_config(self, config: Mapping[str, Any], run: str) -> None:
         """Keep the resolved configuration, and the run's own name; its checkpoints carry that, too."""

@@ -37,7 +37,8 @@ class SampleLog:
 
     def __init__(self, folder: RunFolder, algo: TextRL, per_step: int) -> None:
         self._folder, self._algo, self._per_step = folder, algo, per_step
-        self._latest: list[dict[str, Any]] = []
+        self.latest: list[dict[str, Any]] = []
+        """Of the last batch at T = 1."""
 
     def __call__(self, purpose: Purpose, groups: Groups) -> None:
         """Take note of a batch, which may be refused later for what is in it.
@@ -49,14 +50,14 @@ class SampleLog:
         firsts = [group[0] for group in groups.episodes_PG[:count] if len(group)]
         records = [_record(self._algo.train_steps + 1, purpose, episode) for episode in firsts]
         if purpose in (MAIN_STREAM, BASE_ENTROPY):
-            self._latest = records[:SHOWN]
+            self.latest = records[:SHOWN]
         for record in records[: self._per_step] if purpose.learned else ():
             self._folder.append(SAMPLES, record)
 
     def show(self, title: str, console: Console) -> None:
         """Print the latest completions at T = 1, a line for each prompt and one for what was said."""
-        if self._latest:
-            lines = sample_lines(self._latest, min(console.width, LONGEST_LINE))
+        if self.latest:
+            lines = sample_lines(self.latest, min(console.width, LONGEST_LINE))
             console.print(Text.assemble((f"{title}:", "dim"), *(f"\n{line}" for line in lines)))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from aepo_rllib.support.options import TEXT, check_values, count
+from aepo_rllib.support.options import TEXT, Option, check_values, count
 from aepo_rllib.support.plugins import absolute
 from aepo_rllib.support.yaml_input import parse_yaml
 
@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
 DEFAULT_ALGO = "aepo_steady"
 """AEPO with the dial that holds all of the base model's entropy; `aepo` is the paper's."""
+MIX = "problems"
 RUN_OPTIONS = {
     "algo": TEXT,
     "steps": count(),
     "checkpoint_every": count(),
     "keep_checkpoints": count(),
     "samples_per_step": count(0),
+    "track": Option(str, several=True, default=()),
 }
 
 
@@ -35,6 +37,7 @@ class RunSettings:
         checkpoint_every: Steps between checkpoints.
         keep_checkpoints: How many of the newest checkpoints stay on disk.
         samples_per_step: Completions of each stream written to samples.jsonl every step.
+        track: Trackers that show the run beside its folder: wandb, mlflow, or module:Class of one's own.
     """
 
     algo: str = DEFAULT_ALGO
@@ -42,6 +45,7 @@ class RunSettings:
     checkpoint_every: int = 50
     keep_checkpoints: int = 2
     samples_per_step: int = 2
+    track: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_values(asdict(self), RUN_OPTIONS)
@@ -69,10 +73,10 @@ def parse_assignments(assignments: Iterable[str], option: str = "--set") -> dict
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` laid upon `base`, mappings inside each other merged."""
+    """`over` laid upon `base`, mappings inside each other merged; a mix of problems is one value."""
     merged = dict(base)
     for key, value in over.items():
-        both_maps = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        both_maps = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping) and key != MIX
         merged[key] = merge(merged[key], value) if both_maps else value
     return merged
 
@@ -84,10 +88,18 @@ def build(values: Mapping[str, Any]) -> tuple[RunSettings, TextRLConfig]:
         ValueError: an unknown algorithm or key, or a value that does not fit, see `TextRLConfig.validate`; or an engine
             that is not installed.
     """
+    from aepo_rllib.cli.trackers import tracker_class
     from aepo_rllib.rollout import check_installed
 
     settings, config = unchecked(values)
+    for name in settings.track:
+        tracker_class(name)
     config.validate()
+    if config.curriculum_steps and config.curriculum_steps >= settings.steps:
+        raise ValueError(
+            f"curriculum_steps={config.curriculum_steps} with steps={settings.steps}: the hardest problems would never "
+            "be trained on; raise steps, or lower curriculum_steps"
+        )
     check_installed(config.engine)
     return settings, config
 
@@ -104,7 +116,7 @@ def unchecked(values: Mapping[str, Any]) -> tuple[RunSettings, TextRLConfig]:
     run_keys = {field.name for field in fields(RunSettings)}
     settings = replace(RunSettings(), **{key: value for key, value in values.items() if key in run_keys})
     config = find_config(settings.algo)()
-    settings = replace(settings, algo=absolute(settings.algo))
+    settings = replace(settings, algo=absolute(settings.algo), track=tuple(map(absolute, settings.track)))
     given = {key: value for key, value in values.items() if key not in run_keys}
     for key, value in given.items():
         check_plain(config, key, value)

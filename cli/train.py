@@ -14,7 +14,7 @@ import click
 import yaml
 
 from aepo_rllib.cli.config_file import ConfigFile
-from aepo_rllib.cli.early import check_early, known_engines, known_methods, known_templates
+from aepo_rllib.cli.early import check_early, known_engines, known_methods, known_templates, known_trackers
 from aepo_rllib.cli.errors import InputError, RunFailed, input_errors
 from aepo_rllib.cli.failing import failure
 from aepo_rllib.cli.given import given_values
@@ -26,6 +26,7 @@ from aepo_rllib.cli.ray_cluster import ADDRESS as RAY_ADDRESS
 from aepo_rllib.cli.ray_cluster import ray_cluster
 from aepo_rllib.cli.resuming import FINGERPRINTS, check_same_run, checkpoint_of, fingerprints, restore
 from aepo_rllib.cli.run_folder import RunFolder, check_unused_run
+from aepo_rllib.cli.saying import QUIET, loudness, say
 from aepo_rllib.cli.settings import DEFAULT_ALGO, RunSettings, build, merge, resolved
 from aepo_rllib.cli.stopping import stop_request
 
@@ -102,6 +103,13 @@ if TYPE_CHECKING:
     metavar="KEY=VALUE",
     help="Any other config key (docs/configuration.md, `aepo methods NAME`), e.g. --set lr=1e-6. May be repeated; wins "
     "over --config.",
+)
+@click.option(
+    "--track",
+    type=Known(known_trackers),
+    multiple=True,
+    metavar="NAME",
+    help="Show the run there, too: wandb or mlflow, or module:Class of your own. May be repeated (docs/watching.md).",
 )
 @click.option("--dry-run", is_flag=True, help="Check everything, print the resolved configuration, and stop.")
 @click.option(
@@ -212,7 +220,7 @@ def resumed_run(
 
 
 def _load_ray() -> None:
-    click.secho("loading torch and ray ...", dim=True, err=True)
+    say("loading torch and ray ...")
     import ray  # noqa: F401 - configures its loggers on import
 
     quiet_libraries()
@@ -234,12 +242,15 @@ def _run(
     resuming: bool,
 ) -> None:
     from aepo_rllib.cli.loop import train
+    from aepo_rllib.cli.screen import Screen
     from aepo_rllib.cli.summary import tell_end
+    from aepo_rllib.cli.trackers import tracked
 
-    console.print(f"run directory: {folder.path}")
+    notes = Screen(markup=False, highlight=False, soft_wrap=True, quiet=loudness() == QUIET)
+    notes.print(f"run directory: {folder.path}")
     if config.holds_out():
         trained, held = (len(config.load_problems(split=split)) for split in ("train", "validation"))
-        console.print(f"{held} of {trained + held} problems are held out for validation (validation_share)")
+        notes.print(f"{held} of {trained + held} problems are held out for validation (validation_share)")
     with stop_request(console) as stop, last_words(folder) as tell:
 
         def end(cause: str) -> None:
@@ -247,14 +258,14 @@ def _run(
             tell(cause)  # at once: Ray may end this process before the step does
 
         try:
-            with ray_cluster(console.print, end):
+            with tracked(folder, settings.track) as trackers, ray_cluster(console.print, end):
                 stop.listen()  # Ray has put handlers of its own in place
                 with stopped(config) as algo:
                     algo.run_id = folder.config_and_id()[1]
                     if resuming:
                         restore(algo, checkpoint, folder, console)
-                    console.print(f"ready after {time.monotonic() - started:.0f} s", style="dim")
-                    train(algo, settings, folder, console, stop)
+                    notes.print(f"ready after {time.monotonic() - started:.0f} s", style="dim")
+                    train(algo, settings, folder, notes, stop, trackers)
         except KeyboardInterrupt:
             stop.signal = stop.signal or signal.SIGINT
         except click.ClickException:

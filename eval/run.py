@@ -24,7 +24,9 @@ from aepo_rllib.eval.suites.problem_copies import remove_problem_sets, write_pro
 from aepo_rllib.support.locks import claimed
 
 
-def evaluate(plan: EvaluationPlan, *, tell: Callable[[str], object] | None = None) -> dict[str, Any]:
+def evaluate(
+    plan: EvaluationPlan, *, tell: Callable[[str], object] | None = None, progress: bool = True
+) -> dict[str, Any]:
     """Sample n completions for every problem of some suites, grade them, and report pass@k.
 
     With an output folder the samples are stored there. Called again, it draws only those that are missing: after a
@@ -33,6 +35,7 @@ def evaluate(plan: EvaluationPlan, *, tell: Callable[[str], object] | None = Non
     Args:
         plan: What is asked for.
         tell: Called with a sentence on how much there is to sample, before it begins.
+        progress: Whether a bar, or lines, tell how far it has come.
 
     Returns:
         The content of passk.json: "evaluation" (model and settings), "grading_rules" (the version of what counts as
@@ -54,6 +57,7 @@ def evaluate(plan: EvaluationPlan, *, tell: Callable[[str], object] | None = Non
         folder = Path(plan.output or stack.enter_context(TemporaryDirectory(prefix="aepo-eval-")))
         lm = _model(plan, folder / SAMPLES_FOLDER)
         stack.callback(lm.engine.close)
+        lm.shows_progress = progress
         questions = questions_of(tasks, plan)
         lm.check(questions)
         spec = replace(spec, identity=lm.identity(), first_prompts=_first_prompts(lm, tasks), problems=digests(tasks))

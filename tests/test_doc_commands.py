@@ -47,6 +47,7 @@ NOT_RUN = {
     "docs/templates.md": "the reader's file: tests/envs/test_own_templates.py",
     "docs/tune.md": "long: docs/tutorials/search.md runs one",
     "docs/vllm.md": "a GPU",
+    "docs/watching.md": "an account: tests/cli/test_trackers.py",
 }
 """Pages whose blocks are understood (below) and not run, and what they would need. Tutorials run."""
 

@@ -1,5 +1,7 @@
 """The examples run as they stand, with fewer steps."""
 
+import json
+import os
 import runpy
 import subprocess
 import sys
@@ -88,3 +90,28 @@ def test_no_example_is_forgotten():
         "own_dial.py",
         "own_reward.py",  # tested by tests/envs/test_own_rewards.py
     }
+
+
+def test_the_notebook_runs_from_top_to_bottom(tmp_path):
+    """As a kernel would run it, cell by cell in one process, with fewer steps and samples."""
+    cells = json.loads((EXAMPLES / "first_hour.ipynb").read_text())["cells"]
+    code = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    for long, short in {"STEPS = 120": "STEPS = 2", "n=128, limit=48": "n=4, limit=4"}.items():
+        assert code.count(long) == 1
+        code = code.replace(long, short)
+    code = code.replace(
+        "plt.show()", "print('drawn', [line.get_label() for line in plt.gcf().axes[0].lines])\nplt.close()"
+    )
+    env = os.environ | {"MPLBACKEND": "agg"}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=tmp_path, env=env, check=False)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    assert "drawn ['GRPO', 'AEPO, target 1.0x']" in result.stdout
+    assert "drawn ['base model', 'GRPO', 'AEPO, target 1.0x']" in result.stdout
+
+
+def test_the_notebook_keeps_no_outputs():
+    notebook = json.loads((EXAMPLES / "first_hour.ipynb").read_text())
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
+    assert not [cell for cell in notebook["cells"] if cell.get("outputs")]

@@ -25,6 +25,8 @@ from aepo_rllib.objectives.parts import TokenLoss
 from aepo_rllib.support.options import Idle, option
 from aepo_rllib.training.declared import setter
 
+MEAN_OF_MEANS = "seq-mean-token-mean"
+
 
 class RLOOConfig(GRPOConfig):
     """`aepo train --algo rloo`."""
@@ -38,6 +40,16 @@ class RLOOConfig(GRPOConfig):
     def training(self, *, completion_ratio: bool = NotProvided, **kwargs: Any) -> Self:
         """Sets the training related configuration: this, and those of `GRPOConfig.training`."""
         return super().training(**kwargs)
+
+    @override(GRPOConfig)
+    def validate(self) -> None:
+        """Refuses a mean over the tokens of a completion whose loss is the completion's."""
+        super().validate()
+        if self.completion_ratio and self.aggregation == MEAN_OF_MEANS:
+            raise ValueError(
+                f"aggregation={MEAN_OF_MEANS!r} with completion_ratio=True would divide a completion's loss by its "
+                "length twice; choose 'seq-mean-token-sum-norm' or 'token-mean'"
+            )
 
     @override(GRPOConfig)
     def advantage(self) -> Advantage:

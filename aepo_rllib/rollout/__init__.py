@@ -93,7 +93,7 @@ def check_installed(name: str) -> None:
     Raises:
         ValueError: it does; names package and cure.
     """
-    check_packages(name, engine_class(name).NEEDS)
+    check_packages("engine", name, engine_class(name).NEEDS)
 
 
 def make_engine(name: str, model: str, **options: Any) -> RolloutEngine:

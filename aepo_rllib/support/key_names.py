@@ -54,8 +54,10 @@ ELSEWHERE = {
     "tensor_parallel_size": "engine_options.tensor_parallel_size",
     "num_rollout_workers": "num_env_runners",
     "bf16": "dtype=bfloat16",
-    "report_to": "tensorboard/ in the run directory, and metrics.jsonl",
-    "wandb": "tensorboard/ in the run directory, and metrics.jsonl",
+    "report_to": "track (--track)",
+    "logger": "track (--track)",
+    "wandb": "track=[wandb] (--track wandb)",
+    "mlflow": "track=[mlflow] (--track mlflow)",
 }
 """What TRL, verl, OpenRLHF and RLlib's older algorithms call it, and what does it here."""
 

@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 
 
-def check_packages(engine: str, needs: Mapping[str, str]) -> None:
-    """Refuse a rollout engine that lacks a package here.
+def check_packages(what: str, name: str, needs: Mapping[str, str]) -> None:
+    """Refuse a part that lacks a package here.
 
     Args:
-        engine: Its name.
+        what: Kind of part.
+        name: The part's.
         needs: Packages, and how each is had.
 
     Raises:
         ValueError: one is missing; names it, and the cure.
     """
     for package, cure in needs.items():
-        if find_spec(package) is None:
-            raise ValueError(f"engine {engine!r} needs {package}, which is not installed: {cure}")
+        spec = find_spec(package)
+        if spec is None or spec.origin is None:  # a folder of that name is none, such as the one that wandb leaves
+            raise ValueError(f"{what} {name!r} needs {package}, which is not installed: {cure}")

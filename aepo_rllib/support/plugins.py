@@ -33,6 +33,8 @@ ENGINES_GROUP = "aepo_rllib.engines"
 """Likewise, subclasses of `aepo_rllib.rollout.RolloutEngine`."""
 DIALS_GROUP = "aepo_rllib.dials"
 """Likewise, controllers of the temperature."""
+TRACKERS_GROUP = "aepo_rllib.trackers"
+"""Likewise, subclasses of `aepo_rllib.cli.trackers.tracker.Tracker`."""
 SHOWN = 200
 """Characters of a name that a message repeats."""
 

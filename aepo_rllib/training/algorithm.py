@@ -21,6 +21,7 @@ from aepo_rllib import metrics
 from aepo_rllib.columns import Columns
 from aepo_rllib.control.dials import Outcome
 from aepo_rllib.control.targets import target_at
+from aepo_rllib.experience.curriculum import Curriculum
 from aepo_rllib.experience.groups import Groups
 from aepo_rllib.experience.problem_order import problems_of_step
 from aepo_rllib.learning.optimizer_step import naming_lost_learners
@@ -65,7 +66,7 @@ class TextRL(BatchLearning):
         super().setup(config)
         self.make_sides()
         self.dial_loop = config.dial_loop()
-        self.gate = config.gate()
+        self.gate, self.curriculum = config.gate(), config.curriculum()
         self.train_steps = 0
         self._asked: list[Asked] | None = None
         """What this training step has asked for so far; None outside of `step_frame`."""
@@ -91,7 +92,7 @@ class TextRL(BatchLearning):
         Args:
             attempt: Gives others, for a box that samples until it has enough.
         """
-        return self._problems(self.train_steps, self.config.batch_size, attempt)
+        return self._problems(self.train_steps, self.config.batch_size, attempt, self.curriculum)
 
     def share_of(self, problems: Sequence[int], stream: str) -> Sequence[int]:
         """The first of a batch's problems, as many as a stream covers."""
@@ -146,11 +147,9 @@ class TextRL(BatchLearning):
             self.base_entropy = groups.entropy(self.config.measured_entropy())
         return self.base_entropy
 
-    def _problems(self, step: int, count: int, attempt: int = 0) -> list[int]:
-        there = self.samplers.problem_count
-        return problems_of_step(
-            step, batch_size=count, problem_count=there, seed=self.config.seed or 0, attempt=attempt
-        )
+    def _problems(self, step: int, count: int, attempt: int = 0, by: Curriculum | None = None) -> list[int]:
+        there, seed = self.samplers.problem_count, self.config.seed or 0
+        return problems_of_step(step, batch_size=count, problem_count=there, seed=seed, attempt=attempt, curriculum=by)
 
     def _request(
         self, purpose: Purpose, problems: Sequence[int], temperature: float = 1.0, first_slot: int = 0

@@ -145,6 +145,8 @@ def check_environment(config: AlgorithmConfig) -> None:
             "other; raise num_env_runners"
         )
     find_env(config.env, config.gym_env_vectorize_mode)
+    if config.env != ENV_ID:
+        config.curriculum()  # which refuses one
     if config.env != ENV_ID and config.validation_problems is not None:
         raise ValueError(
             f"validation_problems={config.validation_problems!r} does nothing with env={config.env!r}; set "
@@ -162,6 +164,7 @@ def check_problems(config: AlgorithmConfig) -> None:
     form = check_env_arguments(**config.env_config)
     for problems in _problem_sets(config):
         check_verifiers(problems, form, config.env_config.get("template", "plain"))
+    config.curriculum()  # which refuses problems of one level
 
 
 def _problem_sets(config: AlgorithmConfig) -> list[ProblemSet]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from aepo_rllib.envs.problems import ProblemSet, is_procedural
 from aepo_rllib.envs.text_env import ENV_ID, problems_of
+from aepo_rllib.experience.curriculum import Curriculum
 
 DEFAULT_PROBLEMS = {"problems": "arithmetic"}
 
@@ -20,6 +21,7 @@ class ProblemSource:
     evaluation_interval: int | None
     validation_problems: str | None
     validation_share: float
+    curriculum_steps: int | None
 
     def text_env_kwargs(self) -> dict[str, Any]:
         """Arguments of the environment; an evaluation runner gets validation problems.
@@ -45,6 +47,18 @@ class ProblemSource:
         """Whether an environment of the user's is the same in evaluation, as far as the config tells."""
         own = {"env", "env_config"} & set(self.evaluation_config or {})
         return bool(self.evaluation_interval) and self.env != ENV_ID and not own
+
+    def curriculum(self) -> Curriculum | None:
+        """When the levels of the training problems join; None where all are there from the first step.
+
+        Raises:
+            ValueError: there are not several levels, or the environment draws its problems itself.
+        """
+        if self.curriculum_steps is None:
+            return None
+        if self.env != ENV_ID:
+            raise ValueError(f"curriculum_steps={self.curriculum_steps}: env={self.env!r} draws its problems itself")
+        return Curriculum([problem.level for problem in self.load_problems()], self.curriculum_steps)
 
     def load_problems(self, **instead: Any) -> ProblemSet:
         """The problems that an env runner of this config gets; `instead` replaces arguments of the environment.

@@ -197,6 +197,13 @@ class TextOptions(GatingOptions):
         least=0,
         below=1,
     )
+    curriculum_steps: int | None = option(
+        None,
+        "The problems' levels join one after the other, the easiest first and the hardest after so many steps; None: "
+        "all are there from the first. The base entropy is that of all problems.",
+        kind=int,
+        least=1,
+    )
     max_unjudged_share: float = option(
         0.2,
         "The run stops when the grader times out or crashes on more than this share of a batch.",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aepo_rllib.cli.errors import RunFailed, input_errors
+from aepo_rllib.cli.saying import say, warn
 from aepo_rllib.cli.study.file import StudyFile, find_study
 from aepo_rllib.cli.study.reading import folder_name, read_study
 from aepo_rllib.study.study import BASE_ARM, Study, shipped
@@ -217,17 +218,10 @@ def show_plan(study: Study, trials: Sequence[Trial], jobs: int) -> None:
     Console(highlight=False, markup=False).print(plan_table(study, trials, jobs))
 
 
-def say(text: str, style: str = "dim") -> None:
-    """A note, on standard error."""
-    from rich.console import Console
-
-    Console(stderr=True, highlight=False, markup=False).print(text, style=style, soft_wrap=True)
-
-
 def _end(trials: Sequence[Trial], failures: dict[str, str]) -> None:
     """Say what is left, and end with 1 where something is."""
     left = [trial for trial in trials if not trial.is_finished()]
     for name, why in failures.items():
-        say(visible(f"{name}: {why}"), style="")
+        warn(visible(f"{name}: {why}"))
     if left:
         raise RunFailed(f"{len(left)} of {len(trials)} trials have not ended; the same command goes on with them")

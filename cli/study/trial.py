@@ -83,6 +83,7 @@ def _one_thread() -> None:
 def _train(trial: Trial, console: Console) -> None:
     from aepo_rllib.cli.loop import train
     from aepo_rllib.cli.resuming import restore
+    from aepo_rllib.cli.trackers import tracked
     from aepo_rllib.cli.train import new_run, resumed_run, stopped
 
     assert trial.values is not None
@@ -93,11 +94,11 @@ def _train(trial: Trial, console: Console) -> None:
         prepared = prepare({**options, "dry_run": False}, trial.values, console, claims)
         assert prepared is not None
         folder = prepared.folder
-        with stopped(prepared.config) as algo:
+        with tracked(folder, prepared.settings.track) as trackers, stopped(prepared.config) as algo:
             algo.run_id = folder.config_and_id()[1]
             if resuming:
                 restore(algo, prepared.checkpoint, folder, console)
-            train(algo, prepared.settings, folder, console, Budget(console, trial, folder))
+            train(algo, prepared.settings, folder, console, Budget(console, trial, folder), trackers)
 
 
 def _evaluate(trial: Trial, console: Console) -> None:

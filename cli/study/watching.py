@@ -7,8 +7,9 @@ import threading
 import time
 from typing import TypeVar
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from aepo_rllib.cli.saying import notes
 
 LOOK_SECONDS = 2.0
 PLAIN_LINE_SECONDS = 30.0
@@ -25,7 +26,7 @@ class Watched(abc.ABC):
     """
 
     def __init__(self, *, bar_width: int = BAR_WIDTH) -> None:
-        self._console = Console(stderr=True, highlight=False, markup=False)
+        self._console = notes()
         columns = (TextColumn("{task.description}"), BarColumn(bar_width), MofNCompleteColumn(), TimeElapsedColumn())
         self._bar = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
         self._last = 0.0

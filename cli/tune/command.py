@@ -13,7 +13,7 @@ import yaml
 from aepo_rllib.cli.early import check_early
 from aepo_rllib.cli.errors import RunFailed, check_unused, input_errors
 from aepo_rllib.cli.given import given_values
-from aepo_rllib.cli.study.command import say
+from aepo_rllib.cli.saying import say, warn
 from aepo_rllib.cli.train import train_command
 from aepo_rllib.cli.tune.search import FREE, KEYS, SCHEDULERS, SEARCHES, Search, read_search
 from aepo_rllib.support.locks import claimed, write_atomically
@@ -265,7 +265,7 @@ def _end(ledger: Ledger, best: str | None) -> None:
     """Say where things are and what is left, and end with 1 where something is."""
     root = visible(ledger.root)
     for name, why in ledger.failures.items():
-        say(visible(f"{name}: {why}"), style="")
+        warn(visible(f"{name}: {why}"))
     if best is not None:
         click.echo(f"best: {best}, its model and settings: {root}/best; all trials: {root}/trials.csv, trials.png")
         click.echo(f"next: aepo eval {root}/best, or aepo train --config {root}/best/config.yaml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,12 +38,17 @@ class Problem:
     turns: tuple[tuple[str, str], ...] = ()
 
     @property
-    def level(self) -> int | None:
-        """How hard it is among others of its kind, from 1: `extra["level"]`; None where it has no such level."""
+    def level(self) -> float | None:
+        """How hard it is: `extra["level"]`, a number, also as "3" or "Level 3"; None where it has none."""
         level = self.extra.get("level")
-        return level if isinstance(level, int) and not isinstance(level, bool) else None
+        if isinstance(level, str) and (words := _LEVEL.fullmatch(level)):
+            return float(words[1])
+        known = isinstance(level, int | float) and not isinstance(level, bool) and abs(level) <= LARGEST_LEVEL
+        return level if known else None
 
 
+LARGEST_LEVEL = 1e9
+_LEVEL = re.compile(r"\s*(?:level\s*)?([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*", re.IGNORECASE)
 ProblemSet = Sequence[Problem]
 """Anything with `len()` and integer indexing is a problem set."""
 

@@ -68,6 +68,7 @@ class SamplingLM(LM):
     """
 
     ENGINE = "transformers"
+    shows_progress = True
     reads_turns = True
     """Whatever a document of ours says before its problem is put into the chat, see `aepo_rllib.eval.task`."""
 
@@ -125,7 +126,9 @@ class SamplingLM(LM):
             if self.store is not None:
                 self.store.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(claimed(self.store))
-            progress = stack.enter_context(sample_progress(len(requests), disabled=disable_tqdm))
+            progress = stack.enter_context(
+                sample_progress(len(requests), disabled=disable_tqdm or not self.shows_progress)
+            )
             for decoding, run in groupby(asked, key=lambda question: question.decoding):
                 questions = list(run)
                 samples = self.samples(decoding)

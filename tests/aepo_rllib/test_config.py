@@ -201,3 +201,28 @@ def test_relative_paths_are_made_absolute(tmp_path, monkeypatch):
     config.validate()
     assert config.env_config["problems"] == str(tmp_path / "mine.jsonl")
     assert config.model_path == "embedded"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, r"curriculum_steps=10 needs problems of several levels, and these have none"),
+        ({"env_config": {"problems": "chain2"}}, r"these have level 2 alone"),
+        ({"env": "CartPole-v1"}, r"CartPole"),
+        ({"curriculum_steps": 0}, r"curriculum_steps=0 must be a whole number of at least 1"),
+    ],
+)
+def test_a_curriculum_needs_levels(settings, words):
+    with pytest.raises(ValueError, match=words):
+        GRPOConfig().update_from_dict({"curriculum_steps": 10, **settings}).validate()
+
+
+def test_a_curriculum_over_a_mix_begins_with_what_is_easy():
+    config = GRPOConfig().update_from_dict({"curriculum_steps": 10, "env_config": {"problems": "chain=1,countdown3=1"}})
+    config.max_new_tokens = 112
+    config.validate()
+    levels = [problem.level for problem in config.load_problems()]
+    [first, middle] = (config.curriculum().stage(step).problems for step in (0, 5))
+    assert {levels[index] for index in first} == {None, 1}
+    assert {levels[index] for index in middle} == {None, 1, 2}
+    assert len(config.curriculum().stage(10).problems) == len(levels)

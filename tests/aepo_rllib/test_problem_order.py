@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aepo_rllib.experience.curriculum import Curriculum
 from aepo_rllib.experience.problem_order import problems_of_step
 
 
@@ -51,3 +52,35 @@ def test_a_batch_larger_than_the_set_repeats_it(batch_size: int) -> None:
     assert len(problems) == batch_size
     assert set(problems) == {0, 1, 2}
     assert all(type(problem) is int for problem in problems)
+
+
+LEVELS = st.lists(st.sampled_from([None, 1, 2, 4.5]), min_size=2, max_size=12).filter(
+    lambda levels: len({level for level in levels if level is not None}) > 1
+)
+
+
+@given(levels=LEVELS, steps=st.integers(1, 40), batch_size=st.integers(1, 5), seed=st.integers(0, 3))
+def test_levels_join_at_equal_distances_the_easiest_first(
+    levels: list[float | None], steps: int, batch_size: int, seed: int
+) -> None:
+    known = sorted({level for level in levels if level is not None})
+    settings = {"batch_size": batch_size, "problem_count": len(levels), "seed": seed}
+    for step in range(steps + 30):
+        places = range(len(known))
+        here = {known[place] for place in places if step * (len(known) - 1) >= place * steps} | {None}
+        drawn = problems_of_step(step, curriculum=Curriculum(levels, steps), **settings)
+        assert len(drawn) == batch_size
+        assert {levels[problem] for problem in drawn} <= here
+    tail = [
+        problem
+        for step in range(steps, steps + len(levels))
+        for problem in problems_of_step(step, curriculum=Curriculum(levels, steps), **settings)
+    ]
+    for epoch in range(batch_size):  # in the end all problems come once per epoch, as without a curriculum
+        assert sorted(tail[epoch * len(levels) : (epoch + 1) * len(levels)]) == list(range(len(levels)))
+
+
+@pytest.mark.parametrize("levels", [[None, None], [2, 2, None], []])
+def test_one_level_is_no_curriculum(levels: list[float | None]) -> None:
+    with pytest.raises(ValueError, match=r"curriculum_steps=10 needs problems of several levels, and these have "):
+        Curriculum(levels, 10)

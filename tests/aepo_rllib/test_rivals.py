@@ -190,3 +190,10 @@ def test_a_core_has_the_same_entropy_and_gradient_whether_logits_exist_or_not(bi
     assert (sliced.core_entropy < sliced.entropy).all()
     core_KV = logits_KV.detach().log_softmax(-1).requires_grad_()
     assert torch.autograd.gradcheck(lambda logp_KV: exact_entropy(core_log_probs(logp_KV.log_softmax(-1))), core_KV)
+
+
+def test_the_loss_of_a_completion_is_not_divided_by_its_length_twice() -> None:
+    config = RLOOConfig().training(completion_ratio=True, aggregation="seq-mean-token-mean")
+    with pytest.raises(ValueError, match="aggregation='seq-mean-token-mean' with completion_ratio=True"):
+        config.validate()
+    RLOOConfig().training(completion_ratio=True, aggregation="token-mean").validate()

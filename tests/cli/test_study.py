@@ -38,13 +38,29 @@ class DiesOnce(GRPO):
             os.kill(os.getpid(), signal.SIGKILL)
         super().training_step()
 """
+LINES = """
+from aepo_rllib.cli.trackers.tracker import Tracker
+
+class Lines(Tracker):
+    # A line for every step, and one at the end, in the study's folder.
+
+    def log(self, step, time, metrics):
+        self._add(step)
+
+    def finish(self, *, failed):
+        self._add(failed)
+
+    def _add(self, what):
+        with (self.run.folder.parent / "told.txt").open("a") as file:
+            print(self.run.id, what, file=file)
+"""
 STUDY = """\
 title: a small one
 steps: {steps}
 window: 2
 reference: plain
 settings:
-  {{batch_size: 4, group_size: 4, checkpoint_every: 1, keep_checkpoints: 4, evaluation_interval: 1}}
+  {{batch_size: 4, group_size: 4, checkpoint_every: 1, keep_checkpoints: 4, evaluation_interval: 1, track: [{track}]}}
 arms:
   other: {{algo: {other}}}
   plain: {{algo: grpo}}
@@ -67,8 +83,10 @@ def study(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Study:
     """Two arms that compute the same; of one, the process is killed in the third step."""
     home = tmp_path_factory.mktemp("study")
     (home / "dies.py").write_text(DIES_ONCE)
+    (home / "lines.py").write_text(LINES)
     file = home / "small.yaml"
-    file.write_text(STUDY.format(steps=3, other=f"{home}/dies.py:DiesOnceConfig"))
+    own = {"other": f"{home}/dies.py:DiesOnceConfig", "track": f'"{home}/lines.py:Lines"'}
+    file.write_text(STUDY.format(steps=3, **own))
     output = here("study", file, "-o", home / "out", "--jobs", 1)
     return Study(file, home / "out", output)
 
@@ -85,6 +103,17 @@ def test_a_trial_whose_process_was_killed_ends_as_one_that_was_left_alone(study:
     assert [record["step"] for record in records(killed)] == [1, 2, 3]
     assert list(map(without_times, records(killed))) == list(map(without_times, records(whole)))
     assert weights_hash(killed) == weights_hash(whole)
+
+
+def test_every_trial_is_a_run_of_a_tracker(study: Study) -> None:
+    """One that was killed and goes on has the name it began with, and was told of its end once."""
+    lines = [line.split() for line in (study.folder / "told.txt").read_text().splitlines()]
+    names = {name for name, _ in lines}
+    assert {name.partition("-")[2] for name in names} == {"other-seed0", "plain-seed0"}
+    assert len(names) == 2
+    by_arm = {name.partition("-")[2]: [what for each, what in lines if each == name] for name in names}
+    assert by_arm["plain-seed0"] == ["1", "2", "3", "False"]
+    assert by_arm["other-seed0"] == ["1", "2", "3", "False"]  # the third began again where it was killed
 
 
 def test_every_trial_is_a_run_with_an_evaluation(study: Study) -> None:
@@ -174,7 +203,7 @@ def test_the_best_checkpoint_is_that_of_the_first_highest_validation_score(study
 def test_a_study_that_was_killed_as_a_whole_goes_on(tmp_path: Path) -> None:
     """Killed are the command, Ray and the trials, when one trial has ended and the other has begun."""
     file, folder = tmp_path / "small.yaml", tmp_path / "out"
-    file.write_text(STUDY.format(steps=6, other="grpo"))
+    file.write_text(STUDY.format(steps=6, other="grpo", track=""))
     command = [sys.executable, "-m", "aepo_rllib.cli.main", "study", str(file), "-o", str(folder), "--jobs", "1"]
     first, second = folder / "other-seed0", folder / "plain-seed0"
     process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

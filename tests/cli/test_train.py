@@ -26,10 +26,18 @@ STEPS = 9
 SECRETS = {"HF_TOKEN": "hf_CANARYCANARYCANARY", "WANDB_API_KEY": "CANARYwandb"}
 
 
+def offline(folder):
+    """Trackers without a network."""
+    store = {"MLFLOW_TRACKING_URI": (folder / "mlruns").as_uri(), "MLFLOW_ALLOW_FILE_STORE": "true"}
+    return {"WANDB_MODE": "offline", **store}
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "whole"
-    result = aepo("train", "--algo", "aepo", "--steps", STEPS, "--output", run, *SMALL, env=os.environ | SECRETS)
+    options = ("--track", "mlflow", "--track", "wandb", *SMALL)
+    env = os.environ | SECRETS | offline(run.parent)
+    result = aepo("train", "--algo", "aepo", "--steps", STEPS, "--output", run, *options, env=env)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "loading torch and ray" in result.stderr
     return run, result.stdout
@@ -111,6 +119,20 @@ def test_tensorboard_reads_the_run_back(uninterrupted):
     events.Reload()
     shown = [event.value for event in events.Scalars("main/reward_mean")]
     assert shown == pytest.approx([record["main/reward_mean"] for record in records(run)])
+
+
+def test_trackers_have_the_same(uninterrupted, monkeypatch):
+    from mlflow import MlflowClient
+
+    run, _ = uninterrupted
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    client = MlflowClient(offline(run.parent)["MLFLOW_TRACKING_URI"])
+    [shown] = client.search_runs([client.get_experiment_by_name("aepo").experiment_id])
+    assert (shown.info.run_name, shown.info.status) == ("whole", "FINISHED")
+    assert shown.data.params["target_entropy"] == "0.75x"
+    rewards = client.get_metric_history(shown.info.run_id, "main/reward_mean")
+    assert [each.value for each in rewards] == [record["main/reward_mean"] for record in records(run)]
+    assert len(list(run.glob("wandb/offline-run-*/run-*.wandb"))) == 1
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from ray import tune
 
 from aepo_rllib import AEPOConfig, GRPOConfig
-from aepo_rllib.cli.settings import RUN_OPTIONS, build, parse_assignments
+from aepo_rllib.cli.settings import RUN_OPTIONS, build, merge, parse_assignments
 from aepo_rllib.support.yaml_input import parse_mapping, parse_yaml, read_mapping
 
 BAD = """
@@ -227,3 +227,11 @@ def test_many_keys_take_no_more_than_their_number():
     started = time.process_time()
     parse_mapping("".join(f"k{n}: 1\n" for n in range(16_000)), "x")
     assert time.process_time() - started < 40 * few  # of their square it would be 64
+
+
+def test_a_mix_of_problems_replaces_another_and_other_mappings_are_merged():
+    file = {"env_config": {"problems": {"countdown3": 2, "chain": 1}, "fields": {"answer": "a"}, "template": "boxed"}}
+    over = {"env_config": {"problems": {"sum3": 1}, "fields": {"problem": "q"}}}
+    assert merge(file, over) == {
+        "env_config": {"problems": {"sum3": 1}, "fields": {"answer": "a", "problem": "q"}, "template": "boxed"}
+    }

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from aepo_rllib.cli.problems import problems_command
 from aepo_rllib.cli.tasks import tasks_command
 from aepo_rllib.envs import get_template
+from aepo_rllib.envs.problems import load_problems
 from aepo_rllib.envs.prompts import BOXED
 
 ROWS = [
@@ -139,3 +140,19 @@ def test_conflicting_answers_are_one_line_or_left_out(tmp_path: Path) -> None:
     assert result.exit_code == 2
     [line] = harmless(result).splitlines()
     assert re.search(r"own\.jsonl:3: the same problem as .*own\.jsonl:1 with another answer, '8' instead of '7'", line)
+
+
+@pytest.mark.process
+def test_what_was_read_is_written_and_reads_back(tmp_path: Path) -> None:
+    file = tmp_path / "mix.jsonl"
+    options = ["countdown3=2,chain1=1", "--split", "test", "--output", str(file), "--workers", "1"]
+    result = CliRunner().invoke(problems_command, options)
+    assert result.exit_code == 0, result.output
+    assert list(load_problems(str(file))) == list(load_problems("countdown3=2,chain1=1", split="test"))
+    again = CliRunner().invoke(problems_command, options)
+    assert (again.exit_code, "is there already" in again.output) == (2, True)
+
+
+def test_only_lines_of_json_are_written(tmp_path: Path) -> None:
+    result = CliRunner().invoke(problems_command, ["countdown3", "--output", str(tmp_path / "mix.csv")])
+    assert (result.exit_code, "ends in .jsonl" in result.output) == (2, True)

@@ -10,6 +10,7 @@ from aepo_rllib.envs.problems import ProblemError, arithmetic_problems, load_pro
 from aepo_rllib.envs.problems.arithmetic import FAMILY_WEIGHTS
 from aepo_rllib.envs.problems.families import FAMILIES, draw_of_split, split_of
 from aepo_rllib.envs.problems.families.countdown import solutions
+from aepo_rllib.envs.problems.problem import Problem
 from aepo_rllib.envs.traces import STYLE_WORDS, draw_trace
 
 
@@ -190,3 +191,24 @@ def test_names_are_found_in_the_data_folder(tmp_path, monkeypatch):
     assert load_problems("tiny")[0].answer == "2"
     with pytest.raises(ProblemError):
         load_problems("../tiny")
+
+
+@pytest.mark.parametrize(
+    ("told", "level"),
+    [
+        (3, 3),
+        (4.5, 4.5),
+        ("3", 3),
+        ("Level 5", 5),
+        (" level 2 ", 2),
+        ("hard", None),
+        ("Level ?", None),
+        (True, None),
+        (float("nan"), None),
+        (10**400, None),
+        (None, None),
+        ([1], None),
+    ],
+)
+def test_a_level_is_a_number_however_it_is_written(told, level):
+    assert Problem(id="1", text="?", answer="1", extra={"level": told}).level == level
