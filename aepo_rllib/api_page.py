@@ -37,6 +37,7 @@ API: dict[str, tuple[str, ...]] = {
     "aepo_rllib.envs.grading": ("Grade", "Grader", "SampledText", "Score", "extract_answer"),
     "aepo_rllib.envs.grading.rules": ("judge",),
     "aepo_rllib.envs.grading.verifiers": ("Verifier",),
+    "aepo_rllib.cli.trackers.tracker": ("Tracker", "RunInfo"),
     "aepo_rllib.eval.run": ("evaluate", "evaluate_model"),
     "aepo_rllib.eval.plan": ("EvaluationPlan",),
     "aepo_rllib.eval.callback": ("EvaluateSuites",),

@@ -31,13 +31,13 @@ class MLflowRun(Tracker):
     NEEDS: ClassVar = {"mlflow": "pip install 'aepo-rllib[trackers]'"}
 
     def __init__(self, run: RunInfo) -> None:
-        from mlflow import MlflowClient
+        from mlflow import MlflowClient, get_tracking_uri
 
         super().__init__(run)
         for name, value in PATIENCE.items():
             os.environ.setdefault(name, value)
+        _check_store(get_tracking_uri())
         self._client = MlflowClient()
-        _check_store(self._client.tracking_uri)
         experiment = os.environ.get("MLFLOW_EXPERIMENT_ID") or self._experiment()
         known = self._client.search_runs([experiment], f"tags.{RUN_TAG} = '{run.id}'", max_results=1) if run.id else []
         self._id = known[0].info.run_id if known else self._begin(experiment)
