@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 TRACKERS = Lazy(
     {
+        "tensorboard": "aepo_rllib.cli.trackers.event_file:EventFile",  # which every run has
         "wandb": "aepo_rllib.cli.trackers.weights_and_biases:WeightsAndBiases",
         "mlflow": "aepo_rllib.cli.trackers.mlflow_run:MLflowRun",
     }
@@ -52,13 +53,14 @@ class Trackers:
         self._own, self._others = own, dict[str, Tracker]()
 
     def add(self, name: str) -> None:
-        """Show the run there, too.
+        """Show the run there, too, where it is not already.
 
         Raises:
             InputError: it cannot be; names the tracker.
         """
         try:
-            self._others[name] = tracker_class(name)(self._own.run)
+            if (kind := tracker_class(name)) is not EventFile:
+                self._others[name] = kind(self._own.run)
         except Exception as error:  # of whatever library
             raise InputError(f"tracker {name}: {cause_of(error)}") from error
 

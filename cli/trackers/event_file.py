@@ -1,4 +1,4 @@
-"""The run's own event file, which every run has: `tensorboard --logdir RUN`."""
+"""`--track tensorboard`, which every run has anyway: the event file of `tensorboard --logdir RUN`."""
 
 from __future__ import annotations
 

@@ -102,6 +102,12 @@ def test_one_that_fails_is_told_once_and_the_run_goes_on(folder, caplog):
     assert [event.step for event in events.Scalars("main/reward_mean")] == [1, 2, 3, 4]
 
 
+def test_the_event_file_that_every_run_has_may_be_asked_for(folder):
+    with tracked(folder, ["tensorboard", "tensorboard"]) as trackers:
+        trackers.log(record(1))
+    assert len(list((folder.path / "tensorboard").iterdir())) == 1
+
+
 def test_all_are_told_how_the_run_ended(folder):
     Kept.told.clear()
     with pytest.raises(KeyError), tracked(folder, [f"{__name__}:Kept"]):
