@@ -92,6 +92,7 @@ def test_no_example_is_forgotten():
     }
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_from_top_to_bottom(tmp_path):
     """As a kernel would run it, cell by cell in one process, with fewer steps and samples."""
     cells = json.loads((EXAMPLES / "first_hour.ipynb").read_text())["cells"]
