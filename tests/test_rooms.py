@@ -83,7 +83,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "methods_page": {"algorithms", "training", "options_page"},
     "cli_page": {"cli"},
     "templates_page": {"envs"},
-    "api_page": {"", "algorithms", "training", "control", "objectives", "rollout", "models", "envs", "eval", "support"},
+    "api_page": {
+        "",
+        "algorithms",
+        "training",
+        "control",
+        "objectives",
+        "rollout",
+        "models",
+        "envs",
+        "eval",
+        "cli",
+        "support",
+    },
 }
 """Rooms of ours that a room knows; "" is the package's own file."""
 

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from aepo_rllib import AEPOConfig
 from aepo_rllib.cli.main import cli
 from aepo_rllib.cli.memory import check_memory
+from aepo_rllib.cli.plan import NOT_OF_TRAIN
 from aepo_rllib.cli.settings import RunSettings
 from aepo_rllib.cli.train import train_command
 from aepo_rllib.models.hf import resolve_model
@@ -111,7 +112,7 @@ def test_a_model_that_is_not_here_is_refused_with_the_cure() -> None:
 
 
 def test_it_knows_the_options_of_a_run() -> None:
-    options = {option.name for option in train_command.params} - {"dry_run", "resume", "ray_address", "output"}
+    options = {option.name for option in train_command.params} - NOT_OF_TRAIN
     shown = aepo("plan", "--help").stdout
     assert all(
         f"--{name.replace('_', '-')}" in shown for name in options - {"model_path", "config_file", "assignments"}

@@ -178,7 +178,7 @@ def test_resume_falls_back_to_the_newest_good_checkpoint_and_says_so(uninterrupt
     weights = next(newest.rglob("module_state.pkl"), None) or next(newest.rglob("*.pkl"))
     content = weights.read_bytes()
     weights.write_bytes(content[: len(content) // 2] + b"?" + content[len(content) // 2 + 1 :])
-    result = aepo("train", "--resume", run)
+    result = aepo("train", "--resume", run, "--set", "track=[]")  # which may be dropped at any time
     assert result.returncode == 0, result.stdout + result.stderr
     shown = " ".join(result.stdout.split())
     assert "step_000009 cannot be used" in shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,8 @@ def test_what_was_read_is_written_and_reads_back(tmp_path: Path) -> None:
     options = ["countdown3=2,chain1=1", "--split", "test", "--output", str(file), "--workers", "1"]
     result = CliRunner().invoke(problems_command, options)
     assert result.exit_code == 0, result.output
-    assert list(load_problems(str(file))) == list(load_problems("countdown3=2,chain1=1", split="test"))
+    written, read = load_problems(str(file)), load_problems("countdown3=2,chain1=1", split="test")
+    assert [json.dumps(asdict(each)) for each in written] == [json.dumps(asdict(each)) for each in read]
     again = CliRunner().invoke(problems_command, options)
     assert (again.exit_code, "is there already" in again.output) == (2, True)
 
