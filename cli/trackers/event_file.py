@@ -8,7 +8,6 @@ from time import time
 from typing import Any
 
 from aepo_rllib.cli.run_folder import TENSORBOARD
-from aepo_rllib.cli.samples import verdict_words
 from aepo_rllib.cli.trackers.tracker import RunInfo, Tracker
 
 
@@ -46,6 +45,8 @@ class EventFile(Tracker):
             OSError: it cannot be written.
         """
         from tensorboardX.summary import text
+
+        from aepo_rllib.cli.samples import verdict_words  # loads gymnasium, which a name's check can do without
 
         rows = ["| prompt | completion | |", "| --- | --- | --- |"]
         for sample in samples:
