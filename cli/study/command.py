@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aepo_rllib.cli.errors import RunFailed, input_errors
+from aepo_rllib.cli.options import output_option
 from aepo_rllib.cli.saying import say, warn
 from aepo_rllib.cli.study.file import StudyFile, find_study
 from aepo_rllib.cli.study.reading import folder_name, read_study
@@ -24,12 +25,8 @@ if TYPE_CHECKING:
 COURT = "court"
 REPORT = "report"
 OPTIONS = (
-    click.option(
-        "--output",
-        "-o",
-        type=click.Path(path_type=Path, file_okay=False),
-        metavar="DIR",
-        help="Folder of the trials, tables and the report.  [default: runs/study-NAME, with -quick for the small form]",
+    output_option(
+        "Folder of the trials, tables and the report.  [default: runs/study-NAME, with -quick for the small form]"
     ),
     click.option("--quick", is_flag=True, help="The study's small form: a look at whether all of it works."),
     click.option(

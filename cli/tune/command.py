@@ -13,6 +13,7 @@ import yaml
 from aepo_rllib.cli.early import check_early
 from aepo_rllib.cli.errors import RunFailed, check_unused, input_errors
 from aepo_rllib.cli.given import given_values
+from aepo_rllib.cli.options import output_option
 from aepo_rllib.cli.saying import say, warn
 from aepo_rllib.cli.train import train_command
 from aepo_rllib.cli.tune.search import FREE, KEYS, SCHEDULERS, SEARCHES, Search, read_search
@@ -88,13 +89,7 @@ FROM_TRAIN = (
     metavar="N",
     help="Trials at a time, one thread each; no more than there are CPUs.",
 )
-@click.option(
-    "--output",
-    "-o",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
-    help="Folder of the trials and results.  [default: runs/tune-NAME, of a file]",
-)
+@output_option("Folder of the trials and results.  [default: runs/tune-NAME, of a file]")
 @click.option("--dry-run", is_flag=True, help="Check everything, print the trials that are known, and stop.")
 def tune_command(
     file: Path | None, output: Path | None, jobs: int, dry_run: bool, distributions: tuple[str, ...], **options: Any
