@@ -116,6 +116,7 @@ class TextRLConfig(ProblemSource, TextOptions, AlgorithmConfig):
         template: str = NotProvided,
         verifier: str = NotProvided,
         validation_share: float = NotProvided,
+        curriculum_steps: int | None = NotProvided,
         max_unjudged_share: float = NotProvided,
         **env_config: Any,
     ) -> Self:
@@ -123,10 +124,9 @@ class TextRLConfig(ProblemSource, TextOptions, AlgorithmConfig):
 
         Args:
             problems: Source of the training problems, see `aepo_rllib.envs.problems.load_problems`.
-            validation_problems, validation_share, max_unjudged_share: See docs/configuration.md.
+            validation_problems, validation_share, curriculum_steps, max_unjudged_share: See docs/configuration.md.
             fields, template: Field map of files and datasets, and name of the prompt template.
-            verifier: What judges the answers of problems that name nothing else: a rule such as "math-numeric", or a
-                reward function of your own, "module:function" or "path/to/file.py:function", see docs/grading.md.
+            verifier: What judges answers of problems that name nothing else: a rule, or a function (docs/grading.md).
             env_config: Further arguments of `MathTextEnv`.
 
         Returns:
@@ -135,7 +135,7 @@ class TextRLConfig(ProblemSource, TextOptions, AlgorithmConfig):
         given = {"problems": problems, "fields": fields, "template": template, "verifier": verifier, **env_config}
         self.environment(env_config={name: value for name, value in given.items() if value is not NotProvided})
         validation = {"validation_problems": validation_problems, "validation_share": validation_share}
-        return self.training(**validation, max_unjudged_share=max_unjudged_share)
+        return self.training(**validation, curriculum_steps=curriculum_steps, max_unjudged_share=max_unjudged_share)
 
     @setter
     def sampling(

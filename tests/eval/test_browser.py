@@ -248,6 +248,7 @@ def visible(text):
     return "\r\n".join(re.sub(r"(.)\1*", shown, piece, flags=re.DOTALL) for piece in text.split("\r\n"))
 
 
+@pytest.mark.process
 def test_in_a_browser(tmp_path, chromium, hostile_suites):
     url = write_page(hostile_suites, tmp_path / "page.html", title=HOSTILE[0]).as_uri()
     chromium.open(url)
