@@ -273,7 +273,8 @@ UNCHANGED = {
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_every_option_comes_back_from_a_runs_yaml(name: str) -> None:
     given = consistent(ALGORITHMS[name])
-    settings, config = build({"algo": name, "steps": 7, "env_config": {"problems": "chain"}, **given})  # which has levels
+    levelled = {"problems": "chain"}  # for a curriculum
+    settings, config = build({"algo": name, "steps": 7, "env_config": levelled, **given})
     text = yaml.safe_dump(resolved(settings, config))
     again_settings, again = build(yaml.safe_load(text))
     assert again_settings == settings
