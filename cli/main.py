@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 from importlib import import_module
@@ -43,9 +44,8 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        command: click.Command = getattr(import_module(module), attribute)
-        known = {parameter.name for parameter in command.params}
-        command.params += [option for option in loudness_options() if option.name not in known]
+        command: click.Command = copy.copy(getattr(import_module(module), attribute))
+        command.params = [*command.params, *loudness_options()]  # a copy's: some commands take over those of others
         return command
 
     def resolve_command(

@@ -62,6 +62,8 @@ def test_every_command_has_both_once(name):
         loaded = cli.get_command(click.Context(cli), name)
     flags = [flag for parameter in loaded.params for flag in parameter.opts]
     assert [flags.count(flag) for flag in ("-q", "--quiet", "-v", "--verbose")] == [1, 1, 1, 1]
+    # Behind the command's own, though some commands take over another's, whichever has been asked for first.
+    assert [parameter.name for parameter in loaded.params[-2:]] == ["quiet", "verbose"]
 
 
 def test_warnings_of_a_quiet_run_are_shown_on_standard_error(tmp_path, capsys, monkeypatch):
