@@ -85,6 +85,7 @@ class OwnConfig(AEPOConfig):
 """
 
 
+@pytest.mark.slow
 def test_remote_processes_find_a_method_and_a_dial_by_their_names(ray_cluster: None, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(OWN_AEPO)
     layout = {"num_env_runners": 1, "num_learners": 2, "evaluation_interval": None}

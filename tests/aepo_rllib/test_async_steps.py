@@ -83,6 +83,7 @@ def test_steps_are_those_of_a_box_that_learns_from_the_batch_before(runners: int
     algo.stop()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_waits_for_the_batch_that_is_under_way_and_the_run_goes_on_from_it_bit_for_bit(
     tmp_path: Any,
 ) -> None:
@@ -116,6 +117,7 @@ def test_whoever_asks_for_weights_gets_those_of_a_whole_step() -> None:
     algo.stop()
 
 
+@pytest.mark.slow
 def test_a_killed_env_runner_gets_weights_of_no_half_update() -> None:
     algo = beside(num_epochs=2)
     algo.train()

@@ -170,6 +170,7 @@ def test_parts_on_disk_hold_adapters_alone_and_go_on_in_one_process(
     assert take(done.group, done.config, layout, 100) == pytest.approx(norm, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_sharded_in_sixteen_bits_adapters_keep_thirty_two(ray_cluster: None) -> None:
     layout = Layout(2, "fsdp", dtype="bfloat16")
     config, group = build(layout, EMBEDDED)

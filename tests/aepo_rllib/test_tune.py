@@ -88,6 +88,7 @@ def left(interrupted) -> Iterator[Path]:
     kept.rename(folder)
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_goes_on_and_a_finished_one_has_nothing_left(interrupted, left):
     [begun] = interrupted[1]
     line, ended_well = example.outcome(begun, 1)
