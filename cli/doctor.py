@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from aepo_rllib.cli.early import check_model_name
+from aepo_rllib.cli.early import check_model_name, tell_of_hub
 from aepo_rllib.cli.errors import InputError, input_errors
 from aepo_rllib.cli.quiet import quiet_libraries
 from aepo_rllib.cli.saying import say
@@ -58,6 +58,7 @@ def doctor_command(entropy: bool, **options: Any) -> None:
     """
     with input_errors():
         check_model_name(options["model"])
+    tell_of_hub(options["model"])
     own = {name: options.pop(name) for name in OF_ENTROPY}
     if entropy:
         from aepo_rllib.cli.entropy_forecast import show_forecast

@@ -12,13 +12,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from aepo_rllib.cli.saying import say
 from aepo_rllib.cli.settings import DEFAULT_ALGO, RUN_OPTIONS
-from aepo_rllib.models.named_folder import check_named_folder
+from aepo_rllib.models.named_folder import EMBEDDED_MODELS, check_named_folder
 from aepo_rllib.support.arguments import check_arguments
 from aepo_rllib.support.key_names import unknown_key
 from aepo_rllib.support.options import KINDS, Option
 from aepo_rllib.support.packages import check_packages
 from aepo_rllib.support.plugins import DIALS_GROUP, ENGINES_GROUP, METHODS_GROUP, find, is_own, load
+from aepo_rllib.support.terminal import visible
 
 TABLE = Path(__file__).with_name("options.json")
 _KINDS = {kind.__name__: kind for kind in KINDS}
@@ -127,6 +129,12 @@ def check_model_name(model: Any) -> None:
             check_named_folder(model)
         except OSError as error:
             raise ValueError(f"cannot read model {model!r}: {error}") from error
+
+
+def tell_of_hub(model: Any) -> None:
+    """Say that a hub is asked for a model that is not on this machine: without a network that takes half a minute."""
+    if isinstance(model, str) and model not in EMBEDDED_MODELS and not Path(model).is_dir():
+        say(f"no folder {visible(model)} here: looking for it on Hugging Face ...")
 
 
 def _check_engine(name: Any) -> None:

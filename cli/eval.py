@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from aepo_rllib.cli.early import tell_of_hub
 from aepo_rllib.cli.errors import input_errors
 from aepo_rllib.cli.options import output_option
 from aepo_rllib.cli.quiet import quiet_libraries
@@ -141,7 +142,7 @@ def _check_loadable(model: str, dtype: str, device: str) -> None:
     import torch
 
     from aepo_rllib.models.hf import DTYPES, ModelError, check_model
-    from aepo_rllib.models.named_folder import EMBEDDED
+    from aepo_rllib.models.named_folder import EMBEDDED_MODELS
 
     if dtype not in DTYPES:
         raise ValueError(f"unknown dtype {dtype!r}; choose one of {', '.join(DTYPES)}")
@@ -149,13 +150,12 @@ def _check_loadable(model: str, dtype: str, device: str) -> None:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # torch built without that device asserts
         raise ValueError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from error
-    if model == EMBEDDED or Path(model).is_dir():
-        check_model(model)
-        return
-    say(f"no folder {visible(model)} here: looking for it on Hugging Face ...")
+    tell_of_hub(model)
     try:
         check_model(model)
     except ModelError as error:
+        if model in EMBEDDED_MODELS or Path(model).is_dir():
+            raise
         raise ValueError(f"there is no folder {model} here, and as a Hugging Face id: {error}") from error
 
 

@@ -156,7 +156,7 @@ def _check(recipe: PretrainRecipe) -> None:
     tokenizer = build_tokenizer() if recipe.start is None else load_tokenizer(recipe.start)
     for name in recipe.families:
         for number in range(LOOKED_AT):
-            drawn = draw_trace(name, "train", random.Random(number), recipe.noise, recipe.guesses)
+            drawn = draw_trace(name, random.Random(number), recipe.noise, recipe.guesses)
             if tokenizer.unk_token_id in tokenizer("".join(drawn))["input_ids"]:
                 raise ValueError(
                     f"--family {name}: {recipe.start or 'the embedded model'} has no tokens for "

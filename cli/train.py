@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 import yaml
 
+from aepo_rllib.cli import early
 from aepo_rllib.cli.config_file import ConfigFile
-from aepo_rllib.cli.early import check_early, known_engines, known_methods, known_templates, known_trackers
 from aepo_rllib.cli.errors import InputError, RunFailed, input_errors
 from aepo_rllib.cli.failing import failure
 from aepo_rllib.cli.given import given_values
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @click.command("train", context_settings={"show_default": False})
 @click.option(
     "--algo",
-    type=Known(known_methods),
+    type=Known(early.known_methods),
     metavar="NAME",
     help="A method that `aepo methods` lists, or file.py:Config or module:Config of your own.  [default: aepo_steady]",
 )
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--template",
-    type=Known(known_templates),
+    type=Known(early.known_templates),
     metavar="NAME|FILE.yaml",
     help="Prompt template, or a file of your own: text, frame, system, examples (docs/prompts.md).  [default: plain]",
 )
@@ -77,7 +77,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--engine",
-    type=Known(known_engines),
+    type=Known(early.known_engines),
     metavar="NAME",
     help="Rollout engine: transformers or vllm.  [default: transformers]",
 )
@@ -106,7 +106,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--track",
-    type=Known(known_trackers),
+    type=Known(early.known_trackers),
     multiple=True,
     metavar="NAME",
     help="Show the run there, too: wandb or mlflow, or module:Class of your own. May be repeated (docs/watching.md).",
@@ -184,8 +184,8 @@ def new_run(
     output = options["output"] or Path("runs") / f"{method}-{time.strftime('%Y%m%d-%H%M%S')}"
     if options["output"] or not options["dry_run"]:
         check_unused_run(output)  # before the slow imports
-    check_early(values)
-    _load_ray()
+    early.check_early(values)
+    _load_ray(values)
     settings, config = build(values)
     plain = resolved(settings, config) | fingerprints(config)
     if options["dry_run"]:
@@ -206,8 +206,8 @@ def resumed_run(
     claims.enter_context(folder.claimed())
     checkpoint = checkpoint_of(folder, values.get("steps", stored.get("steps")), console)
     stored_fingerprints = {name: stored.pop(name, "") for name in FINGERPRINTS}
-    check_early(merge(stored, values))
-    _load_ray()
+    early.check_early(merge(stored, values))
+    _load_ray(stored)
     settings, config = build(merge(stored, values))
     plain = resolved(settings, config) | fingerprints(config)
     check_same_run(stored | stored_fingerprints, plain, resolved(RunSettings(), type(config)()))
@@ -219,8 +219,9 @@ def resumed_run(
     return Prepared(settings, config, folder, checkpoint)
 
 
-def _load_ray() -> None:
+def _load_ray(values: Mapping[str, Any]) -> None:
     say("loading torch and ray ...")
+    early.tell_of_hub(values.get("model_path"))
     import ray  # noqa: F401 - configures its loggers on import
 
     quiet_libraries()

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from aepo_rllib.eval.json_input import Check, known, one_of, read_object, whole, within
+from aepo_rllib.models.named_folder import EMBEDDED_MODELS
 
-EMBEDDED, HF_FOLDER, INFO_FILE = "embedded", "huggingface", "aepo.json"
-"""As in `aepo_rllib.models.hf` and `aepo_rllib.models.export`; spelled out because importing those loads torch."""
+HF_FOLDER, INFO_FILE = "huggingface", "aepo.json"
+"""As in `aepo_rllib.models.export`; spelled out because importing that loads torch."""
 
 _CHECKPOINT = re.compile(r"step_[0-9]+")
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
@@ -50,7 +51,7 @@ def find_target(text: str, template: str | None = None, answer_form: str | None 
     from aepo_rllib.envs.own_templates import portable_template
 
     folder, template = Path(text).expanduser(), portable_template(template)
-    if text == EMBEDDED:
+    if text in EMBEDDED_MODELS:
         return Target(text, Path(f"eval-{text}"), template, answer_form)
     if (folder / "config.json").is_file():
         return Target(str(folder), Path(f"eval-{folder.resolve().name}"), *_prompting(folder, template, answer_form))

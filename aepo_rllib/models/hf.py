@@ -22,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from aepo_rllib.models.model_cache import cache_argument
 from aepo_rllib.models.model_files import check_dtypes, check_folder, check_sizes, check_tokenizer_size, read_headers
-from aepo_rllib.models.named_folder import EMBEDDED, check_named_folder
+from aepo_rllib.models.named_folder import EMBEDDED_MODELS, check_named_folder
 
 DTYPES = {
     "float32": torch.float32,
@@ -37,9 +37,9 @@ class ModelError(ValueError):
 
 
 def resolve_model(model: str) -> str:
-    """The folder or hub id behind a model name; "embedded" is the shipped one."""
-    if model == EMBEDDED:
-        return str(Path(__file__).parent / "embedded" / "model")
+    """The folder or hub id behind a model name; "embedded" and "embedded-chain" are shipped ones."""
+    if folder := EMBEDDED_MODELS.get(model):
+        return str(Path(__file__).parent / "embedded" / folder)
     return model
 
 

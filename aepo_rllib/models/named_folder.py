@@ -1,4 +1,4 @@
-"""Model names that can only mean a folder of this machine, or the embedded model."""
+"""Model names that can only mean a folder of this machine, or an embedded model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 from aepo_rllib.support.arguments import did_you_mean
 
 EMBEDDED = "embedded"
-"""Name of the model that ships with the package."""
+"""Name of the model that ships with the package, for its default problems."""
+EMBEDDED_MODELS = {EMBEDDED: "model", "embedded-chain": "chain"}
+"""All that ship with it, with their folders; docs/embedded-model.md says what each can do."""
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -22,5 +24,5 @@ def check_named_folder(model: str) -> None:
         return
     if model.startswith((".", "/", "~")) or not _HUB_ID.fullmatch(model):
         raise FileNotFoundError(f"there is no folder {model}, and it is no model id (org/name)")
-    if model != EMBEDDED and (hint := did_you_mean(model, [EMBEDDED])):
+    if model not in EMBEDDED_MODELS and (hint := did_you_mean(model, EMBEDDED_MODELS)):
         raise FileNotFoundError(f"there is no folder {model}{hint}")

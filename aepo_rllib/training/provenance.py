@@ -17,7 +17,7 @@ from aepo_rllib.envs.problems.mixes import as_mix
 from aepo_rllib.envs.problems.sources import is_procedural
 from aepo_rllib.models.hf import resolve_model
 from aepo_rllib.models.model_card import is_hub_id
-from aepo_rllib.models.named_folder import EMBEDDED
+from aepo_rllib.models.named_folder import EMBEDDED_MODELS
 from aepo_rllib.training.known_keys import is_plain
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _is_here(model: str) -> bool:
 
 def _license(model: str) -> str | None:
     """What the base model's own card says, where it lies on this machine."""
-    if model == EMBEDDED:
+    if model in EMBEDDED_MODELS:
         return OWN_LICENSE
     try:
         return (metadata_load(Path(model) / "README.md") or {}).get("license") if _is_here(model) else None

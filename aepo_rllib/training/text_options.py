@@ -28,7 +28,7 @@ class TextOptions(GatingOptions):
     # Model.
     model_path: str = option(
         EMBEDDED,
-        "Hugging Face folder or id, or 'embedded'. Read as safetensors; remote code stays off.",
+        "Hugging Face folder or id, 'embedded' or 'embedded-chain'. Read as safetensors; remote code stays off.",
     )
     dtype: str = option(
         "float32",

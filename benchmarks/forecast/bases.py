@@ -124,8 +124,8 @@ class _reading:
         pretrain.draw_trace = draw_trace
 
 
-def _trace(family: str, split: str, rng: random.Random, noise: float, *, plain: float) -> tuple[str, str]:
-    problem, trace = draw_trace(family, split, rng, noise)
+def _trace(family: str, rng: random.Random, noise: float, guesses: float, *, plain: float) -> tuple[str, str]:
+    problem, trace = draw_trace(family, rng, noise, guesses)
     return problem, usual_words(trace, plain, rng)
 
 

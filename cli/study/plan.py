@@ -20,11 +20,11 @@ from aepo_rllib.cli.study.demands import ALONE, bundles_of, checkpoints_to_keep,
 from aepo_rllib.cli.study.elsewhere import build_elsewhere
 from aepo_rllib.cli.study.file import StudyFile
 from aepo_rllib.cli.study.reading import folder_name
+from aepo_rllib.models.named_folder import EMBEDDED
 from aepo_rllib.study.study import BASE_ARM, Study
 from aepo_rllib.support.arguments import unknown
 
 EVALUATION, EVALUATION_OF_BEST, SCORES = "eval", "eval-best", "passk.json"
-EMBEDDED = "embedded"
 VALIDATION = metrics.LOGGED_PASS_AT_1
 ROUNDS = f"{metrics.THROUGHPUT}/{metrics.SAMPLING_ROUNDS}"
 

@@ -19,6 +19,7 @@ from aepo_rllib.envs.traces import draw_trace
 from aepo_rllib.models.embedded.pretrain import IGNORE, PretrainRecipe, pretrain, token_batches
 from aepo_rllib.models.embedded.tokenizer import build_tokenizer
 from aepo_rllib.models.hf import load_model, load_tokenizer, resolve_model
+from tests.support.documents import ROOT, blocks, commands
 
 
 def run(output: Path, *options: object) -> Result:
@@ -53,6 +54,21 @@ def test_the_same_seed_makes_the_same_base_and_the_recipe_stands_beside_it(tmp_p
     recipe = json.loads((tmp_path / "one" / "pretraining.json").read_text())
     assert recipe["families"] == {"countdown3": 2, "chain1": 1, "chain2": 1, "chain3": 1, "chain4": 1}
     assert [recipe[name] for name in ("steps", "seed", "noise", "guesses", "start")] == [2, 3, 0.5, 0.25, "embedded"]
+
+
+def test_the_base_for_chains_was_made_by_the_command_that_the_document_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = [words for block in blocks(ROOT / "docs/embedded-model.md") for words in commands(block.text)]
+    [options] = [words[1:] for words in shown if words[0] == "pretrain" and "--noise" in words]
+    monkeypatch.setattr(
+        "aepo_rllib.models.embedded.pretrain.pretrain", lambda *_, **__: (load_model("embedded"), build_tokenizer())
+    )
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(pretrain_command, options, catch_exceptions=False).exit_code == 0
+    made, ships = tmp_path / "embedded-chain", Path(resolve_model("embedded-chain"))
+    assert (made / "pretraining.json").read_text() == (ships / "pretraining.json").read_text()
+    assert (made / "model.safetensors").stat().st_size == (ships / "model.safetensors").stat().st_size
 
 
 def test_a_base_that_goes_on_begins_at_the_weights_of_the_other() -> None:
@@ -93,7 +109,7 @@ def test_families_come_in_proportion_and_only_completions_are_learnt() -> None:
 @pytest.mark.parametrize("family", ["countdown3", "sum3"])
 def test_of_a_single_problem_the_share_of_guesses_shows_no_steps(family: str) -> None:
     rng = random.Random(0)
-    bare = sum("=" not in _signs(draw_trace(family, "train", rng, 0.0, 0.4)[1]) for _ in range(1000))
+    bare = sum("=" not in _signs(draw_trace(family, rng, 0.0, 0.4)[1]) for _ in range(1000))
     assert bare / 1000 == pytest.approx(0.4, abs=0.06)
 
 

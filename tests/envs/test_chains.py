@@ -13,6 +13,7 @@ from aepo_rllib.envs.grading import Grader
 from aepo_rllib.envs.problems import arithmetic_problems, load_problems
 from aepo_rllib.envs.problems.families import draw_of_split, find_family, split_of
 from aepo_rllib.envs.problems.families.chain import Chain
+from aepo_rllib.envs.traces import draw_trace
 from aepo_rllib.models.embedded.tokenizer import build_tokenizer
 
 LEVELS = (1, 2, 3, 4)
@@ -39,6 +40,14 @@ def traces(level: int, count: int, noise: float, guesses: float = 0.0) -> list[t
         extra, trace = family.problem(drawn).extra, family.trace(drawn, rng, noise, guesses)
         found.append((right(BOX.findall(trace)[-1], extra["numbers"], extra["target"]), trace))
     return found
+
+
+def test_no_link_of_a_training_problem_is_in_a_trace(trained: set[tuple[tuple[int, ...], int]]) -> None:
+    """Or training would find again what the model has read."""
+    rng = random.Random(0)
+    read = {link for _ in range(1500) for link in links_of(draw_trace("chain2", rng)[0])}
+    assert len(read) > 800
+    assert not read & trained
 
 
 @pytest.fixture(scope="module")

@@ -76,14 +76,14 @@ def test_problems_are_the_ones_they_have_always_been(name: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_traces_are_the_ones_they_have_always_been(family: str) -> None:
     rng = random.Random(3)
-    assert digest([draw_trace(family, "train", rng) for _ in range(1000)]) == STORED["traces"][family]
+    assert digest([draw_trace(family, rng) for _ in range(1000)]) == STORED["traces"][family]
 
 
 def test_families_drawn_in_turn_share_a_generator_as_they_always_have() -> None:
     rng = random.Random(0)
     weights = {"countdown3": 6, "countdown4": 1, "sum3": 1, "sum4": 1}
     drawn = rng.choices(list(weights), list(weights.values()), k=1000)
-    assert digest([draw_trace(family, "train", rng) for family in drawn]) == STORED["traces"]["mixed"]
+    assert digest([draw_trace(family, rng) for family in drawn]) == STORED["traces"]["mixed"]
 
 
 def test_a_family_of_ones_own_has_seeded_disjoint_splits(file: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_module_in_the_working_folder_is_found_and_a_relative_path_made_absolu
 
 
 def test_a_trace_is_the_answer_where_a_family_writes_no_other(file: Path) -> None:
-    text, trace = draw_trace(f"{file}:Doubling", "train", random.Random(0))
+    text, trace = draw_trace(f"{file}:Doubling", random.Random(0))
     number = int(text.split()[1])
     assert (text, trace) == (f"Add {number} {number}.", f" \\boxed{{{2 * number}}}")
 

@@ -112,7 +112,7 @@ def test_style_of_a_trace_is_independent_of_its_correctness():
     rng = random.Random(1)
     counts = {True: Counter(), False: Counter()}
     with Grader() as grader:
-        traces = [draw_trace("countdown3", "train", rng) for _ in range(4000)]
+        traces = [draw_trace("countdown3", rng) for _ in range(4000)]
         for text, trace in traces:
             numbers = tuple(int(word.rstrip(".")) for word in text.split("from")[1].split())
             target = int(text.split()[1])

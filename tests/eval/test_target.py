@@ -5,7 +5,7 @@ import pytest
 
 from aepo_rllib.eval import target
 from aepo_rllib.eval.target import find_target
-from aepo_rllib.models import export, hf
+from aepo_rllib.models import export
 
 
 def make_export(folder, step=None):
@@ -16,7 +16,7 @@ def make_export(folder, step=None):
 
 
 def test_names_are_those_of_the_plugin():
-    assert (target.EMBEDDED, target.HF_FOLDER, target.INFO_FILE) == (hf.EMBEDDED, export.HF_FOLDER, export.INFO_FILE)
+    assert (target.HF_FOLDER, target.INFO_FILE) == (export.HF_FOLDER, export.INFO_FILE)
 
 
 def test_a_model_is_itself(tmp_path, monkeypatch):

@@ -1,8 +1,9 @@
 """Pre-training on generated traces, in minutes on one core: the embedded model from nothing, and others like it.
 
 The embedded model's recipe: a 3-layer Llama of 0.34 M parameters reads freshly generated traces
-(`aepo_rllib.envs.traces`) of *training* problems only, 32 at a time, with Muon on the matrices and AdamW on the rest,
-and a constant learning rate that falls linearly to zero over the second half. The loss counts completion tokens alone.
+(`aepo_rllib.envs.traces`), never of validation or test problems, 32 at a time, with Muon on the matrices and AdamW on
+the rest, and a constant learning rate that falls linearly to zero over the second half. The loss counts completion
+tokens alone.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def token_batches(
     while True:
         rows = []
         for family in rng.choices(families, weights, k=recipe.batch_size):
-            prompt, completion = draw_trace(family, "train", rng, recipe.noise, recipe.guesses)
+            prompt, completion = draw_trace(family, rng, recipe.noise, recipe.guesses)
             prompt_ids = tokenizer(prompt)["input_ids"]
             completion_ids = [*tokenizer(completion)["input_ids"], tokenizer.eos_token_id]
             rows.append((prompt_ids + completion_ids, [IGNORE] * len(prompt_ids) + completion_ids))

@@ -12,10 +12,10 @@ import random
 from dataclasses import dataclass
 from functools import cache
 from math import prod
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from aepo_rllib.envs.problems.families.countdown import solutions
-from aepo_rllib.envs.problems.families.family import Family, split_of
+from aepo_rllib.envs.problems.families.family import Family, percent_of, split_of
 from aepo_rllib.envs.problems.families.style import equations, render
 from aepo_rllib.envs.problems.families.trees import Drawn, Node, mirrored, random_tree
 from aepo_rllib.envs.problems.problem import Problem
@@ -25,6 +25,8 @@ NUMBERS = 3
 LARGEST_NUMBER = 12
 SMALLEST_TARGET = 11
 """Of a link. Small factors would let other links have the same product."""
+READ, READ_PERCENT = "read", 50
+"""The split of links that base models read solutions of, and its share of what would be for training."""
 Links: TypeAlias = tuple[Drawn, ...]
 
 
@@ -33,6 +35,7 @@ class Chain(Family[Links]):
     """Chains of so many links."""
 
     level: int
+    read_split: ClassVar[str] = READ
 
     @property
     def name(self) -> str:
@@ -68,7 +71,10 @@ class Chain(Family[Links]):
         return " ".join(sorted(link.canonical() for link in drawn))
 
     def split(self, drawn: Links) -> str:
-        """That of its links: none of a test problem's has been seen in training, at any level."""
+        """That of its links: none of a test problem's has been seen in training, at any level, nor any of a training
+        problem's in pre-training. (Were it otherwise, training would find again what the model has read, and nothing of
+        that would help with other links.)
+        """
         return _split(drawn[0])
 
     def trace(self, drawn: Links, rng: random.Random, noise: float, guesses: float = 0.0) -> str:
@@ -97,7 +103,9 @@ def _targets(numbers: tuple[int, ...]) -> list[int]:
 
 
 def _split(link: Drawn) -> str:
-    return split_of(link.canonical())
+    canonical = link.canonical()
+    split = split_of(canonical)
+    return READ if split == "train" and percent_of(f"read {canonical}") < READ_PERCENT else split
 
 
 def _product(trees: list[Node]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import hashlib
 import random
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from aepo_rllib.envs.problems.problem import Problem, ProblemError
 
@@ -22,7 +22,14 @@ D = TypeVar("D")
 
 
 class Family(abc.ABC, Generic[D]):
-    """A procedural family of problems. It keeps no state: what it draws depends on the generator alone."""
+    """A procedural family of problems. It keeps no state: what it draws depends on the generator alone.
+
+    Attributes:
+        read_split: The split whose solutions a base model reads. Where it is "train", reinforcement learning meets
+            problems that the model knows already.
+    """
+
+    read_split: ClassVar[str] = "train"
 
     @property
     def name(self) -> str:
@@ -42,7 +49,9 @@ class Family(abc.ABC, Generic[D]):
         return self.problem(drawn).text
 
     def split(self, drawn: D) -> str:
-        """The split that it belongs to: "train", "validation" or "test"; by default that of its canonical form."""
+        """The split that it belongs to: "train", "validation" or "test", or `read_split` where that is one of its own;
+        by default that of its canonical form.
+        """
         return split_of(self.canonical(drawn))
 
     def trace(self, drawn: D, rng: random.Random, noise: float, guesses: float = 0.0) -> str:
@@ -60,8 +69,13 @@ class Family(abc.ABC, Generic[D]):
 
 def split_of(canonical: str) -> str:
     """The split of a problem with this canonical form."""
-    percent = int.from_bytes(hashlib.sha256(canonical.encode()).digest()[:8], "big") % 100
+    percent = percent_of(canonical)
     return next(name for name, percents in SPLIT_PERCENT.items() if percent in percents)
+
+
+def percent_of(text: str) -> int:
+    """0 to 99, by a hash of the text."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % 100
 
 
 def draw_of_split(family: Family[D], split: str, rng: random.Random) -> D:
