@@ -34,6 +34,7 @@ NOT_RUN = {
     "docs/evaluation.md": "the hub",
     "docs/extending": "the reader's files: tests/test_extending.py and test_own_methods.py run the examples",
     "docs/forecast.md": "the reader's model",
+    "docs/frontier.md": "long",
     "docs/grading.md": "the reader's problems: docs/tutorials/your-reward.md runs",
     "docs/index.md": "the first lines of docs/tutorials/first-hour.md, which run",
     "docs/lora.md": "the hub",
