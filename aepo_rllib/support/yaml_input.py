@@ -33,6 +33,10 @@ _Loader.add_implicit_resolver(
 )
 
 
+_OF_A_TAG = (LookupError, AttributeError, TypeError)
+"""What the loader stumbles over where a value is not of the kind that its tag says, as `!!int` of nothing."""
+
+
 def parse_yaml(text: str, place: str) -> Any:
     """The content of a YAML text.
 
@@ -45,6 +49,8 @@ def parse_yaml(text: str, place: str) -> Any:
     """
     try:
         return yaml.load(text, Loader=_Loader)
+    except _OF_A_TAG as error:
+        raise ValueError(f"{place}: broken YAML (a value that is not what its tag says)") from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a date that is none, say
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         line = f":{mark.line + 1}" if mark else ""

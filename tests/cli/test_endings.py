@@ -233,7 +233,7 @@ def test_the_first_signal_waits_for_a_step_and_the_second_does_not(number):
     with stop_request(Console(quiet=True)) as stop:
         stop.wait_for_steps()
         assert not stop
-        os.kill(os.getpid(), number)
+        send(number)
         assert stop
         assert stop.signal is number
         with pytest.raises(KeyboardInterrupt):
