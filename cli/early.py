@@ -14,7 +14,7 @@ from typing import Any
 
 from aepo_rllib.cli.saying import say
 from aepo_rllib.cli.settings import DEFAULT_ALGO, RUN_OPTIONS
-from aepo_rllib.models.named_folder import EMBEDDED_MODELS, check_named_folder
+from aepo_rllib.models.named_folder import check_named_folder, is_here
 from aepo_rllib.support.arguments import check_arguments
 from aepo_rllib.support.key_names import unknown_key
 from aepo_rllib.support.options import KINDS, Option
@@ -133,7 +133,7 @@ def check_model_name(model: Any) -> None:
 
 def tell_of_hub(model: Any) -> None:
     """Say that a hub is asked for a model that is not on this machine: without a network that takes half a minute."""
-    if isinstance(model, str) and model not in EMBEDDED_MODELS and not Path(model).is_dir():
+    if isinstance(model, str) and not is_here(model):
         say(f"no folder {visible(model)} here: looking for it on Hugging Face ...")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -142,7 +141,7 @@ def _check_loadable(model: str, dtype: str, device: str) -> None:
     import torch
 
     from aepo_rllib.models.hf import DTYPES, ModelError, check_model
-    from aepo_rllib.models.named_folder import EMBEDDED_MODELS
+    from aepo_rllib.models.named_folder import is_here
 
     if dtype not in DTYPES:
         raise ValueError(f"unknown dtype {dtype!r}; choose one of {', '.join(DTYPES)}")
@@ -154,7 +153,7 @@ def _check_loadable(model: str, dtype: str, device: str) -> None:
     try:
         check_model(model)
     except ModelError as error:
-        if model in EMBEDDED_MODELS or Path(model).is_dir():
+        if is_here(model):
             raise
         raise ValueError(f"there is no folder {model} here, and as a Hugging Face id: {error}") from error
 

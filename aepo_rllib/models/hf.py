@@ -22,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from aepo_rllib.models.model_cache import cache_argument
 from aepo_rllib.models.model_files import check_dtypes, check_folder, check_sizes, check_tokenizer_size, read_headers
-from aepo_rllib.models.named_folder import EMBEDDED_MODELS, check_named_folder
+from aepo_rllib.models.named_folder import EMBEDDED_MODELS, check_named_folder, is_here
 
 DTYPES = {
     "float32": torch.float32,
@@ -128,7 +128,7 @@ def check_model(model: str) -> int | None:
         ModelError: as `load_tokenizer` and `load_model`, or of a type that cannot be sampled token by token.
     """
     stop_ids(model, load_tokenizer(model))
-    if Path(resolve_model(model)).is_dir():
+    if is_here(model):
         loaded = load_model(model, device="meta")
         try:
             cache_argument(loaded)
@@ -204,8 +204,7 @@ def _config(model: str) -> Any:
         if folder := local_folder(model):
             check_folder(folder)
         config = AutoConfig.from_pretrained(resolve_model(model), trust_remote_code=False)
-        here = folder is not None and Path(resolve_model(model)).is_dir()
-        check_sizes(config, read_headers(folder) if folder and here else None)
+        check_sizes(config, read_headers(folder) if folder and is_here(model) else None)
     return config
 
 

@@ -14,15 +14,20 @@ EMBEDDED_MODELS = {EMBEDDED: "model", "embedded-chain": "chain"}
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
+def is_here(model: str) -> bool:
+    """Whether this is an embedded model's name, or a folder: anything else would be asked of a hub."""
+    return model in EMBEDDED_MODELS or Path(model).is_dir()
+
+
 def check_named_folder(model: str) -> None:
     """Refuse a folder that is not there, before a hub is asked for it.
 
     Raises:
         FileNotFoundError: the name is that of no folder, and cannot be one of a hub's either.
     """
-    if Path(model).is_dir():
+    if is_here(model):
         return
     if model.startswith((".", "/", "~")) or not _HUB_ID.fullmatch(model):
         raise FileNotFoundError(f"there is no folder {model}, and it is no model id (org/name)")
-    if model not in EMBEDDED_MODELS and (hint := did_you_mean(model, EMBEDDED_MODELS)):
+    if hint := did_you_mean(model, EMBEDDED_MODELS):
         raise FileNotFoundError(f"there is no folder {model}{hint}")

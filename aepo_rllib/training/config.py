@@ -126,7 +126,7 @@ class TextRLConfig(ProblemSource, TextOptions, AlgorithmConfig):
             problems: Source of the training problems, see `aepo_rllib.envs.problems.load_problems`.
             validation_problems, validation_share, curriculum_steps, max_unjudged_share: See docs/configuration.md.
             fields, template: Field map of files and datasets, and name of the prompt template.
-            verifier: What judges answers of problems that name nothing else: a rule, or a function (docs/grading.md).
+            verifier: What judges problems that name nothing else: a rule, "module:function" or "file.py:function".
             env_config: Further arguments of `MathTextEnv`.
 
         Returns:

@@ -15,9 +15,8 @@ from aepo_rllib._version import __version__
 from aepo_rllib.envs.problems.bounded_files import find_file
 from aepo_rllib.envs.problems.mixes import as_mix
 from aepo_rllib.envs.problems.sources import is_procedural
-from aepo_rllib.models.hf import resolve_model
 from aepo_rllib.models.model_card import is_hub_id
-from aepo_rllib.models.named_folder import EMBEDDED_MODELS
+from aepo_rllib.models.named_folder import EMBEDDED_MODELS, is_here
 from aepo_rllib.training.known_keys import is_plain
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def provenance(config: TextRLConfig) -> dict[str, Any]:
         "model": _without_folders(config.model_path),
         "problems": _without_folders(problems) if _is_json(problems) else None,
         "target_entropy": getattr(config, "target_entropy", None),
-        "base_model": None if _is_here(config.model_path) else config.model_path,
+        "base_model": None if is_here(config.model_path) else config.model_path,
         "license": _license(config.model_path),
         "datasets": _datasets(problems),
     }
@@ -69,16 +68,12 @@ def _name_of(config: type) -> str:
     return file if room == ["aepo_rllib", "algorithms"] else f"{config.__module__}:{config.__qualname__}"
 
 
-def _is_here(model: str) -> bool:
-    return Path(resolve_model(model)).is_dir()
-
-
 def _license(model: str) -> str | None:
     """What the base model's own card says, where it lies on this machine."""
     if model in EMBEDDED_MODELS:
         return OWN_LICENSE
     try:
-        return (metadata_load(Path(model) / "README.md") or {}).get("license") if _is_here(model) else None
+        return (metadata_load(Path(model) / "README.md") or {}).get("license") if is_here(model) else None
     except Exception:  # anybody's file: none, or no YAML
         return None
 
