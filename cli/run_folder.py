@@ -204,7 +204,7 @@ class RunFolder:
 
     def begin_checkpoint(self, algo: Any, *, keep: int) -> None:
         """Begin to write a checkpoint, which appears when it is whole; then the oldest ones go, see `settle`."""
-        final = self.path / CHECKPOINTS / f"step_{algo.train_steps:06d}"
+        final = self.path / CHECKPOINTS / step_name(algo.train_steps)
         self.settle(wait=True)
         if final != self._saved:
             final.parent.mkdir(exist_ok=True)
@@ -256,7 +256,12 @@ class RunFolder:
 def _is_checkpoint(name: str) -> bool:
     """Whether a checkpoint is called so; "step_2" and "step_best" are somebody else's."""
     match = _CHECKPOINT.fullmatch(name)
-    return match is not None and name == f"step_{int(match.group(1)):06d}"
+    return match is not None and name == step_name(int(match.group(1)))
+
+
+def step_name(step: int) -> str:
+    """What the checkpoint of a training step is called."""
+    return f"step_{step:06d}"
 
 
 def step_of(checkpoint: Path) -> int:

@@ -151,7 +151,15 @@ def test_a_crossing_of_noise_is_not_told() -> None:
 def summary_of(counts: dict[tuple[str, int, str], list[int]], n: int = 4) -> Summary:
     """Arms by seed and suite with the correct ones of n samples of every problem."""
     rows = [
-        {"arm": arm, "seed": seed, "suite": suite, "problem": str(place), "n": n, "correct": correct}
+        {
+            "arm": arm,
+            "seed": seed,
+            "checkpoint": "last",
+            "suite": suite,
+            "problem": str(place),
+            "n": n,
+            "correct": correct,
+        }
         for (arm, seed, suite), problems in counts.items()
         for place, correct in enumerate(problems)
     ]

@@ -49,7 +49,7 @@ def draw(summary: Summary, view: View, file: Path) -> bool:
     import matplotlib
 
     matplotlib.use("Agg")
-    summary = summary.within(view.suites)
+    summary = summary.seen_by(view)
     there = set(summary.evaluated if view.kind.scores else summary.arms)
     shown = [arm for arm in view.arms if arm in there]
     if not shown:

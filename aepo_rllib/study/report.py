@@ -46,7 +46,7 @@ def write_report(study: Study, tables: Tables, page: Path) -> Report:
             sections[f"figure {view.name}"] = f"![{caption(view)}]({shown})"
             files.append(file)
     for view in study.tables:
-        table = TABLE_OF[view.kind.name](summary.within(view.suites), view)
+        table = TABLE_OF[view.kind.name](summary.seen_by(view), view)
         texts[view.name] = f"*{view.title}*\n\n{table}" if view.title and table else table
     sections |= {f"table {name}": text for name, text in texts.items()}
     write_sections(page, sections, study.title)

@@ -43,11 +43,11 @@ STUDY_KEYS: dict[str, Option] = {
 LAST, BEST = "last", "best"
 EVALUATION_KEYS: dict[str, Option] = {
     "base": Option(bool),
-    "checkpoint": Option(str, choices=(LAST, BEST)),
+    "checkpoint": Option(str, choices=(LAST, BEST), several=True),
     "gpus": NOT_NEGATIVE,
 }
 """Keys of its `evaluation` that are none of `aepo eval`'s settings: whether the untrained model is evaluated as well,
-which checkpoint of the others is, and how many GPUs an evaluation takes."""
+which checkpoints of the others are, and how many GPUs an evaluation takes."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ class Study:
         reference: The arm that others are compared with, paired by seed; None for none.
         evaluation: Settings of `aepo eval` for trained models, see `evaluated`; None for none.
         with_base: Whether the untrained model is evaluated, too.
-        best: Whether evaluated is the checkpoint of the best validation score, and not the last one.
+        checkpoints: Which are evaluated: `LAST`, `BEST`, the one with the highest validation score, or both. Reports
+            show the first where they say nothing.
         evaluation_gpus: What an evaluation takes of Ray's GPUs.
         metrics: Further columns of the court's table: metrics of a run, by what they are called there.
         scores: Likewise, scores of a suite in passk.json; a slash goes inside (`diversity/correct_paths/64/mean`).
@@ -83,7 +84,7 @@ class Study:
     reference: str | None = None
     evaluation: Mapping[str, Any] | None = None
     with_base: bool = False
-    best: bool = False
+    checkpoints: Sequence[str] = (LAST,)
     evaluation_gpus: float = 0
     metrics: Mapping[str, str] | None = None
     scores: Mapping[str, str] | None = None

@@ -16,6 +16,7 @@ from aepo_rllib.study import measures
 from aepo_rllib.study.intervals import Interval, crossing, over_seeds, over_seeds_and_problems
 from aepo_rllib.study.study import BASE_ARM, Study
 from aepo_rllib.study.tables import Tables
+from aepo_rllib.study.views import View
 
 MEASURES = (
     *("steps", "completions", "seconds", "base", "target", "entropy", "final", "error", "read_error", "largest"),
@@ -30,10 +31,14 @@ class Summary:
     Args:
         study: Says which arms there are, and which is the reference.
         tables: What was measured.
+        checkpoint: Whose scores are read; "" for the first that the study evaluates.
     """
 
-    def __init__(self, study: Study, tables: Tables) -> None:
-        self.study, self.tables = study, tables
+    def __init__(self, study: Study, tables: Tables, checkpoint: str = "") -> None:
+        self._checkpoint = checkpoint or study.checkpoints[0]
+        self._every = tables
+        problems = tables.problems[tables.problems.checkpoint == self._checkpoint]
+        self.study, self.tables = study, replace(tables, problems=problems)
         self.window = study.window
         self._intervals: dict[str, list[Interval]] = {}
 
@@ -41,8 +46,13 @@ class Summary:
         """The same with the scores of these suites alone; of all where none is named."""
         if not suites:
             return self
-        problems = self.tables.problems
-        return Summary(self.study, replace(self.tables, problems=problems[problems.suite.isin(suites)]))
+        problems = self._every.problems
+        chosen = replace(self._every, problems=problems[problems.suite.isin(suites)])
+        return Summary(self.study, chosen, self._checkpoint)
+
+    def seen_by(self, view: View) -> Summary:
+        """The same with the scores that a view reads: of its checkpoint and its suites."""
+        return Summary(self.study, self._every, view.checkpoint).within(view.suites)
 
     @cached_property
     def arms(self) -> list[str]:

@@ -36,6 +36,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     PROBLEMS: {
         "arm": "string",
         "seed": "int64",
+        "checkpoint": "string",  # last, or best: which weights were asked; of the untrained model each of the study's
         "suite": "string",
         "problem": "string",
         "n": "int64",

@@ -48,6 +48,8 @@ TABLES = _by_name(
 MOST, REFERENCE = "most", "reference"
 """In the name of a column they stand for the largest k, and for the study's reference."""
 PASS = "pass@"
+CHECKPOINT = "checkpoint"
+"""Key of every view that shows scores: which of those that the study evaluates."""
 COLUMNS = (
     *("target", "entropy", "error", "settles", "overshoot", "stops"),
     *("reward", f"reward minus {REFERENCE}"),
@@ -63,6 +65,7 @@ VIEW_KEYS: dict[str, Option] = {
     "suites": Option(str, several=True),
     "minus": Option(str, several=True),
     "columns": Option(str, several=True),
+    CHECKPOINT: TEXT,
     "highest": Option(float, above=0),
 }
 """Keys of a view in a study's file."""
@@ -80,6 +83,7 @@ class View:
         suites: Those of the evaluation that it reads; none for all.
         minus: Arms whose pass@k is subtracted from that of the others, each in a table of its own.
         columns: Of a table with a row for every arm; none for all.
+        checkpoint: Whose scores it reads; "" for the first that the study names.
         highest: Where its entropy axis ends, in nats; None for the highest curve.
     """
 
@@ -90,6 +94,7 @@ class View:
     suites: Sequence[str] = ()
     minus: Sequence[str] = ()
     columns: Sequence[str] = ()
+    checkpoint: str = ""
     highest: float | None = None
 
     def needs(self, reference: str | None) -> set[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from aepo_rllib.cli.study.plan import Trial
+    from aepo_rllib.cli.study.trial import Trial
 
 TEMPLATE = "template"
 

@@ -20,7 +20,7 @@ from aepo_rllib.support.locks import claimed
 from aepo_rllib.support.terminal import visible
 
 if TYPE_CHECKING:
-    from aepo_rllib.cli.study.plan import Trial
+    from aepo_rllib.cli.study.trial import Trial
 
 COURT = "court"
 REPORT = "report"

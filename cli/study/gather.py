@@ -8,7 +8,7 @@ from typing import Any
 
 from aepo_rllib import metrics
 from aepo_rllib.cli.run_folder import METRICS, RunFolder
-from aepo_rllib.cli.study.plan import Trial
+from aepo_rllib.cli.study.trial import Trial
 from aepo_rllib.eval.reports.evaluations import read_evaluations
 from aepo_rllib.study.study import Study
 from aepo_rllib.study.tables import PROBLEMS, STEPS, TRIALS, Tables, table
@@ -34,10 +34,12 @@ def gather(study: Study, trials: Sequence[Trial]) -> Tables:
         records = RunFolder(trial.folder).read(METRICS) if trial.values is not None else []
         steps += list(_steps(study, trial, records))
         scores = {}
-        if trial.evaluation is not None and trial.is_evaluated():
-            [evaluation] = read_evaluations([trial.report])
-            problems += list(_problems(trial, evaluation.counts))
-            scores = _scores(study, evaluation.summary)
+        for which in study.checkpoints if trial.evaluation is not None else ():
+            if trial.has_scores(which):
+                [evaluation] = read_evaluations([trial.report(which)])
+                problems += list(_problems(trial, which, evaluation.counts))
+                if which == study.checkpoints[0]:
+                    scores = _scores(study, evaluation.summary)
         rows.append(_row(trial, records) | scores)
     return Tables(
         steps=table(STEPS, steps, list(study.metrics or {})),
@@ -76,12 +78,15 @@ def _row(trial: Trial, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _problems(trial: Trial, counts: Mapping[str, Mapping[str, tuple[int, int]]]) -> Iterator[dict[str, Any]]:
+def _problems(
+    trial: Trial, which: str, counts: Mapping[str, Mapping[str, tuple[int, int]]]
+) -> Iterator[dict[str, Any]]:
     for suite, problems in counts.items():
         for problem, (n, correct) in sorted(problems.items()):
             yield {
                 "arm": trial.arm,
                 "seed": trial.seed,
+                "checkpoint": which,
                 "suite": suite,
                 "problem": problem,
                 "n": n,

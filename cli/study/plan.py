@@ -1,161 +1,24 @@
-"""The trials of a study: which there are, what each is, and how far it has come. Nothing is started here.
-
-What has been done is read from the folders of the trials, and nowhere else: so a study goes on after any kill.
-"""
+"""The trials of a study: which there are, and what each is. Nothing is started here."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from aepo_rllib import metrics
 from aepo_rllib.cli.resuming import FINGERPRINTS, check_same_run, fingerprints
-from aepo_rllib.cli.run_folder import CONFIG, HUGGINGFACE, METRICS, RunFolder, step_of
+from aepo_rllib.cli.run_folder import CONFIG, RunFolder
 from aepo_rllib.cli.settings import RunSettings, build, resolved
 from aepo_rllib.cli.study.asking import check_evaluations
 from aepo_rllib.cli.study.demands import ALONE, bundles_of, checkpoints_to_keep, completions_per_step, with_evaluation
 from aepo_rllib.cli.study.elsewhere import build_elsewhere
 from aepo_rllib.cli.study.file import StudyFile
 from aepo_rllib.cli.study.reading import folder_name
+from aepo_rllib.cli.study.trial import Dial, Trial
 from aepo_rllib.models.named_folder import EMBEDDED
-from aepo_rllib.study.study import BASE_ARM, Study
+from aepo_rllib.study.study import BASE_ARM, BEST, LAST, Study
 from aepo_rllib.support.arguments import unknown
-
-EVALUATION, EVALUATION_OF_BEST, SCORES = "eval", "eval-best", "passk.json"
-VALIDATION = metrics.LOGGED_PASS_AT_1
-ROUNDS = f"{metrics.THROUGHPUT}/{metrics.SAMPLING_ROUNDS}"
-
-
-@dataclass(frozen=True)
-class Dial:
-    """What a method's dial turns, and between which bounds."""
-
-    setting: str
-    low: float
-    high: float
-
-    @property
-    def stands_still(self) -> bool:
-        """Whether it turns to nothing, so that a target is none."""
-        return self.low == self.high
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One arm with one seed: a run of `aepo train` in a folder of its own, and its evaluation.
-
-    Attributes:
-        arm: Its name.
-        seed: Of problems and completions; of the untrained model 0.
-        folder: Of the run, absolute.
-        settings: What `aepo train --config` would be given, but for the seed; None of the untrained model, which is
-            evaluated only.
-        model: The untrained model.
-        per_step: Completions that a step samples, of all streams, where it samples once.
-        completions: It ends early once it has sampled so many; None where the number of steps alone counts.
-        evaluation: Settings of an evaluation; None for none.
-        dial: What is turned; None where nothing is.
-        bundles: What it asks of Ray, as Tune's placement groups have it.
-        best: Whether evaluated is its best checkpoint, and not its last.
-        gpus: Of its evaluation.
-    """
-
-    arm: str
-    seed: int
-    folder: Path
-    settings: Mapping[str, Any] | None
-    model: str
-    per_step: int = 0
-    completions: int | None = None
-    evaluation: Mapping[str, Any] | None = None
-    dial: Dial | None = None
-    bundles: Sequence[Mapping[str, float]] = (ALONE,)
-    best: bool = False
-    gpus: float = 0
-
-    @property
-    def values(self) -> dict[str, Any] | None:
-        """What `aepo train --config` would be given; None of the untrained model."""
-        return None if self.settings is None else {**self.settings, "seed": self.seed}
-
-    @property
-    def steps(self) -> int:
-        """Most training steps."""
-        return self.settings["steps"] if self.settings else 0
-
-    @property
-    def name(self) -> str:
-        """In logs and messages."""
-        return self.folder.name
-
-    @property
-    def log(self) -> Path:
-        """Beside the folder, which has to be empty when the run begins."""
-        return self.folder.with_name(f"{self.folder.name}.log")
-
-    @property
-    def report(self) -> Path:
-        """Folder of its evaluation."""
-        return self.folder / (EVALUATION_OF_BEST if self.best else EVALUATION)
-
-    def evaluated_model(self) -> str:
-        """The untrained model, the run, or its checkpoint of the best validation score, the first of equal ones.
-
-        Raises:
-            ValueError: checkpoints with such a score have not been kept.
-        """
-        if self.values is None or not self.best:
-            return self.model if self.values is None else str(self.folder)
-        run = RunFolder(self.folder)
-        scores = {record["step"]: record[VALIDATION] for record in run.read(METRICS) if VALIDATION in record}
-        kept = {step_of(checkpoint): checkpoint for checkpoint in run.checkpoints()}
-        due = [step for step in scores if step % run.config()["checkpoint_every"] == 0]
-        if not due or not kept.keys() >= set(due):
-            raise ValueError(
-                f"{self.folder}: not all of its checkpoints have been kept, so the best may be gone; it was begun "
-                "without checkpoint: best"
-            )
-        return str(kept[max(due, key=scores.__getitem__)])
-
-    def steps_done(self) -> int:
-        """Training steps with metrics on disk."""
-        file = self.folder / METRICS
-        return file.read_bytes().count(b"\n") if file.is_file() else 0
-
-    def sampled(self, records: Sequence[Mapping[str, Any]]) -> int:
-        """Completions of these steps."""
-        return sum(self.per_step * round(record.get(ROUNDS, 1)) for record in records)
-
-    def is_trained(self) -> bool:
-        """Whether all steps are done and the model is exported."""
-        if self.values is None:
-            return True
-        if not (self.folder / HUGGINGFACE / "config.json").is_file():
-            return False
-        if self.steps_done() >= self.steps:
-            return True
-        records = RunFolder(self.folder).read(METRICS)
-        return self.completions is not None and self.sampled(records) >= self.completions
-
-    def is_evaluated(self) -> bool:
-        """Whether its scores are there, of as many samples as are wanted."""
-        if self.evaluation is None:
-            return True
-        file = self.report / SCORES
-        if not file.is_file():
-            return False
-        try:
-            suites = json.loads(file.read_text(encoding="utf-8"))["suites"].values()
-            return bool(suites) and all(suite["n"] >= self.evaluation.get("n", 64) for suite in suites)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return False
-
-    def is_finished(self) -> bool:
-        """Whether nothing is left to do."""
-        return self.is_trained() and self.is_evaluated()
 
 
 def plan(study: Study, file: StudyFile, root: Path, *, elsewhere: bool = False) -> list[Trial]:
@@ -203,8 +66,8 @@ def _first_trial(study: Study, arm: str, root: Path, evaluation: Mapping[str, An
         raise ValueError(f"completions={study.completions} is less than the {per_step} of its first step")
     loop = config.dial_loop()
     gpus = study.evaluation_gpus if evaluation is not None else 0
-    best = study.best and evaluation is not None
-    kept = {"keep_checkpoints": checkpoints_to_keep(settings, config, steps)} if best else {}
+    checkpoints = study.checkpoints if evaluation is not None else (LAST,)
+    kept = {"keep_checkpoints": checkpoints_to_keep(settings, config, steps)} if BEST in checkpoints else {}
     return Trial(
         arm,
         seed,
@@ -216,7 +79,7 @@ def _first_trial(study: Study, arm: str, root: Path, evaluation: Mapping[str, An
         evaluation,
         Dial(loop.setting, *loop.dial.bounds) if loop else None,
         with_evaluation([ALONE] if elsewhere else bundles_of(config), gpus),
-        best,
+        checkpoints,
         gpus,
     )
 
@@ -252,6 +115,7 @@ def _base_trial(study: Study, file: StudyFile, root: Path, evaluation: Mapping[s
         _base(study, file),
         evaluation=evaluation,
         bundles=with_evaluation([ALONE], study.evaluation_gpus),
+        checkpoints=study.checkpoints[:1],  # it has no others
         gpus=study.evaluation_gpus,
     )
 

@@ -10,7 +10,7 @@ from aepo_rllib.cli.early import check_early
 from aepo_rllib.cli.settings import merge
 from aepo_rllib.cli.study.file import StudyFile
 from aepo_rllib.cli.study.view_reader import ViewReader
-from aepo_rllib.study.study import BASE_ARM, BEST, EVALUATION_KEYS, LAST, STUDY_KEYS, Study
+from aepo_rllib.study.study import BASE_ARM, EVALUATION_KEYS, LAST, STUDY_KEYS, Study
 from aepo_rllib.study.views import FIGURES, TABLES
 from aepo_rllib.support.arguments import unknown
 from aepo_rllib.support.options import TEXT, check_values
@@ -46,10 +46,15 @@ def read_study(file: StudyFile, *, quick: bool = False) -> Study:
     evaluation = dict(values.get("evaluation") or {})
     with file.within("evaluation"):
         own = {key: evaluation.pop(key) for key in EVALUATION_KEYS.keys() & evaluation.keys()}
-        check_values(own, EVALUATION_KEYS)
+        checkpoints = own.get("checkpoint", LAST)
+        checkpoints = [checkpoints] if isinstance(checkpoints, str) else checkpoints
+        check_values({**own, "checkpoint": checkpoints}, EVALUATION_KEYS)
+        if len(set(checkpoints)) < len(checkpoints):
+            raise ValueError("checkpoint: one twice")
     arms = _arms(file, values)
     columns = {key: _columns(file, values, key) for key in ("metrics", "scores")}
-    views = ViewReader(file, values, [BASE_ARM, *arms], [name for each in columns.values() for name in each])
+    own_columns = [name for each in columns.values() for name in each]
+    views = ViewReader(file, values, [BASE_ARM, *arms], own_columns, checkpoints)
     return Study(
         name=file.path.stem,
         title=values.get("title", file.path.stem),
@@ -57,7 +62,7 @@ def read_study(file: StudyFile, *, quick: bool = False) -> Study:
         seeds=_seeds(file, values),
         evaluation=evaluation if values.get("evaluation") is not None else None,
         with_base=(with_base := own.get("base", False)),
-        best=own.get("checkpoint", LAST) == BEST,
+        checkpoints=tuple(checkpoints),
         evaluation_gpus=own.get("gpus", 0),
         figures=views.read("figures", FIGURES, every=list(arms)),
         tables=views.read("tables", TABLES, every=[*([BASE_ARM] if with_base else []), *arms]),

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from aepo_rllib import metrics
 from aepo_rllib.cli.run_folder import METRICS, RunFolder
-from aepo_rllib.cli.study.plan import Trial
+from aepo_rllib.cli.study.trial import Trial
 from aepo_rllib.cli.study.watching import BAR_WIDTH, Watched
 from aepo_rllib.models.named_folder import EMBEDDED
 from aepo_rllib.study.measures import WINDOW

@@ -1,130 +1,182 @@
-"""One trial, in a process of Ray Tune's: what `aepo train` does, then what `aepo eval` does."""
+"""One trial of a study: a run folder, how far it has come, and the evaluations in it. Nothing is started here.
+
+What has been done is read from its folder, and nowhere else: so a study goes on after any kill.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import traceback
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TextIO
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from rich.console import Console
+from aepo_rllib import metrics
+from aepo_rllib.cli.run_folder import HUGGINGFACE, METRICS, RunFolder, step_name, step_of
+from aepo_rllib.cli.study.demands import ALONE
+from aepo_rllib.study.study import BEST, LAST
 
-from aepo_rllib.cli.failing import cause_of
-from aepo_rllib.cli.quiet import quiet_libraries
-from aepo_rllib.cli.run_folder import CONFIG, METRICS, RunFolder
-from aepo_rllib.cli.stopping import StopRequest
-from aepo_rllib.cli.study.plan import Trial
-
-if TYPE_CHECKING:
-    from aepo_rllib.eval.plan import EvaluationPlan
-
-TRIAL, FAILURE = "trial", "failure"
-"""In Tune's config and in what is reported: the trial, and why it has ended too early."""
+EVALUATION, SCORES = "eval", "passk.json"
+VALIDATION = metrics.LOGGED_PASS_AT_1
+ROUNDS = f"{metrics.THROUGHPUT}/{metrics.SAMPLING_ROUNDS}"
 
 
-class Budget(StopRequest):
-    """Ends a run once it has sampled what it may. Signals are Tune's here: it runs trials in threads."""
+@dataclass(frozen=True)
+class Dial:
+    """What a method's dial turns, and between which bounds."""
 
-    def __init__(self, console: Console, trial: Trial, folder: RunFolder) -> None:
-        super().__init__(console)
-        self._trial, self._folder = trial, folder
+    setting: str
+    low: float
+    high: float
 
-    def __bool__(self) -> bool:
-        """Whether the next step would be one too many."""
-        if self._trial.completions is None:
-            return False
-        return self._trial.sampled(self._folder.read(METRICS)) >= self._trial.completions
-
-    def listen(self) -> None:
-        """To nobody."""
+    @property
+    def stands_still(self) -> bool:
+        """Whether it turns to nothing, so that a target is none."""
+        return self.low == self.high
 
 
-def run_trial(config: Mapping[str, str], trials: Mapping[str, Trial]) -> dict[str, Any]:
-    """Go on with a trial to its end; Tune's trainable.
+@dataclass(frozen=True)
+class Trial:
+    """One arm with one seed: a run of `aepo train` in a folder of its own, and its evaluations.
 
-    Only the death of the process is Tune's to mend. What is raised is written down and reported: it would be raised
-    again.
+    Attributes:
+        arm: Its name.
+        seed: Of problems and completions; of the untrained model 0.
+        folder: Of the run, absolute.
+        settings: What `aepo train --config` would be given, but for the seed; None of the untrained model, which is
+            evaluated only.
+        model: The untrained model.
+        per_step: Completions that a step samples, of all streams, where it samples once.
+        completions: It ends early once it has sampled so many; None where the number of steps alone counts.
+        evaluation: Settings of an evaluation; None for none.
+        dial: What is turned; None where nothing is.
+        bundles: What it asks of Ray, as Tune's placement groups have it.
+        checkpoints: Which of its checkpoints are evaluated: `LAST`, `BEST`, or both.
+        gpus: Of an evaluation.
     """
-    trial = trials[config[TRIAL]]
-    trial.log.parent.mkdir(parents=True, exist_ok=True)
-    with trial.log.open("a", encoding="utf-8") as log, _warnings_in(log):
-        console = Console(file=log, markup=False, highlight=False, soft_wrap=True)
+
+    arm: str
+    seed: int
+    folder: Path
+    settings: Mapping[str, Any] | None
+    model: str
+    per_step: int = 0
+    completions: int | None = None
+    evaluation: Mapping[str, Any] | None = None
+    dial: Dial | None = None
+    bundles: Sequence[Mapping[str, float]] = (ALONE,)
+    checkpoints: Sequence[str] = (LAST,)
+    gpus: float = 0
+
+    @property
+    def values(self) -> dict[str, Any] | None:
+        """What `aepo train --config` would be given; None of the untrained model."""
+        return None if self.settings is None else {**self.settings, "seed": self.seed}
+
+    @property
+    def steps(self) -> int:
+        """Most training steps."""
+        return self.settings["steps"] if self.settings else 0
+
+    @property
+    def name(self) -> str:
+        """In logs and messages."""
+        return self.folder.name
+
+    @property
+    def log(self) -> Path:
+        """Beside the folder, which has to be empty when the run begins."""
+        return self.folder.with_name(f"{self.folder.name}.log")
+
+    def steps_done(self) -> int:
+        """Training steps with metrics on disk."""
+        file = self.folder / METRICS
+        return file.read_bytes().count(b"\n") if file.is_file() else 0
+
+    def sampled(self, records: Sequence[Mapping[str, Any]]) -> int:
+        """Completions of these steps."""
+        return sum(self.per_step * round(record.get(ROUNDS, 1)) for record in records)
+
+    def is_trained(self) -> bool:
+        """Whether all steps are done and the model is exported."""
+        if self.values is None:
+            return True
+        if not (self.folder / HUGGINGFACE / "config.json").is_file():
+            return False
+        if self.steps_done() >= self.steps:
+            return True
+        records = RunFolder(self.folder).read(METRICS)
+        return self.completions is not None and self.sampled(records) >= self.completions
+
+    def is_evaluated(self) -> bool:
+        """Whether all its scores are there, of as many samples as are wanted."""
+        return self.evaluation is None or all(map(self.has_scores, self.checkpoints))
+
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.is_trained() and self.is_evaluated()
+
+    # --- The evaluations of a trained one ---
+
+    def best_step(self) -> int:
+        """The checkpoint of the best validation score, the first of equal ones; the last step without any score."""
+        every = RunFolder(self.folder).config()["checkpoint_every"]
+        scores = {record["step"]: record[VALIDATION] for record in self._records() if VALIDATION in record}
+        due = [step for step in scores if step % every == 0]
+        return max(due, key=scores.__getitem__, default=self.steps_done())
+
+    def report(self, which: str) -> Path:
+        """Folder of an evaluation; of the best checkpoint the last one's, where these are one.
+
+        Args:
+            which: `LAST` or `BEST`.
+        """
+        if which == LAST or self.values is None or (step := self.best_step()) == self.steps_done():
+            return self.folder / EVALUATION
+        return self.report_of(step)
+
+    def report_of(self, step: int) -> Path:
+        """Folder of the evaluation of a checkpoint that is not, or is no longer, the last."""
+        return self.folder / f"{EVALUATION}-{step_name(step)}"
+
+    def evaluated_model(self, which: str) -> str:
+        """The untrained model, the run, or its best checkpoint.
+
+        Raises:
+            ValueError: checkpoints with a validation score have not been kept.
+        """
+        if self.values is None:
+            return self.model
+        if self.report(which) == self.folder / EVALUATION:
+            return str(self.folder)
+        kept = {step_of(checkpoint): checkpoint for checkpoint in RunFolder(self.folder).checkpoints()}
+        if (step := self.best_step()) not in kept:
+            raise ValueError(
+                f"{self.folder}: its best checkpoint, of step {step}, has not been kept; it was begun without "
+                f"checkpoint: {BEST}"
+            )
+        return str(kept[step])
+
+    def has_scores(self, which: str) -> bool:
+        """Whether a checkpoint's scores are there: of the numbers that are asked for, and of as many samples.
+
+        Where they are others the evaluation is begun again, and refuses what differs.
+        """
+        file, asked = self.report(which) / SCORES, dict(self.evaluation or {})
+        n = asked.pop("n", 64)
+        if not file.is_file():
+            return False
         try:
-            quiet_libraries()
-            _one_thread()
-            if not trial.is_trained():
-                _train(trial, console)
-            if not trial.is_evaluated():
-                _evaluate(trial, console)
-        except Exception as error:
-            console.print(traceback.format_exc())
-            return {FAILURE: f"{cause_of(error)} (see {trial.log})"}
-    return {FAILURE: ""}
+            scores = json.loads(file.read_text(encoding="utf-8"))
+            suites, made = scores["suites"].values(), scores["evaluation"]
+            same = all(made[key] == value for key, value in asked.items() if key in made and _is_number(value))
+            return same and bool(suites) and all(suite["n"] >= n for suite in suites)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return False
+
+    def _records(self) -> list[dict[str, Any]]:
+        return RunFolder(self.folder).read(METRICS)
 
 
-@contextlib.contextmanager
-def _warnings_in(log: TextIO) -> Iterator[None]:
-    """What the package warns of, such as a dial at its stop, stands in the trial's log."""
-    logger, handler = logging.getLogger("aepo_rllib"), logging.StreamHandler(log)
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-
-
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)  # trials run side by side, and small models are fastest so
-
-
-def _train(trial: Trial, console: Console) -> None:
-    from aepo_rllib.cli.loop import train
-    from aepo_rllib.cli.resuming import restore
-    from aepo_rllib.cli.trackers import tracked
-    from aepo_rllib.cli.train import new_run, resumed_run, stopped
-
-    assert trial.values is not None
-    resuming = (trial.folder / CONFIG).is_file()
-    options = {"output": None, "resume": trial.folder} if resuming else {"output": trial.folder, "resume": None}
-    with contextlib.ExitStack() as claims:
-        prepare = resumed_run if resuming else new_run
-        prepared = prepare({**options, "dry_run": False}, trial.values, console, claims)
-        assert prepared is not None
-        folder = prepared.folder
-        with tracked(folder, prepared.settings.track) as trackers, stopped(prepared.config) as algo:
-            algo.run_id = folder.config_and_id()[1]
-            if resuming:
-                restore(algo, prepared.checkpoint, folder, console)
-            train(algo, prepared.settings, folder, console, Budget(console, trial, folder), trackers)
-
-
-def _evaluate(trial: Trial, console: Console) -> None:
-    from aepo_rllib.eval.plan import EvaluationPlan
-    from aepo_rllib.eval.run import evaluate
-    from aepo_rllib.eval.target import find_target
-
-    assert trial.evaluation is not None
-    settings = dict(trial.evaluation)
-    target = find_target(trial.evaluated_model(), settings.pop("template", None), settings.pop("answer_form", None))
-    console.print(f"evaluating {target.model}")
-    trial.report.parent.mkdir(parents=True, exist_ok=True)
-    prompting: dict[str, Any] = {"template": target.template, "answer_form": target.answer_form}
-    planned = EvaluationPlan(**settings, **prompting, model=target.model, output=trial.report)
-    if trial.gpus:
-        _in_a_task(evaluate, planned, trial.gpus)
-    else:
-        evaluate(planned)
-
-
-def _in_a_task(evaluate: Callable[[EvaluationPlan], object], planned: EvaluationPlan, gpus: float) -> None:
-    """Evaluate in a process that sees GPUs, among what is reserved for the trial: its own sees none."""
-    import ray
-
-    def run() -> None:
-        quiet_libraries()
-        evaluate(planned)
-
-    ray.get(ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(run).remote())
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)

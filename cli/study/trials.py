@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aepo_rllib.cli.ray_cluster import ray_cluster
-from aepo_rllib.cli.study.plan import Trial
-from aepo_rllib.cli.study.trial import FAILURE, TRIAL, run_trial
+from aepo_rllib.cli.study.running import FAILURE, TRIAL, run_trial
+from aepo_rllib.cli.study.trial import Trial
 
 if TYPE_CHECKING:
     from ray.tune import ResultGrid

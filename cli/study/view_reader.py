@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from aepo_rllib.cli.study.file import StudyFile
-from aepo_rllib.study.views import ALL, COLUMNS, VIEW_KEYS, Kind, View
+from aepo_rllib.study.views import ALL, CHECKPOINT, COLUMNS, VIEW_KEYS, Kind, View
 from aepo_rllib.support.arguments import unknown
 from aepo_rllib.support.options import check_values
 
@@ -23,12 +23,19 @@ class ViewReader:
         values: The study's.
         rows: Names of what can be shown: the arms, and the untrained model.
         columns: Of the study's own.
+        checkpoints: Which are evaluated.
     """
 
     def __init__(
-        self, file: StudyFile, values: Mapping[str, Any], rows: Collection[str], columns: Collection[str]
+        self,
+        file: StudyFile,
+        values: Mapping[str, Any],
+        rows: Collection[str],
+        columns: Collection[str],
+        checkpoints: Collection[str],
     ) -> None:
         self._file, self._values, self._rows, self._columns = file, values, rows, (*COLUMNS, *columns)
+        self._checkpoints = checkpoints
 
     def read(self, key: str, kinds: Mapping[str, Kind], *, every: Sequence[str]) -> list[View]:
         """Figures or tables.
@@ -56,17 +63,19 @@ class ViewReader:
             raise ValueError(unknown(KIND, entry[KIND], kinds))
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no name of a figure or table: letters, digits and _")
-        known = (KIND, ARMS, TITLE, *kind.keys)
+        keys = (*kind.keys, *([CHECKPOINT] if kind.scores else []))
+        known = (KIND, ARMS, TITLE, *keys)
         for key in entry:
             if key not in known:
                 raise ValueError(unknown("key", key, known))
         arms = entry.get(ARMS, ALL)
-        own = {key: entry[key] for key in kind.keys if key in entry}
+        own = {key: entry[key] for key in keys if key in entry}
         view = View(name, kind, tuple(every) if arms == ALL else tuple(arms), entry.get(TITLE, ""), **own)
         for what, names, there in (
             ("arm", view.arms, self._rows),
             ("arm in minus", view.minus, self._rows),
             ("name in columns", view.columns, self._columns),
+            (CHECKPOINT, [view.checkpoint] if view.checkpoint else [], self._checkpoints),
         ):
             for each in names:
                 if each not in there:

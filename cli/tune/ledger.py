@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from aepo_rllib.cli.run_folder import HUGGINGFACE, INFO, METRICS
-from aepo_rllib.cli.study.plan import Trial as StudyTrial
+from aepo_rllib.cli.study.trial import Trial as StudyTrial
 from aepo_rllib.models.named_folder import EMBEDDED
 from aepo_rllib.support.locks import write_atomically
 

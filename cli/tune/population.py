@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from aepo_rllib.cli.resuming import fingerprints
-from aepo_rllib.cli.run_folder import CHECKPOINTS, METRICS, SAMPLES, RunFolder
+from aepo_rllib.cli.run_folder import CHECKPOINTS, METRICS, SAMPLES, RunFolder, step_name
 from aepo_rllib.cli.settings import build, resolved
 from aepo_rllib.cli.tune.ledger import REPLACED, Ledger, Trial, trial_name
 from aepo_rllib.cli.tune.plan import Plan
@@ -153,7 +153,7 @@ def copy_run(ledger: Ledger, plan: Plan, trial: Trial) -> None:
     """
     assert trial.parent is not None
     parent = RunFolder(ledger.folder(trial.parent))
-    checkpoint = Path(CHECKPOINTS, f"step_{trial.parent_step:06d}")
+    checkpoint = Path(CHECKPOINTS, step_name(trial.parent_step))
     if not (parent.path / checkpoint).is_dir():
         raise ValueError(f"{parent.path / checkpoint} is gone, of which {trial.name} is to be a copy; search again")
     settings, config = build(plan.values(trial.parameters) | {"steps": trial.parent_step})

@@ -14,7 +14,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from aepo_rllib.cli.study.trial import FAILURE, TRIAL
+from aepo_rllib.cli.study.running import FAILURE, TRIAL
 from aepo_rllib.cli.study.trials import RESTARTS, fit
 from aepo_rllib.cli.tune.ledger import BASELINE, STOPPED, Ledger, read_note
 from aepo_rllib.cli.tune.plan import Plan

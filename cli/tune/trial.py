@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from aepo_rllib.cli.run_folder import METRICS, RunFolder
-from aepo_rllib.cli.study.plan import EVALUATION, SCORES
-from aepo_rllib.cli.study.trial import FAILURE, TRIAL
-from aepo_rllib.cli.study.trial import run_trial as train
+from aepo_rllib.cli.study.running import FAILURE, TRIAL
+from aepo_rllib.cli.study.running import run_trial as train
+from aepo_rllib.cli.study.trial import EVALUATION, SCORES
 from aepo_rllib.cli.tune.ledger import Ledger, Segment, read_note
 from aepo_rllib.cli.tune.plan import Plan
 

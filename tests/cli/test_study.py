@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pandas as pd
 import pytest
 
-from aepo_rllib.cli.study.plan import VALIDATION
+from aepo_rllib.cli.study.trial import VALIDATION
 from aepo_rllib.study.tables import read_tables
 from tests.support.command import children, here, records, weights_hash, without_times
 
@@ -183,21 +183,62 @@ def test_what_is_named_alone_is_written_alone_and_the_tables_keep_the_rest(study
     pd.testing.assert_frame_equal(read_tables(folder / "report").steps, read_tables(study.folder / "report").steps)
 
 
-def test_the_best_checkpoint_is_that_of_the_first_highest_validation_score(study: Study, tmp_path: Path) -> None:
-    """Asked for later: nothing is trained again, the other evaluation stays."""
-    file = tmp_path / "small.yaml"
+def test_both_checkpoints_are_evaluated_and_more_steps_keep_what_was_evaluated(study: Study, tmp_path: Path) -> None:
+    """Asked for later: nothing is trained again, and of the last checkpoint nothing sampled. Then a step is added."""
+    file, folder = tmp_path / "small.yaml", shutil.copytree(study.folder, tmp_path / "out")
+    run, command = folder / "plain-seed0", ("study", file, "-o", folder, "--only", "plain", "--jobs", 1)
+    both = study.file.read_text().replace("n: 2,", "n: 2, checkpoint: [best, last],")
+    file.write_text(both.replace("kind: passk, arms", "kind: passk, checkpoint: last, arms"))
+    last = (run / "eval" / "passk.json").read_bytes()
+    assert "0 of 1 trials have ended before" in here(*command) or best_step(run) == 3
+    assert (run / "eval" / "passk.json").read_bytes() == last
+    best = scores(run / ("eval" if best_step(run) == 3 else f"eval-step_{best_step(run):06}"))
+    problems = read_tables(folder / "report").problems
+    assert of(problems, "best") == best
+    assert of(problems, "last") == scores(run / "eval")
+    mine = (folder / "report.md").read_text().partition("<!-- table mine -->")[2]
+    correct = list(of(problems, "last").values())
+    assert f"| plain | {sum(correct) / (2 * len(correct)):.3f} [" in mine
+
+    file.write_text(both.replace("steps: 3", "steps: 4"))
+    here(*command)
+    assert (run / "eval-step_000003" / "passk.json").read_bytes() == last
+    assert len(records(run)) == 4
+    weights = weights_hash(run)
+    assert weights_hash(run / "checkpoints" / "step_000004") == weights
+    assert weights_hash(study.folder / run.name) != weights
+    assert of(read_tables(folder / "report").problems, "last") == scores(run / "eval")
+
+    file.write_text(both.replace("steps: 3", "steps: 4").replace("limit: 3", "limit: 4"))
+    here(*command, code=1)
+    assert "holds another evaluation: limit 3 there, 4 now" in (folder / "plain-seed0.log").read_text()
+
+
+def best_step(run: Path) -> int:
+    """The first step with the highest validation score."""
+    found = [record[VALIDATION] for record in records(run)]
+    return 1 + found.index(max(found))
+
+
+def scores(evaluation: Path) -> dict[str, int]:
+    """Correct samples by problem, as an evaluation has written them."""
+    lines = (evaluation / "problems.jsonl").read_text().splitlines()
+    return {str(line["id"]): line["correct"] for line in map(json.loads, lines)}
+
+
+def of(problems: pd.DataFrame, checkpoint: str) -> dict[str, int]:
+    """The same of a study's table."""
+    rows = problems[(problems.arm == "plain") & (problems.checkpoint == checkpoint)]
+    return dict(zip(rows.problem, rows.correct, strict=True))
+
+
+def test_the_best_checkpoint_has_to_be_there(study: Study, tmp_path: Path) -> None:
+    file, folder = tmp_path / "small.yaml", shutil.copytree(study.folder, tmp_path / "out")
     file.write_text(study.file.read_text().replace("n: 2,", "n: 2, checkpoint: best,"))
-    output = here("study", file, "-o", study.folder, "--only", "plain", "--jobs", 1)
-    assert "0 of 1 trials have ended before" in output
-    run = study.folder / "plain-seed0"
-    scores = [record[VALIDATION] for record in records(run)]
-    evaluated = json.loads((run / "eval-best" / "passk.json").read_text())["evaluation"]
-    assert evaluated["model"] == str(run / "checkpoints" / f"step_{1 + scores.index(max(scores)):06}" / "huggingface")
-    assert (run / "eval" / "passk.json").is_file()
-    shutil.rmtree(run / "eval-best")
-    shutil.rmtree(run / "checkpoints" / "step_000001")
-    here("study", file, "-o", study.folder, "--only", "plain", "--jobs", 1, code=1)
-    assert "not all of its checkpoints have been kept" in (study.folder / "plain-seed0.log").read_text()
+    run = folder / "plain-seed0"
+    shutil.rmtree(run / "checkpoints" / f"step_{best_step(run):06}")
+    here("study", file, "-o", folder, "--only", "plain", "--jobs", 1, code=1 if best_step(run) < 3 else 0)
+    assert ("has not been kept" in (folder / "plain-seed0.log").read_text()) == (best_step(run) < 3)
 
 
 @pytest.mark.slow

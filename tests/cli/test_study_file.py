@@ -15,8 +15,8 @@ from aepo_rllib.cli.config_file import recipes
 from aepo_rllib.cli.study.demands import with_evaluation
 from aepo_rllib.cli.study.file import StudyFile, find_study
 from aepo_rllib.cli.study.gather import gather
-from aepo_rllib.cli.study.plan import Dial, Trial
 from aepo_rllib.cli.study.reading import folder_name, read_study
+from aepo_rllib.cli.study.trial import Dial, Trial
 from aepo_rllib.study.figures import FIGURE_OF
 from aepo_rllib.study.markdown import TABLE_OF
 from aepo_rllib.study.study import BASE_ARM, Study, shipped
@@ -180,7 +180,7 @@ def test_without_a_view_of_scores_all_are_evaluated(tmp_path: Path) -> None:
         ("[entropy, reward]", "[entropie]", 22, "unknown name in columns 'entropie'; did you mean entropy"),
         ("  table2:", "  'table 2':", 19, "'table 2' is no name of a figure or table"),
         ("  panels: [held]", "  panels: held", 7, "arms='held' must be a list, each a text, or 'all'"),
-        ("n: 8}", "n: 8, checkpoint: first}", 5, "checkpoint='first' must be one of last, best"),
+        ("n: 8}", "n: 8, checkpoint: first}", 5, "checkpoint=['first'] must be a list, each one of last, best"),
     ],
 )
 def test_a_bad_view_is_refused_with_line_and_key(tmp_path: Path, old: str, new: str, line: int, message: str) -> None:
