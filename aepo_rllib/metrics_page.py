@@ -151,7 +151,7 @@ DOCUMENTED: list[Documented] = [
     Documented(f"{THROUGHPUT}/{COMPLETIONS_PER_SECOND}", "1/s", "completions of both streams per second of the whole step", "-", "cannot be"),
     Documented(f"{THROUGHPUT}/{SAMPLING_SECONDS}", "s", "from asking the env runners to having all episodes", "most of a step", "cannot be"),
     Documented(f"{THROUGHPUT}/{GENERATION_SECONDS}", "s", "slowest runner's time in the rollout engine", "close to sampling_seconds", "cannot be"),
-    Documented(f"{THROUGHPUT}/{GRADING_SECONDS}", "s", "slowest runner's time in the environment's verifier", "small", "cannot be"),
+    Documented(f"{THROUGHPUT}/{GRADING_SECONDS}", "s", "slowest runner's time in the environment after its last completion; what was judged while others were sampled costs none", "small", "cannot be"),
     Documented(f"{THROUGHPUT}/{LEARNING_SECONDS}", "s", "all optimizer steps of the batch, and with `importance_cap` the scoring pass before them", "-", "cannot be"),
     Documented(f"{THROUGHPUT}/{SYNC_SECONDS}", "s", "weights from learner to env runners, and the probe", "small", "cannot be"),
     Documented(f"{THROUGHPUT}/{HEALTHY_ENV_RUNNERS}", "env runners", "remote env runners that answer; 1 where the algorithm's own process samples", "`num_env_runners`", "the run stops"),

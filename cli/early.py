@@ -154,10 +154,11 @@ def _check_problems(arguments: Any) -> None:
     """What an environment is told, and its problems as far as they are here; a dataset is fetched later."""
     if not isinstance(arguments, Mapping):
         return
+    from aepo_rllib.envs.env_arguments import problems_of
     from aepo_rllib.envs.problems.bounded_files import find_file
     from aepo_rllib.envs.problems.sources import check_source
     from aepo_rllib.envs.prompts import get_template
-    from aepo_rllib.envs.text_env import MathTextEnv, problems_of
+    from aepo_rllib.envs.text_env import MathTextEnv
 
     check_arguments("env_config key", arguments, MathTextEnv.__init__)
     if "template" in arguments:

@@ -10,18 +10,15 @@ import gymnasium
 import numpy as np
 from gymnasium.vector.utils import batch_space
 
+from aepo_rllib.envs.env_arguments import check_env_arguments, check_verifiers
 from aepo_rllib.envs.grading import Grade, Grader
-from aepo_rllib.envs.grading.pool import check_limits
-from aepo_rllib.envs.grading.verifiers import check_form
-from aepo_rllib.envs.own_templates import portable_template
-from aepo_rllib.envs.problems import Problem, ProblemSet, absolute_source, load_problems
-from aepo_rllib.envs.prompts import form_of, get_template
+from aepo_rllib.envs.grading.ahead import Begun
+from aepo_rllib.envs.problems import Problem, load_problems
+from aepo_rllib.envs.prompts import get_template
 from aepo_rllib.envs.spaces import AnyText
 from aepo_rllib.envs.verdict import Verdict
-from aepo_rllib.support.plugins import absolute
 
 ENV_ID = "aepo/MathText-v0"
-DEFAULT_VERIFIER = "math"
 GRADER_ERROR = "grader_error"
 """Key of `info`: what a reward function of the user's raised; empty where it did its work."""
 PROBLEM_INDEX = "problem_index"
@@ -29,72 +26,6 @@ PROBLEM_INDEX = "problem_index"
 
 OBSERVATION_SPACE = AnyText()
 ACTION_SPACE = AnyText()
-
-
-def check_env_arguments(
-    *,
-    template: str = "plain",
-    answer_form: str | None = None,
-    verifier: str | None = None,
-    grader_workers: int = 2,
-    grader_deadline_s: float = 3.0,
-    **others: Any,
-) -> str:
-    """Refuse arguments of `MathTextEnv` that it cannot work with, before it reads a problem or starts a process.
-
-    Args:
-        template: See there, as the next four.
-        answer_form: In which answers are read.
-        verifier: What judges problems that name no verifier.
-        grader_workers: Number of processes.
-        grader_deadline_s: Seconds a comparison may take.
-        others: Left to `aepo_rllib.envs.problems.load_problems`.
-
-    Returns:
-        The answer form in use: the one asked for, else the template's, else a box.
-
-    Raises:
-        ValueError: of the wrong kind, out of range or unknown; names the argument.
-    """
-    form = form_of(template, answer_form)
-    check_limits(grader_workers, grader_deadline_s, prefix="grader_")
-    check_form(form, verifier or DEFAULT_VERIFIER, template)
-    return form
-
-
-def check_verifiers(problems: ProblemSet, form: str, template: str) -> None:
-    """Refuse problems whose own verifier does not read the form (ValueError)."""
-    for name in sorted({problems[place].verifier for place in range(len(problems))}):
-        check_form(form, name, template)
-
-
-def problems_of(arguments: Mapping[str, Any]) -> ProblemSet:
-    """The problems that an environment with these arguments asks.
-
-    Raises:
-        ProblemError: they cannot be used; names the source, and file and line of a malformed row.
-    """
-    return load_problems(
-        arguments["problems"],
-        split=arguments.get("split", "train"),
-        fields=arguments.get("fields"),
-        seed=arguments.get("problem_seed", 0),
-        verifier=arguments.get("verifier"),
-        drop_conflicts=arguments.get("drop_conflicts", False),
-        held_out=arguments.get("held_out", 0.0),
-    )
-
-
-def absolute_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of an environment with absolute paths, for processes that work in other folders."""
-    changed = dict(arguments)
-    if "problems" in arguments:
-        changed["problems"] = absolute_source(arguments["problems"])
-    if "template" in arguments:
-        changed["template"] = portable_template(arguments["template"])
-    if isinstance(arguments.get("verifier"), str):
-        changed["verifier"] = absolute(arguments["verifier"])
-    return changed
 
 
 @lru_cache(maxsize=1)
@@ -172,19 +103,27 @@ class MathTextEnv(gymnasium.Env[str, str]):
         self.action_space = AnyText()
         self._problem: Problem | None = None
         self._last: tuple[str, Grade] | None = None
+        self._begun = Begun()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Choose a problem and show it."""
         super().reset(seed=seed)
         index = choose_problem(options, len(self.problems), self.np_random)
         self._problem, self._last = self.problems[index], None
+        self._begun.clear()
         return self.template.render(self._problem.text), problem_info(self._problem)
+
+    def expect(self, action: str) -> None:
+        """Begin to grade what the next step will be; not needed, and nothing is lost where the step is another."""
+        if self._problem is None:
+            raise gymnasium.error.ResetNeeded("call reset() first")
+        self._begun[0] = action, self.grader.begin(self._problem, action, form=self.answer_form)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Grade a completion."""
         if self._problem is None:
             raise gymnasium.error.ResetNeeded("call reset() first")
-        grade = self.grader.grade(self._problem, action, form=self.answer_form)
+        [grade] = self._begun.grades(self.grader, [self._problem], [action], self.answer_form)
         self._last = action, grade
         info = problem_info(self._problem) | grade_info(grade)
         return "", grade.reward, True, False, info
@@ -217,6 +156,7 @@ class MathTextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._current: list[Problem] = []
+        self._begun = Begun()
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -228,9 +168,17 @@ class MathTextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str
             chosen = self.np_random.integers(len(self.problems), size=self.num_envs)
         if len(chosen) != self.num_envs:
             raise ValueError(f"{PROBLEM_INDEX} names {len(chosen)} problems for {self.num_envs} environments")
+        self._begun.clear()
         self._current = [self.problems[check_index(index, len(self.problems))] for index in chosen]
         observations = tuple(self.template.render(problem.text) for problem in self._current)
         return observations, self._vector_infos([problem_info(problem) for problem in self._current])
+
+    def expect(self, place: int, action: str) -> None:
+        """Begin to grade what the next step of a sub-environment will be, see `MathTextEnv.expect`."""
+        if not self._current:
+            raise gymnasium.error.ResetNeeded("call reset() first")
+        form = self._single.answer_form
+        self._begun[place] = action, self.grader.begin(self._current[place], action, form=form)
 
     def step(
         self, actions: Sequence[str]
@@ -238,7 +186,7 @@ class MathTextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str
         """Grade one completion per sub-environment."""
         if not self._current:
             raise gymnasium.error.ResetNeeded("call reset() first")
-        grades = self.grader.grade_batch(self._current, list(actions), form=self._single.answer_form)
+        grades = self._begun.grades(self.grader, self._current, list(actions), self._single.answer_form)
         rewards = np.array([grade.reward for grade in grades])
         infos = [
             problem_info(problem) | grade_info(grade) for problem, grade in zip(self._current, grades, strict=True)

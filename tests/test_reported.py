@@ -18,10 +18,10 @@ from typing import Any
 import datasets
 import pytest
 
+from aepo_rllib.envs.env_arguments import check_env_arguments
 from aepo_rllib.envs.grading import Grader
 from aepo_rllib.envs.problems import Problem, ProblemError, load_problems
 from aepo_rllib.envs.prompts import DAPO_HEAD, DAPO_TAIL
-from aepo_rllib.envs.text_env import check_env_arguments
 
 HERE = Path(__file__).parent
 CASES = [json.loads(line) for line in (HERE / "cases/reported.jsonl").read_text().splitlines()]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -51,6 +51,10 @@ class SamplingFilters:
 NO_FILTERS = SamplingFilters()
 Sequences = list[tuple[list[int], list[int]]]
 """(prompt ids, completion ids) of completions whose log-probs are asked for."""
+
+
+Ended = Callable[[int, int, np.ndarray, FinishReason], None]
+"""Told of a completion when it has ended: its prompt's place, its place among the prompt's, token ids, and why."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,9 @@ class RolloutEngine(abc.ABC):
     own_model: bool = False
     """Whether it computes with an implementation of the model other than the learner's."""
 
+    tells_ends: bool = False
+    """Whether `generate` takes `ended`, and tells it of each completion while others are still sampled."""
+
     one_per_process: bool = False
     """Whether a second engine in the same process has to wait until the first is closed."""
 
@@ -189,6 +196,7 @@ class RolloutEngine(abc.ABC):
         max_new_tokens: int,
         stop_ids: Sequence[int],
         filters: SamplingFilters = NO_FILTERS,
+        ended: Ended | None = None,
     ) -> list[list[Completion]]:
         """Sample `len(prompt.keys)` completions for every prompt, in order.
 
@@ -197,6 +205,8 @@ class RolloutEngine(abc.ABC):
             max_new_tokens: Longest completion in tokens, EOS included.
             stop_ids: Token ids that end a completion.
             filters: Filters of the sampling law.
+            ended: Told of every completion once, as soon as it is known that it has ended; given to no engine that does
+                not say `tells_ends`. What it raises ends the call.
 
         Raises:
             ValueError: an empty prompt, a temperature that is not above 0, or prompt plus completion longer than

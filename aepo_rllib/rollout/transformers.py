@@ -22,7 +22,7 @@ from aepo_rllib.models.hf import ModelError, load_model, reason_of
 from aepo_rllib.models.model_cache import cache_argument
 from aepo_rllib.models.named_weights import copy_weights
 from aepo_rllib.objectives.entropy import token_statistics
-from aepo_rllib.rollout.engine import NO_FILTERS, Completion, Prompt, RolloutEngine, SamplingFilters
+from aepo_rllib.rollout.engine import NO_FILTERS, Completion, Ended, Prompt, RolloutEngine, SamplingFilters
 from aepo_rllib.rollout.wave import Row, Wave
 from aepo_rllib.support.options import Option, count
 
@@ -53,6 +53,7 @@ class TransformersEngine(RolloutEngine):
     OPTIONS: ClassVar[dict[str, Option]] = {"max_tokens_in_flight": count()}
     exact_entropy = True
     reproducible = True
+    tells_ends = True
 
     def __init__(self, model: PreTrainedModel, *, max_tokens_in_flight: int = TOKENS_IN_FLIGHT) -> None:
         avoid_cudnn_attention()
@@ -86,14 +87,15 @@ class TransformersEngine(RolloutEngine):
         max_new_tokens: int,
         stop_ids: Sequence[int],
         filters: SamplingFilters = NO_FILTERS,
+        ended: Ended | None = None,
     ) -> list[list[Completion]]:
         """See `RolloutEngine.generate`."""
         self.check(prompts, max_new_tokens)
         completions: list[list[Completion]] = [[] for _ in prompts]
-        for wave in self._waves(prompts, max_new_tokens):
-            sampled = Wave(self.model, self._cache_argument, prompts, wave, max_new_tokens, stop_ids, filters).run()
-            for (index, _), completion in zip(wave, sampled, strict=True):
-                completions[index].append(completion)
+        for rows in self._waves(prompts, max_new_tokens):
+            wave = Wave(self.model, self._cache_argument, prompts, rows, max_new_tokens, stop_ids, filters, ended)
+            for row, completion in zip(rows, wave.run(), strict=True):
+                completions[row.prompt].append(completion)
         return completions
 
     def _waves(self, prompts: Sequence[Prompt], max_new_tokens: int) -> Iterator[list[Row]]:
@@ -106,11 +108,11 @@ class TransformersEngine(RolloutEngine):
             if wave and longest > shorter and not self._pads_prompts:
                 yield wave
                 wave = []
-            for key in prompts[index].keys:
+            for sample, key in enumerate(prompts[index].keys):
                 if wave and len(wave) >= most:
                     yield wave
                     wave = []
-                wave.append((index, key))
+                wave.append(Row(index, sample, key))
         if wave:
             yield wave
 

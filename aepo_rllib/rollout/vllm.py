@@ -15,14 +15,23 @@ import os
 import secrets
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from itertools import chain, islice
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 
 from aepo_rllib.models.hf import ModelError, context_length, load_model, reason_of, resolve_model
 from aepo_rllib.models.named_weights import check_names, with_second_names
-from aepo_rllib.rollout.engine import NO_FILTERS, Completion, FinishReason, Prompt, RolloutEngine, SamplingFilters
+from aepo_rllib.rollout.engine import (
+    NO_FILTERS,
+    Completion,
+    Ended,
+    FinishReason,
+    Prompt,
+    RolloutEngine,
+    SamplingFilters,
+)
 from aepo_rllib.support.options import Option, count
 from aepo_rllib.transfer.shared_memory import share
 
@@ -38,6 +47,16 @@ DTYPES = ("float32", "bfloat16", "float16")
 WORKER_EXTENSION = "aepo_rllib.rollout.vllm_worker.Registration"
 WEIGHT_TRANSFER = "aepo_host"
 """Name, within vLLM's weight-transfer API, of the transport that the extension's module registers."""
+
+
+class _Request(NamedTuple):
+    """One of vLLM's, for one completion or several: its prompt's place, and that of the first among the prompt's."""
+
+    token_ids: list[int]
+    params: Any
+    exact_law: bool
+    prompt: int
+    sample: int
 
 
 class VLLMEngine(RolloutEngine):
@@ -70,7 +89,7 @@ class VLLMEngine(RolloutEngine):
         "tensor_parallel_size": count(),
     }
     NEEDS: ClassVar[Mapping[str, str]] = {"vllm": "pip install 'aepo-rllib[vllm]', or see docs/vllm.md for the CPU"}
-    own_model = one_per_process = True
+    own_model = one_per_process = tells_ends = True
     _open: ClassVar[weakref.WeakSet[VLLMEngine]] = weakref.WeakSet()
 
     def __init__(
@@ -140,13 +159,15 @@ class VLLMEngine(RolloutEngine):
         max_new_tokens: int,
         stop_ids: Sequence[int],
         filters: SamplingFilters = NO_FILTERS,
+        ended: Ended | None = None,
     ) -> list[list[Completion]]:
-        """See `RolloutEngine.generate`."""
+        """See `RolloutEngine.generate`. Completions of one request end together where `seeded` is off."""
         self.check(prompts, max_new_tokens)
         from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
 
-        inputs, params = [], []
-        for prompt in prompts:
+        requests = []
+        for place, prompt in enumerate(prompts):
             shared = {
                 "temperature": prompt.temperature,
                 "top_p": filters.top_p,
@@ -157,19 +178,38 @@ class VLLMEngine(RolloutEngine):
                 "ignore_eos": True,  # only stop_ids end a completion
                 "logprobs": 0,  # of the chosen token
                 "detokenize": False,
+                "output_kind": RequestOutputKind.FINAL_ONLY,
             }
             if self.seeded:
-                requests = [SamplingParams(**shared, seed=_seed(key)) for key in prompt.keys]
+                each = [SamplingParams(**shared, seed=_seed(key)) for key in prompt.keys]
             else:
-                requests = [SamplingParams(**shared, n=len(prompt.keys))] if prompt.keys else []
-            inputs += [{"prompt_token_ids": list(prompt.token_ids)}] * len(requests)
-            params += requests
-        outputs = self._llm.generate(inputs, params, use_tqdm=False) if inputs else []
-        drawn = (sample for output in outputs for sample in output.outputs)
-        return [
-            [_completion(next(drawn), exact_law=prompt.temperature == 1 and not filters) for _ in prompt.keys]
-            for prompt in prompts
-        ]
+                each = [SamplingParams(**shared, n=len(prompt.keys))] if prompt.keys else []
+            exact_law = prompt.temperature == 1 and not filters
+            requests += [_Request(list(prompt.token_ids), params, exact_law, place, i) for i, params in enumerate(each)]
+        drawn = chain.from_iterable(self._run(requests, ended))
+        return [list(islice(drawn, len(prompt.keys))) for prompt in prompts]
+
+    def _run(self, requests: Sequence[_Request], ended: Ended | None) -> list[list[Completion]]:
+        """The completions of every request; each is told of when it ends."""
+        from vllm.inputs.engine import tokens_input
+
+        engine = self._llm.llm_engine
+        found: dict[int, list[Completion]] = {}
+        try:
+            for place, request in enumerate(requests):
+                engine.add_request(str(place), tokens_input(request.token_ids), request.params)
+            while engine.has_unfinished_requests():
+                for output in (output for output in engine.step() if output.finished):
+                    request = requests[int(output.request_id)]
+                    samples = [_completion(sample, exact_law=request.exact_law) for sample in output.outputs]
+                    found[int(output.request_id)] = samples
+                    if ended is not None:
+                        for place, sample in enumerate(samples, request.sample):
+                            ended(request.prompt, place, sample.token_ids, sample.finish_reason)
+        except BaseException:
+            engine.abort_request([str(place) for place in range(len(requests))])
+            raise
+        return [found[place] for place in range(len(requests))]
 
     def update_weights(self, weights: Mapping[str, torch.Tensor], *, version: int) -> None:
         """See `RolloutEngine.update_weights`; cached prefixes of the old weights are dropped.

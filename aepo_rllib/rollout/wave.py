@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from aepo_rllib.objectives.entropy import distribution_moments, tempering_gain
-from aepo_rllib.rollout.engine import Completion, FinishReason, Prompt, SamplingFilters
+from aepo_rllib.rollout.engine import Completion, Ended, FinishReason, Prompt, SamplingFilters
 from aepo_rllib.rollout.sampling import draw, sampling_law, uniforms
 
 LOGITS_AT_ONCE = 2**24
 """Logits that a sampling step works on at a time, at 20 bytes each, 28 with filters: 0.3-0.5 GB, whatever the batch."""
 COMPACT_BELOW = 0.75
 """Finished rows are dropped when less than this share of the batch is alive; copying the cache is not free."""
-Row = tuple[int, tuple[int, ...]]
-"""A completion to sample: the index of its prompt, and its key."""
+
+
+class Row(NamedTuple):
+    """A completion to sample: its prompt's place, its own among the prompt's, and its key."""
+
+    prompt: int
+    sample: int
+    key: tuple[int, ...]
 
 
 class Wave:
@@ -34,16 +41,18 @@ class Wave:
         max_new_tokens: int,
         stop_ids: Sequence[int],
         filters: SamplingFilters,
+        ended: Ended | None = None,
     ) -> None:
         self.model, self.filters, self.max_new_tokens = model, filters, max_new_tokens
+        self.rows, self.ended = rows, ended
         self.cache_argument = cache_argument
         device = model.device
-        distinct = sorted({index for index, _ in rows})
+        distinct = sorted({row.prompt for row in rows})
         self.prompts = [prompts[index] for index in distinct]
         position = {index: place for place, index in enumerate(distinct)}
-        self.prompt_of_row = torch.tensor([position[index] for index, _ in rows], device=device)
-        self.temperature = torch.tensor([prompts[index].temperature for index, _ in rows], device=device)
-        self.uniforms = uniforms([key for _, key in rows], max_new_tokens).to(device)
+        self.prompt_of_row = torch.tensor([position[row.prompt] for row in rows], device=device)
+        self.temperature = torch.tensor([prompts[row.prompt].temperature for row in rows], device=device)
+        self.uniforms = uniforms([row.key for row in rows], max_new_tokens).to(device)
         self.stop_ids = torch.tensor(list(stop_ids), device=device)
         shape = (len(rows), max_new_tokens)
         self.tokens = torch.zeros(shape, dtype=torch.long, device=device)
@@ -57,6 +66,7 @@ class Wave:
         logits = self._prefill()
         for step in range(self.max_new_tokens):
             tokens = self._sample(step, logits)
+            self._end(step, tokens)
             alive = ~self.stopped[self.live]
             alive_count = int(alive.sum())
             if alive_count == 0 or step + 1 == self.max_new_tokens:
@@ -64,6 +74,7 @@ class Wave:
             if alive_count < COMPACT_BELOW * len(self.live):
                 tokens = self._drop_finished(alive.nonzero().squeeze(-1), tokens)
             logits = self._advance(tokens)
+        self._tell((~self.stopped).nonzero().squeeze(-1), FinishReason.LENGTH)
         return list(self._completions())
 
     def _prefill(self) -> torch.Tensor:
@@ -95,12 +106,20 @@ class Wave:
         """Draw one token for every live row and note its figures, over slices of rows."""
         slices = -(-logits.numel() // LOGITS_AT_ONCE)
         parts = zip(self.live.tensor_split(slices), logits.tensor_split(slices), strict=True)
-        tokens = torch.cat([self._draw(step, rows, part) for rows, part in parts])
-        # A finished row that is still in the batch goes on sampling; what it samples is never read.
-        ended = self.live[torch.isin(tokens, self.stop_ids) & ~self.stopped[self.live]]
-        self.length[ended] = step + 1
-        self.stopped[ended] = True
-        return tokens
+        return torch.cat([self._draw(step, rows, part) for rows, part in parts])
+
+    def _end(self, step: int, tokens: torch.Tensor) -> None:
+        """Note which live rows end with these tokens; one that is still in the batch goes on, and is never read."""
+        rows = self.live[torch.isin(tokens, self.stop_ids) & ~self.stopped[self.live]]
+        self.length[rows] = step + 1
+        self.stopped[rows] = True
+        self._tell(rows, FinishReason.EOS)
+
+    def _tell(self, rows: torch.Tensor, reason: FinishReason) -> None:
+        if self.ended is None or not len(rows):
+            return
+        for row, length, tokens in zip(rows.tolist(), self.length[rows].tolist(), self.tokens[rows].cpu(), strict=True):
+            self.ended(self.rows[row].prompt, self.rows[row].sample, tokens[:length].numpy(), reason)
 
     def _draw(self, step: int, rows: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         """Draw one token for each of these rows and note its figures."""

@@ -8,8 +8,8 @@ outputs of a `SingleAgentEpisode`.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
-from itertools import groupby
+from collections.abc import Callable, Collection, Sequence
+from itertools import accumulate, groupby
 from typing import Any
 
 import gymnasium
@@ -126,10 +126,10 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         while rows := batch.active():
             started = time.perf_counter()
             asked = zip(batch.chats(rows), batch.keys(rows), batch.temperatures(rows), strict=True)
-            prompt_ids, completions = self._complete(list(asked))
+            prompt_ids, completions = self._complete(list(asked), batch.listener(rows))
             generated = time.perf_counter()
             content = [self.content.mask(completion.token_ids) for completion in completions]
-            texts = [self._decode(completion) for completion in completions]
+            texts = [self._decode(completion.token_ids, completion.finish_reason) for completion in completions]
             batch.step(rows, texts, prompt_ids, completions, content)
             self._seconds[metrics.GRADING_SECONDS] += time.perf_counter() - generated
             self._seconds[metrics.GENERATION_SECONDS] += generated - started
@@ -252,29 +252,41 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         self.held.release()
 
     def _complete(
-        self, asked: Sequence[tuple[Chat, tuple[int, ...], float]]
+        self,
+        asked: Sequence[tuple[Chat, tuple[int, ...], float]],
+        listener: Callable[[int, SampledText], None] | None,
     ) -> tuple[list[list[int]], list[Completion]]:
-        """One completion per (chat, key, temperature); neighbours of the same chat and temperature share a prompt."""
+        """One completion per (chat, key, temperature); neighbours of the same chat and temperature share a prompt.
+
+        Args:
+            asked: They.
+            listener: Told of a text when it has ended, by its place in `asked`.
+        """
         if turns := [chat.turns for chat, *_ in asked if chat.turns]:
             self.encoder.check_turns(*turns)  # at once: one by one they take half a second each
         prompts = []
         for (chat, temperature), members in groupby(asked, key=lambda row: (row[0], row[2])):
             ids = self.encoder.encode(chat.text, chat.turns) if chat.turns else self.encoder.encode(chat.text)
             prompts.append(Prompt(ids, [key for _, key, _ in members], temperature))
+        firsts = list(accumulate((len(prompt.keys) for prompt in prompts), initial=0))
+
+        def ended(prompt: int, sample: int, token_ids: np.ndarray, reason: FinishReason) -> None:
+            assert listener is not None
+            listener(firsts[prompt] + sample, self._decode(token_ids, reason))
+
         groups = self.engine.generate(
             prompts,
             max_new_tokens=self.config.max_new_tokens,
             stop_ids=self.stop_ids,
             filters=self.config.sampling_filters(),
+            **({"ended": ended} if listener is not None and self.engine.tells_ends else {}),
         )
         prompt_ids = [list(prompt.token_ids) for prompt in prompts for _ in prompt.keys]
         return prompt_ids, [completion for group in groups for completion in group]
 
-    def _decode(self, completion: Completion) -> SampledText:
-        ended = completion.finish_reason is FinishReason.EOS
-        text = self.encoder.decode(completion.token_ids[:-1] if ended else completion.token_ids)
-        cut = completion.finish_reason is FinishReason.LENGTH
-        return SampledText(text, tokens=len(completion), truncated=cut)
+    def _decode(self, token_ids: np.ndarray, reason: FinishReason) -> SampledText:
+        text = self.encoder.decode(token_ids[:-1] if reason is FinishReason.EOS else token_ids)
+        return SampledText(text, tokens=len(token_ids), truncated=reason is FinishReason.LENGTH)
 
 
 def _no_seconds() -> dict[str, float]:

@@ -98,6 +98,11 @@ class EpisodeBatch:
         """What these rows are sampled at."""
         return [self._rows[row][0].temperature for row in rows]
 
+    def listener(self, rows: Sequence[int]) -> Callable[[int, str], None] | None:
+        """What is told of a completion's text as soon as it has ended, by its place in `rows`; None: nobody asks."""
+        expect = vector_envs.listener(self._env)
+        return None if expect is None else lambda place, text: expect(rows[place], text)
+
     def of(self, *purposes: Purpose) -> list[SingleAgentEpisode]:
         """The episodes of these purposes."""
         return [e for (request, *_), e in zip(self._rows, self.episodes, strict=True) if request.purpose in purposes]

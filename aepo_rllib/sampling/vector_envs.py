@@ -5,7 +5,7 @@ docs/environments.md says what an environment has to do. What it does wrong is r
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -175,6 +175,15 @@ def step(env: VectorEnv, actions: list[str | None]) -> tuple[Any, ...]:
             _check_text(observations[place])
         _check_verdict(split[place])
     return observations, _numbers(rewards), terminated, truncated, split
+
+
+def listener(env: VectorEnv) -> Callable[[int, str], None] | None:
+    """What is told of an environment's next action before its step, see docs/environments.md; None where none asks."""
+    if not isinstance(env, SideBySide):
+        return getattr(env.unwrapped, "expect", None)
+    if not hasattr(env.envs[0].unwrapped, "expect"):
+        return None
+    return lambda place, action: env.envs[place].unwrapped.expect(action)
 
 
 def check_groups(groups: Sequence[Hashable], observations: Sequence[str], infos: Sequence[dict[str, Any]]) -> None:

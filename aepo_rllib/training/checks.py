@@ -5,9 +5,10 @@ from __future__ import annotations
 import gymnasium
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
+from aepo_rllib.envs.env_arguments import check_env_arguments, check_verifiers
 from aepo_rllib.envs.problems import ProblemError, ProblemSet, is_procedural
 from aepo_rllib.envs.prompts import PromptTemplate, get_template
-from aepo_rllib.envs.text_env import ENV_ID, check_env_arguments, check_verifiers
+from aepo_rllib.envs.text_env import ENV_ID
 from aepo_rllib.models.hf import check_model, load_tokenizer
 from aepo_rllib.models.lora import check_lora
 from aepo_rllib.models.prompting import PromptEncoder

@@ -14,7 +14,8 @@ from typing_extensions import Self
 
 from aepo_rllib import metrics
 from aepo_rllib.control.dial_loop import DialLoop
-from aepo_rllib.envs.text_env import ACTION_SPACE, ENV_ID, OBSERVATION_SPACE, MathTextEnv, absolute_arguments
+from aepo_rllib.envs.env_arguments import absolute_arguments
+from aepo_rllib.envs.text_env import ACTION_SPACE, ENV_ID, OBSERVATION_SPACE, MathTextEnv
 from aepo_rllib.learning.learner import CausalLMLearner
 from aepo_rllib.learning.learner_group import TextLearnerGroup
 from aepo_rllib.learning.rl_module import CausalLMModule

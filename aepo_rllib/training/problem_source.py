@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from aepo_rllib.envs.env_arguments import problems_of
 from aepo_rllib.envs.problems import ProblemSet, is_procedural
-from aepo_rllib.envs.text_env import ENV_ID, problems_of
+from aepo_rllib.envs.text_env import ENV_ID
 from aepo_rllib.experience.curriculum import Curriculum
 
 DEFAULT_PROBLEMS = {"problems": "arithmetic"}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 from types import TracebackType
 from typing import NamedTuple
 
+from aepo_rllib.envs.grading.ahead import Ahead
 from aepo_rllib.envs.grading.literals import as_rational
 from aepo_rllib.envs.grading.pool import WorkerPool
 from aepo_rllib.envs.grading.process import WORKER_COMMAND, Comparison, RewardCall
@@ -68,6 +70,7 @@ class Grader:
         self.pool = WorkerPool(workers, deadline_s, command=command)
         self.reward_pool = WorkerPool(workers, deadline_s, command=command, rules=[KNOWN_REWARD])
         self._reported: set[str] = set()
+        self._ahead = Ahead(lambda problems, texts, form: self.grade_batch(problems, texts, form=form))
 
     def grade(self, problem: Problem, completion: str, *, form: str = DEFAULT_FORM) -> Grade:
         """The grade of one completion. `grade_batch` is faster for several."""
@@ -108,6 +111,10 @@ class Grader:
         for place, outcome in rewarded.items():
             graded[place] = Grade(outcome.verdict, outcome.answer or answers[place], outcome.reward, outcome.error)
         return [graded[place] for place in range(len(problems))]
+
+    def begin(self, problem: Problem, completion: str, *, form: str = DEFAULT_FORM) -> Future[Grade]:
+        """What `grade` gives, once it is there: one thread grades whatever has been begun meanwhile, together."""
+        return self._ahead.submit(problem, completion, form)
 
     def only_spelled(self, answers: Sequence[str]) -> list[bool]:
         """Which known answers are no mathematics that can be read, so that nothing but their spelling will do."""

@@ -9,7 +9,7 @@ from inspect import signature
 import pytest
 
 from aepo_rllib import metrics
-from aepo_rllib.envs.text_env import check_env_arguments
+from aepo_rllib.envs.env_arguments import check_env_arguments
 from aepo_rllib.envs.verdict import Verdict
 from aepo_rllib.training.config import TextRLConfig
 from aepo_rllib.training.early_warnings import EarlyWarnings

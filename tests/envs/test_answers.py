@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from aepo_rllib.envs import TEMPLATES, MathTextEnv
+from aepo_rllib.envs.env_arguments import check_env_arguments
 from aepo_rllib.envs.grading import FORMS, extract_answer
 from aepo_rllib.envs.problems.problem import MAX_ANSWER_CHARS
-from aepo_rllib.envs.text_env import check_env_arguments
 from aepo_rllib.eval.data import load_docs
 from aepo_rllib.eval.scoring import grade_samples
 from aepo_rllib.eval.target import find_target

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from aepo_rllib.envs.env_arguments import absolute_arguments
 from aepo_rllib.envs.problems import Family, Problem, ProblemError, arithmetic_problems, is_procedural, load_problems
 from aepo_rllib.envs.problems.families import FAMILIES, find_family
-from aepo_rllib.envs.text_env import absolute_arguments
 from aepo_rllib.envs.traces import draw_trace
 
 ROOT = Path(__file__).parents[2]

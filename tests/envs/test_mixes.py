@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aepo_rllib.envs.env_arguments import absolute_arguments
 from aepo_rllib.envs.problems import Problem, ProblemError, is_procedural, load_problems
 from aepo_rllib.envs.problems.mixes import MIXES, absolute_source, as_mix, families_of, mixed
-from aepo_rllib.envs.text_env import absolute_arguments
 
 NAMES = st.text("abcdefgh123_/.:-", min_size=1, max_size=12)
 

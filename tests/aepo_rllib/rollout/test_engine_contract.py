@@ -164,6 +164,35 @@ def test_completions_come_per_prompt_and_key_with_one_figure_per_token(engine: R
     assert sample(engine, []) == []
 
 
+def test_every_completion_is_told_of_once_when_it_has_ended(engines: Engines, prompt_ids: list) -> None:
+    """In waves, too; the shorter before the longer; and what the listener raises ends the call, and no more."""
+    engine = engines.make("embedded", **SMALL_WAVES.get(engines.name, {}))
+    if not engine.tells_ends:
+        pytest.skip("it does not tell")
+    prompts = prompts_of(prompt_ids, samples=3)
+    told: list[tuple[int, int, list[int], FinishReason]] = []
+    groups = sample(
+        engine, prompts, max_new_tokens=16, ended=lambda *each: told.append((*each[:2], each[2].tolist(), each[3]))
+    )
+    expected = [
+        (prompt, place, completion.token_ids.tolist(), completion.finish_reason)
+        for prompt, group in enumerate(groups)
+        for place, completion in enumerate(group)
+    ]
+    assert {reason for *_, reason in told} == set(FinishReason)
+    assert sorted(told) == sorted(expected) != told
+
+    def refuse(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sample(engine, prompts, ended=refuse)
+    again = sample(engine, prompts, max_new_tokens=16)
+    for left, right in zip(chain.from_iterable(groups), chain.from_iterable(again), strict=True):
+        assert_same(left, right)
+    engine.close()
+
+
 # --- Log-probs and entropy --------------------------------------------------------------------------------------
 
 

@@ -54,11 +54,11 @@ def test_waves_hold_every_completion_once_and_no_more_tokens_than_allowed(
         patch.setattr(engine, "_pads_prompts", pads)
         waves = [*engine._waves(prompts, NEW)]
     for wave in waves:
-        lengths = {len(prompts[index].token_ids) for index, _ in wave}
+        lengths = {len(prompts[index].token_ids) for index, *_ in wave}
         assert len(wave) * (max(lengths) + NEW) <= bound or len(wave) == 1
         assert pads or len(lengths) == 1
     for index, prompt in enumerate(prompts):
-        assert [key for place, key in chain(*waves) if place == index] == prompt.keys
+        assert [key for place, _, key in chain(*waves) if place == index] == prompt.keys
     if pads and bound >= sum(count for _, count in groups) * (30 + NEW):
         assert len(waves) == any(count for _, count in groups)
 
