@@ -88,6 +88,7 @@ def test_own_engine_own_problems_and_own_suite_train_and_evaluate(
     assert re.fullmatch("PlainEngine-[0-9a-f]{12}", plain["evaluation"]["identity"]["engine"])
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_what_an_installed_package_adds_is_known_by_name_in_every_process(tmp_path: Path) -> None:
     site, home, notes = tmp_path / "site", tmp_path / "home", tmp_path / "notes"

@@ -32,6 +32,7 @@ def test_the_page_shows_the_example_and_fits_a_screen(name: str) -> None:
     assert len(page.splitlines()) < 90
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_method_in_a_file_trains_and_resumes_from_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text((ROOT / "examples" / "own_method.py").read_text())

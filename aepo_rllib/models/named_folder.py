@@ -7,9 +7,9 @@ from pathlib import Path
 
 from aepo_rllib.support.arguments import did_you_mean
 
-EMBEDDED = "embedded"
+EMBEDDED, EMBEDDED_CHAIN = "embedded", "embedded-chain"
 """Name of the model that ships with the package, for its default problems."""
-EMBEDDED_MODELS = {EMBEDDED: "model", "embedded-chain": "chain"}
+EMBEDDED_MODELS = {EMBEDDED: "model", EMBEDDED_CHAIN: "chain"}
 """All that ship with it, with their folders; docs/embedded-model.md says what each can do."""
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 

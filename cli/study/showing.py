@@ -16,17 +16,16 @@ from aepo_rllib import metrics
 from aepo_rllib.cli.run_folder import METRICS, RunFolder
 from aepo_rllib.cli.study.trial import Trial
 from aepo_rllib.cli.study.watching import BAR_WIDTH, Watched
-from aepo_rllib.models.named_folder import EMBEDDED
+from aepo_rllib.models.named_folder import EMBEDDED, EMBEDDED_CHAIN
 from aepo_rllib.study.measures import WINDOW
 from aepo_rllib.study.report import Report
 from aepo_rllib.study.study import Study
 from aepo_rllib.study.summary import mean
 from aepo_rllib.support.terminal import visible
 
-SECONDS_PER_COMPLETION = 0.0024
-"""Of a trained one: the embedded model on one core of the machine of docs/court.md, whose step of 128 takes 0.3 s."""
-SECONDS_PER_SAMPLE = 0.0009
-"""Of an evaluation, likewise."""
+SECONDS: dict[str, tuple[float, float]] = {EMBEDDED: (0.0024, 0.0009), EMBEDDED_CHAIN: (0.0027, 0.0024)}
+"""By model: of a completion that is trained on, and of a sample of an evaluation, on one core of the machine of
+docs/court.md, where a step of 128 completions of the embedded model takes 0.3 s."""
 SECONDS_PER_TRIAL = 8.0
 """For building the algorithm, base entropy, checkpoint, export and reports."""
 ENTROPY, REWARD = (f"{metrics.MAIN}/{name}" for name in (metrics.EXACT_ENTROPY, metrics.REWARD_MEAN))
@@ -105,19 +104,21 @@ def plan_table(study: Study, trials: Sequence[Trial], jobs: int) -> Group:
             f"{done} of {len(own)}",
         )
     left = [trial for trial in trials if not trial.is_finished()]
-    hours = sum(map(seconds_of, left)) / min(jobs, len(left) or 1) / 3600
     completions = sum(trial.steps * trial.per_step for trial in left)
     words = f"{len(trials)} trials, {len(left)} of them left: {completions} completions to train on."
-    if all(trial.model == EMBEDDED for trial in trials):
+    if all(trial.model in SECONDS for trial in trials):
+        hours = sum(map(seconds_of, left)) / min(jobs, len(left) or 1) / 3600
         words += f" With {jobs} at a time about {f'{hours:.1f} hours' if hours > 1 else f'{60 * hours:.0f} minutes'}."
     return Group(Text(study.title), Text(), table, Text(), Text(words))
 
 
 def seconds_of(trial: Trial) -> float:
-    """What a whole trial takes with the embedded model, roughly."""
+    """What is left of a trial takes with an embedded model, roughly; a best checkpoint may turn out to be the last."""
     evaluation: dict[str, Any] = dict(trial.evaluation or {})
+    per_completion, per_sample = SECONDS[trial.model]
     problems = evaluation.get("limit") or 96
     sources = [*evaluation.get("suites", ()), *evaluation.get("problems", ())] or [""]
     samples = problems * evaluation.get("n", 64) * len(sources) if trial.evaluation is not None else 0
     left = max(trial.steps - trial.steps_done(), 0) * trial.per_step
-    return SECONDS_PER_TRIAL + left * SECONDS_PER_COMPLETION + samples * SECONDS_PER_SAMPLE
+    samples *= sum(not (trial.is_trained() and trial.has_scores(which)) for which in trial.checkpoints)
+    return SECONDS_PER_TRIAL + left * per_completion + samples * per_sample

@@ -247,6 +247,7 @@ def test_where_the_temperature_is_known_both_streams_are_one_request_and_the_ste
     assert state["dial"]["monitor"]["quiet_for"] == other["dial"]["monitor"]["quiet_for"]
 
 
+@pytest.mark.slow
 def test_a_batch_in_pieces_is_the_same_step(ray_cluster):
     """Eight pieces of each stream go to whoever of two env runners is free; RLlib's counts are right, too."""
     counted, ran = ("num_env_steps_sampled_lifetime", "num_episodes_lifetime", "num_episodes"), []

@@ -80,6 +80,7 @@ def test_a_killed_raylet_is_named(start):
     ends(process, run, code=1, cause="Ray's raylet .* has ended")
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(start):
     """A limit on the size of files, laid upon a running process, stands for the disk: no write gets through."""
     process, run = start()

@@ -90,6 +90,7 @@ def aepo(home: Path, *arguments: Any) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_own_problems_model_and_reward(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(home)
     verifier = "my_rewards.py:shortness"

@@ -53,6 +53,7 @@ def test_a_killed_run_ends_as_one_that_was_left_alone(left_alone, tmp_path, kill
     shutil.rmtree(run)
 
 
+@pytest.mark.slow
 def test_a_finished_run_has_nothing_left(left_alone, tmp_path):
     whole, _ = left_alone
     run = tmp_path / "again"

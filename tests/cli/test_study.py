@@ -16,9 +16,10 @@ from typing import NamedTuple
 import pandas as pd
 import pytest
 
-from aepo_rllib.cli.study.trial import VALIDATION
+from aepo_rllib.cli.study.trial import VALIDATION, Trial
 from aepo_rllib.study.tables import read_tables
 from tests.support.command import children, here, records, weights_hash, without_times
+from tests.support.told_tracker import LINES
 
 DIES_ONCE = """
 import os, signal
@@ -37,22 +38,6 @@ class DiesOnce(GRPO):
             mark.write_text(str(os.getpid()))
             os.kill(os.getpid(), signal.SIGKILL)
         super().training_step()
-"""
-LINES = """
-from aepo_rllib.cli.trackers.tracker import Tracker
-
-class Lines(Tracker):
-    # A line for every step, and one at the end, in the study's folder.
-
-    def log(self, step, time, metrics):
-        self._add(step)
-
-    def finish(self, *, failed):
-        self._add(failed)
-
-    def _add(self, what):
-        with (self.run.folder.parent / "told.txt").open("a") as file:
-            print(self.run.id, what, file=file)
 """
 STUDY = """\
 title: a small one
@@ -233,12 +218,18 @@ def of(problems: pd.DataFrame, checkpoint: str) -> dict[str, int]:
 
 
 def test_the_best_checkpoint_has_to_be_there(study: Study, tmp_path: Path) -> None:
-    file, folder = tmp_path / "small.yaml", shutil.copytree(study.folder, tmp_path / "out")
-    file.write_text(study.file.read_text().replace("n: 2,", "n: 2, checkpoint: best,"))
-    run = folder / "plain-seed0"
-    shutil.rmtree(run / "checkpoints" / f"step_{best_step(run):06}")
-    here("study", file, "-o", folder, "--only", "plain", "--jobs", 1, code=1 if best_step(run) < 3 else 0)
-    assert ("has not been kept" in (folder / "plain-seed0.log").read_text()) == (best_step(run) < 3)
+    """And is the first of equal ones, among those that were kept and validated."""
+    run = shutil.copytree(study.folder / "plain-seed0", tmp_path / "run")
+    trial = Trial("plain", 0, run, {"steps": 3}, "embedded", checkpoints=("best",))
+    lines = records(run)
+    for score, line in zip((0.1, 0.4, 0.4), lines, strict=True):
+        line[VALIDATION] = score
+    (run / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert trial.evaluated_model("best") == str(run / "checkpoints" / "step_000002")
+    assert trial.report("best") == run / "eval-step_000002"
+    shutil.rmtree(run / "checkpoints" / "step_000002")
+    with pytest.raises(ValueError, match="its best checkpoint, of step 2, has not been kept"):
+        trial.evaluated_model("best")
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from aepo_rllib import metrics, metrics_page
 from aepo_rllib.cli.main import cli
 from aepo_rllib.support.sealed_folder import MANIFEST, verify
 from tests.support.command import SMALL, aepo, alive, children, here, records, weights_hash, without_times
+from tests.support.told_tracker import LINES
 
 pytestmark = pytest.mark.process
 
@@ -145,7 +146,20 @@ def test_trackers_have_the_same(uninterrupted, monkeypatch):
 )
 def test_a_signal_ends_with_a_checkpoint_of_the_last_finished_step(tmp_path, number, code):
     run = tmp_path / "interrupted"
-    command = [sys.executable, "-m", "aepo_rllib.cli.main", "train", "--steps", "500", "--output", str(run), *SMALL]
+    (tmp_path / "lines.py").write_text(LINES)
+    own = ["--set", f'track=["{tmp_path}/lines.py:Lines"]']
+    command = [
+        sys.executable,
+        "-m",
+        "aepo_rllib.cli.main",
+        "train",
+        "--steps",
+        "500",
+        "--output",
+        str(run),
+        *SMALL,
+        *own,
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 200
     while not (run / "metrics.jsonl").is_file():
@@ -164,6 +178,8 @@ def test_a_signal_ends_with_a_checkpoint_of_the_last_finished_step(tmp_path, num
     newest = sorted((run / "checkpoints").iterdir())[-1]
     assert newest.name == f"step_{last:06d}"
     verify(newest)
+    told = (tmp_path / "told.txt").read_text().splitlines()
+    assert [line.split()[-1] for line in told] == [*map(str, range(1, last + 1)), "True"]
     deadline = time.monotonic() + 30
     while any(map(alive, family)):
         assert time.monotonic() < deadline, "an orphan is left"
