@@ -27,6 +27,7 @@ myst_disable_syntax = ["colon_fence", "myst_block_break", "myst_line_comment", "
 
 html_theme = "furo"
 html_title = project
+html_static_path, html_css_files = ["static"], ["pages.css"]
 html_extra_path = ["site"]  # index.html, which leads to docs/index.html
 html_show_sphinx = False
 html_copy_source = False
