@@ -12,7 +12,7 @@ from gymnasium.vector.utils import batch_space
 
 from aepo_rllib.envs.env_arguments import check_env_arguments, check_verifiers
 from aepo_rllib.envs.grading import Grade, Grader
-from aepo_rllib.envs.grading.ahead import Begun
+from aepo_rllib.envs.grading.ahead import BegunSteps
 from aepo_rllib.envs.problems import Problem, load_problems
 from aepo_rllib.envs.prompts import get_template
 from aepo_rllib.envs.spaces import AnyText
@@ -103,7 +103,7 @@ class MathTextEnv(gymnasium.Env[str, str]):
         self.action_space = AnyText()
         self._problem: Problem | None = None
         self._last: tuple[str, Grade] | None = None
-        self._begun = Begun()
+        self._begun = BegunSteps()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Choose a problem and show it."""
@@ -117,7 +117,7 @@ class MathTextEnv(gymnasium.Env[str, str]):
         """Begin to grade what the next step will be; not needed, and nothing is lost where the step is another."""
         if self._problem is None:
             raise gymnasium.error.ResetNeeded("call reset() first")
-        self._begun[0] = action, self.grader.begin(self._problem, action, form=self.answer_form)
+        self._begun[0] = self.grader.begin(self._problem, action, form=self.answer_form)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Grade a completion."""
@@ -156,7 +156,7 @@ class MathTextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._current: list[Problem] = []
-        self._begun = Begun()
+        self._begun = BegunSteps()
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -178,7 +178,7 @@ class MathTextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str
         if not self._current:
             raise gymnasium.error.ResetNeeded("call reset() first")
         form = self._single.answer_form
-        self._begun[place] = action, self.grader.begin(self._current[place], action, form=form)
+        self._begun[place] = self.grader.begin(self._current[place], action, form=form)
 
     def step(
         self, actions: Sequence[str]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import enum
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -154,6 +155,14 @@ class RolloutEngine(abc.ABC):
 
     asleep: bool = False
     """Whether its memory is given back."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """One that samples by itself, and takes no `ended`, tells of no ends, whatever it is derived from."""
+        super().__init_subclass__(**kwargs)
+        if "generate" in cls.__dict__:
+            parameters = inspect.signature(cls.generate).parameters.values()
+            takes = any(each.name == "ended" or each.kind is each.VAR_KEYWORD for each in parameters)
+            cls.tells_ends = cls.tells_ends and takes
 
     @classmethod
     @abc.abstractmethod

@@ -118,8 +118,10 @@ class Wave:
     def _tell(self, rows: torch.Tensor, reason: FinishReason) -> None:
         if self.ended is None or not len(rows):
             return
-        for row, length, tokens in zip(rows.tolist(), self.length[rows].tolist(), self.tokens[rows].cpu(), strict=True):
-            self.ended(self.rows[row].prompt, self.rows[row].sample, tokens[:length].numpy(), reason)
+        told = zip(rows.tolist(), self.length[rows].tolist(), self.tokens[rows].cpu().numpy(), strict=True)
+        with torch.inference_mode(False):  # what is told may do as it likes
+            for row, length, tokens in told:
+                self.ended(self.rows[row].prompt, self.rows[row].sample, tokens[:length], reason)
 
     def _draw(self, step: int, rows: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         """Draw one token for each of these rows and note its figures."""

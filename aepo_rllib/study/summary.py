@@ -52,7 +52,8 @@ class Summary:
 
     def seen_by(self, view: View) -> Summary:
         """The same with the scores that a view reads: of its checkpoint and its suites."""
-        return Summary(self.study, self._every, view.checkpoint).within(view.suites)
+        same = view.checkpoint in ("", self._checkpoint)
+        return (self if same else Summary(self.study, self._every, view.checkpoint)).within(view.suites)
 
     @cached_property
     def arms(self) -> list[str]:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 CPU, GPU = "CPU", "GPU"
 ALONE: Mapping[str, float] = {CPU: 1.0}
 """What a trial that starts no actors asks for."""
+STOPS = 8
+"""Checkpoints beyond those that are due: at the end of a run, and wherever it stopped before."""
 
 
 def completions_per_step(config: TextRLConfig) -> int:
@@ -22,10 +24,10 @@ def completions_per_step(config: TextRLConfig) -> int:
 
 
 def checkpoints_to_keep(settings: RunSettings, config: TextRLConfig, steps: int) -> int:
-    """All of a run, so that its best one is there at its end.
+    """All of a run, so that its best one is there at its end, and some more: where it stops early it writes one, too.
 
     Raises:
-        ValueError: none of them would have a validation score.
+        ValueError: none of them would have a validation score, or a model that can be evaluated.
     """
     every, interval = settings.checkpoint_every, config.evaluation_interval
     if not interval or math.lcm(every, interval) > steps:
@@ -33,7 +35,9 @@ def checkpoints_to_keep(settings: RunSettings, config: TextRLConfig, steps: int)
             f"checkpoint: best needs checkpoints with validation scores: evaluation_interval={interval} and "
             f"checkpoint_every={every} meet in none of {steps} steps; choose one that is a multiple of the other"
         )
-    return steps // every + 1
+    if not config.export_checkpoints:
+        raise ValueError("checkpoint: best needs checkpoints with a model: export_checkpoints=False writes none")
+    return steps // every + STOPS
 
 
 def bundles_of(config: TextRLConfig) -> list[dict[str, float]]:

@@ -34,7 +34,7 @@ def plan(study: Study, file: StudyFile, root: Path, *, elsewhere: bool = False) 
         ValueError: a setting that does not fit, or a folder that holds another run; names file, line and arm.
     """
     root = root.resolve()
-    evaluation = _evaluation(study, file)
+    evaluation, suites = _evaluation(study, file)
     wanted = {arm: evaluation if arm in study.evaluated else None for arm in study.groups}
     trials = []
     if study.with_base and wanted[BASE_ARM] is not None:
@@ -49,7 +49,7 @@ def plan(study: Study, file: StudyFile, root: Path, *, elsewhere: bool = False) 
     if not elsewhere:
         with file.within("evaluation"):
             check_evaluations(trials)
-    return sorted(trials, key=lambda trial: trial.seed)
+    return sorted((replace(trial, suites=suites) for trial in trials), key=lambda trial: trial.seed)
 
 
 def _folder(root: Path, arm: str, seed: int) -> Path:
@@ -79,8 +79,8 @@ def _first_trial(study: Study, arm: str, root: Path, evaluation: Mapping[str, An
         evaluation,
         Dial(loop.setting, *loop.dial.bounds) if loop else None,
         with_evaluation([ALONE] if elsewhere else bundles_of(config), gpus),
-        checkpoints,
-        gpus,
+        checkpoints=checkpoints,
+        gpus=gpus,
     )
 
 
@@ -129,10 +129,10 @@ def _base(study: Study, file: StudyFile) -> str:
     return models.pop()
 
 
-def _evaluation(study: Study, file: StudyFile) -> dict[str, Any] | None:
-    """Checked settings of the evaluation."""
+def _evaluation(study: Study, file: StudyFile) -> tuple[dict[str, Any] | None, Sequence[str]]:
+    """Checked settings of the evaluation, and its suites, as far as they are known."""
     if study.evaluation is None:
-        return None
+        return None, ()
     from aepo_rllib.eval.plan import EvaluationPlan
     from aepo_rllib.eval.settings import settings_of
     from aepo_rllib.eval.suites.catalogue import expand
@@ -144,9 +144,11 @@ def _evaluation(study: Study, file: StudyFile) -> dict[str, Any] | None:
             if key not in known:
                 raise ValueError(unknown("key", key, known))
         package, own = find_sources(EvaluationPlan(**study.evaluation))  # what is read is remembered
-    if not own.tasks:  # which may have any names
-        _check_suites(study, file, [*expand(package), *own.problems])
-    return dict(study.evaluation)
+    if own.tasks:  # which may have any names
+        return dict(study.evaluation), ()
+    suites = [*expand(package), *own.problems]
+    _check_suites(study, file, suites)
+    return dict(study.evaluation), suites
 
 
 def _check_suites(study: Study, file: StudyFile, known: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
@@ -96,7 +97,7 @@ def _train(trial: Trial, console: Console) -> None:
         assert prepared is not None
         folder = prepared.folder
         if resuming:
-            _set_evaluation_aside(trial)
+            set_evaluation_aside(trial)
         with tracked(folder, prepared.settings.track) as trackers, stopped(prepared.config) as algo:
             algo.run_id = folder.config_and_id()[1]
             if resuming:
@@ -104,10 +105,11 @@ def _train(trial: Trial, console: Console) -> None:
             train(algo, prepared.settings, folder, console, Budget(console, trial, folder), trackers)
 
 
-def _set_evaluation_aside(trial: Trial) -> None:
+def set_evaluation_aside(trial: Trial) -> None:
     """A run that is to have more steps keeps the evaluation of what was its last step, under that step's name."""
     evaluation, aside = trial.folder / EVALUATION, trial.report_of(trial.steps_done())
-    if evaluation.is_dir() and not aside.exists():
+    if evaluation.is_dir():
+        shutil.rmtree(aside, ignore_errors=True)  # of the same step, from before
         evaluation.rename(aside)
 
 

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from aepo_rllib import metrics
-from aepo_rllib.cli.run_folder import HUGGINGFACE, METRICS, RunFolder, step_name, step_of
+from aepo_rllib.cli.run_folder import HUGGINGFACE, INFO, METRICS, RunFolder, step_name, step_of
 from aepo_rllib.cli.study.demands import ALONE
 from aepo_rllib.study.study import BEST, LAST
 
 EVALUATION, SCORES = "eval", "passk.json"
+NUMBERS = {"n": 64, "temperature": 1.0, "top_p": 1.0, "max_new_tokens": None, "limit": None, "seed": 0}
+"""Settings of an evaluation that its report repeats as they were given, and what they are where nothing is said."""
 VALIDATION = metrics.LOGGED_PASS_AT_1
 ROUNDS = f"{metrics.THROUGHPUT}/{metrics.SAMPLING_ROUNDS}"
 
@@ -51,6 +53,7 @@ class Trial:
         evaluation: Settings of an evaluation; None for none.
         dial: What is turned; None where nothing is.
         bundles: What it asks of Ray, as Tune's placement groups have it.
+        suites: What it is evaluated on; none where that is not known beforehand.
         checkpoints: Which of its checkpoints are evaluated: `LAST`, `BEST`, or both.
         gpus: Of an evaluation.
     """
@@ -65,6 +68,7 @@ class Trial:
     evaluation: Mapping[str, Any] | None = None
     dial: Dial | None = None
     bundles: Sequence[Mapping[str, float]] = (ALONE,)
+    suites: Sequence[str] = ()
     checkpoints: Sequence[str] = (LAST,)
     gpus: float = 0
 
@@ -101,7 +105,7 @@ class Trial:
         """Whether all steps are done and the model is exported."""
         if self.values is None:
             return True
-        if not (self.folder / HUGGINGFACE / "config.json").is_file():
+        if not self.steps_done() or exported_step(self.folder) != self.steps_done():
             return False
         if self.steps_done() >= self.steps:
             return True
@@ -118,12 +122,18 @@ class Trial:
 
     # --- The evaluations of a trained one ---
 
+    @property
+    def asked(self) -> dict[str, Any]:
+        """Those settings of its evaluation that are numbers, and that a report repeats."""
+        return {name: (self.evaluation or {}).get(name, default) for name, default in NUMBERS.items()}
+
     def best_step(self) -> int:
         """The checkpoint of the best validation score, the first of equal ones; the last step without any score."""
         every = RunFolder(self.folder).config()["checkpoint_every"]
         scores = {record["step"]: record[VALIDATION] for record in self._records() if VALIDATION in record}
-        due = [step for step in scores if step % every == 0]
-        return max(due, key=scores.__getitem__, default=self.steps_done())
+        last = self.steps_done()
+        due = [step for step in scores if step % every == 0 or step == last]
+        return max(due, key=scores.__getitem__, default=last)
 
     def report(self, which: str) -> Path:
         """Folder of an evaluation; of the best checkpoint the last one's, where these are one.
@@ -152,25 +162,28 @@ class Trial:
         kept = {step_of(checkpoint): checkpoint for checkpoint in RunFolder(self.folder).checkpoints()}
         if (step := self.best_step()) not in kept:
             raise ValueError(
-                f"{self.folder}: its best checkpoint, of step {step}, has not been kept; it was begun without "
-                f"checkpoint: {BEST}"
+                f"{self.folder}: its best checkpoint, of step {step}, is not there; a run that was begun without "
+                f"checkpoint: {BEST} keeps the last ones alone"
             )
         return str(kept[step])
 
     def has_scores(self, which: str) -> bool:
-        """Whether a checkpoint's scores are there: of the numbers that are asked for, and of as many samples.
+        """Whether a checkpoint's scores are there: of this export, of what is asked for, and of as many samples.
 
         Where they are others the evaluation is begun again, and refuses what differs.
         """
-        file, asked = self.report(which) / SCORES, dict(self.evaluation or {})
-        n = asked.pop("n", 64)
+        report, export = self.report(which), self.folder / HUGGINGFACE / INFO
+        file = report / SCORES
         if not file.is_file():
+            return False
+        if report.name == EVALUATION and export.is_file() and export.stat().st_mtime > file.stat().st_mtime:
             return False
         try:
             scores = json.loads(file.read_text(encoding="utf-8"))
-            suites, made = scores["suites"].values(), scores["evaluation"]
-            same = all(made[key] == value for key, value in asked.items() if key in made and _is_number(value))
-            return same and bool(suites) and all(suite["n"] >= n for suite in suites)
+            made, suites = scores["evaluation"], scores["suites"]
+            same = all(made[key] == value for key, value in self.asked.items() if key != "n")
+            there = set(suites) == set(self.suites or suites)
+            return same and there and bool(suites) and all(suite["n"] >= self.asked["n"] for suite in suites.values())
         except (ValueError, KeyError, TypeError, AttributeError):
             return False
 
@@ -178,5 +191,9 @@ class Trial:
         return RunFolder(self.folder).read(METRICS)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float)
+def exported_step(folder: Path) -> int:
+    """After which step a run's model was exported last; 0 where none was."""
+    try:
+        return int(json.loads((folder / HUGGINGFACE / INFO).read_text(encoding="utf-8"))["step"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return 0

@@ -16,8 +16,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aepo_rllib.cli.run_folder import HUGGINGFACE, INFO, METRICS
+from aepo_rllib.cli.run_folder import METRICS
 from aepo_rllib.cli.study.trial import Trial as StudyTrial
+from aepo_rllib.cli.study.trial import exported_step
 from aepo_rllib.models.named_folder import EMBEDDED
 from aepo_rllib.support.locks import write_atomically
 
@@ -62,14 +63,6 @@ class Segment(StudyTrial):
         """That of a run with these settings; with an evaluation after it, where there is to be one."""
         own = {key: value for key, value in settings.items() if key != "seed"} | {"steps": steps}
         return cls("", settings.get("seed", 0), folder, own, EMBEDDED, evaluation=evaluation)
-
-
-def exported_step(folder: Path) -> int:
-    """After which step a run's model was exported last; 0 where none was."""
-    try:
-        return int(json.loads((folder / HUGGINGFACE / INFO).read_text(encoding="utf-8"))["step"])
-    except (OSError, ValueError, TypeError, KeyError):
-        return 0
 
 
 class Ledger:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future
 from types import TracebackType
 from typing import NamedTuple
 
-from aepo_rllib.envs.grading.ahead import Ahead
+from aepo_rllib.envs.grading.ahead import Ahead, Begun
 from aepo_rllib.envs.grading.literals import as_rational
 from aepo_rllib.envs.grading.pool import WorkerPool
 from aepo_rllib.envs.grading.process import WORKER_COMMAND, Comparison, RewardCall
@@ -70,7 +69,7 @@ class Grader:
         self.pool = WorkerPool(workers, deadline_s, command=command)
         self.reward_pool = WorkerPool(workers, deadline_s, command=command, rules=[KNOWN_REWARD])
         self._reported: set[str] = set()
-        self._ahead = Ahead(lambda problems, texts, form: self.grade_batch(problems, texts, form=form))
+        self.ahead = Ahead(portion=self.pool.size)
 
     def grade(self, problem: Problem, completion: str, *, form: str = DEFAULT_FORM) -> Grade:
         """The grade of one completion. `grade_batch` is faster for several."""
@@ -112,9 +111,11 @@ class Grader:
             graded[place] = Grade(outcome.verdict, outcome.answer or answers[place], outcome.reward, outcome.error)
         return [graded[place] for place in range(len(problems))]
 
-    def begin(self, problem: Problem, completion: str, *, form: str = DEFAULT_FORM) -> Future[Grade]:
-        """What `grade` gives, once it is there: one thread grades whatever has been begun meanwhile, together."""
-        return self._ahead.submit(problem, completion, form)
+    def begin(self, problem: Problem, completion: str, *, form: str = DEFAULT_FORM) -> Begun:
+        """`begin(...).result()` is what `grade` gives; meanwhile one thread grades what has been begun, together."""
+        begun = Begun(self, problem, completion, form)
+        self.ahead.submit(begun)
+        return begun
 
     def only_spelled(self, answers: Sequence[str]) -> list[bool]:
         """Which known answers are no mathematics that can be read, so that nothing but their spelling will do."""
@@ -153,7 +154,8 @@ class Grader:
                 )
 
     def close(self) -> None:
-        """End the worker processes. A later call starts new ones."""
+        """End the worker processes, and forget what was begun and still waits. A later call starts new ones."""
+        self.ahead.close()
         self.pool.close()
         self.reward_pool.close()
 

@@ -59,6 +59,29 @@ def test_an_environment_rests_when_its_episode_is_over():
     assert ends == [(0, ("a",)), (1, ("b", "b")), (2, ("c", "c", "c"))]
 
 
+class Expecting(own_envs.Sums):
+    def expect(self, action):
+        self.expected = action
+
+
+class Odd(own_envs.Sums):
+    expect = "42"
+
+
+class Shouting(gymnasium.ActionWrapper):
+    def action(self, action):
+        return action.upper()
+
+
+def test_an_environment_is_told_of_its_next_action_where_it_asks_and_the_action_is_that():
+    vector = envs_of(made(lambda **_: gymnasium.wrappers.TimeLimit(Expecting(), 5))).of_size(2)
+    vector_envs.listener(vector)(1, "next")
+    assert [getattr(env.unwrapped, "expected", None) for env in vector.envs] == [None, "next"]
+    for other in (own_envs.Sums, Odd, lambda **_: Shouting(Expecting())):
+        assert vector_envs.listener(envs_of(made(other)).of_size(2)) is None
+    assert vector_envs.listener(own_envs.SumsVector(num_envs=2)) is None
+
+
 def test_infos_of_any_kind_come_back_as_they_were():
     """None beside a text, tuples and dicts, keys that only some have: gymnasium's arrays hold few of them."""
     vector = envs_of(made(own_envs.Countdown)).of_size(2)

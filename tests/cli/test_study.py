@@ -10,13 +10,18 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 import pytest
 
-from aepo_rllib.cli.study.trial import VALIDATION, Trial
+from aepo_rllib.cli.run_folder import RunFolder
+from aepo_rllib.cli.study.running import set_evaluation_aside
+from aepo_rllib.cli.study.trial import NUMBERS, VALIDATION, Trial
+from aepo_rllib.eval.plan import Settings
+from aepo_rllib.eval.settings import settings_of
 from aepo_rllib.study.tables import read_tables
 from tests.support.command import children, here, records, weights_hash, without_times
 from tests.support.told_tracker import LINES
@@ -228,8 +233,78 @@ def test_the_best_checkpoint_has_to_be_there(study: Study, tmp_path: Path) -> No
     assert trial.evaluated_model("best") == str(run / "checkpoints" / "step_000002")
     assert trial.report("best") == run / "eval-step_000002"
     shutil.rmtree(run / "checkpoints" / "step_000002")
-    with pytest.raises(ValueError, match="its best checkpoint, of step 2, has not been kept"):
+    with pytest.raises(ValueError, match="its best checkpoint, of step 2, is not there"):
         trial.evaluated_model("best")
+
+
+def trial_of(study: Study, folder: Path, **evaluation: object) -> Trial:
+    """A copy of the plain arm's trial, which is asked for another evaluation than was made."""
+    run = shutil.copytree(study.folder / "plain-seed0", folder / "run")
+    asked = {"suites": ["aepo_countdown4"], "n": 2, "limit": 3} | evaluation
+    given = {key: value for key, value in asked.items() if value is not None}
+    return Trial("plain", 0, run, {"steps": 3}, "embedded", evaluation=given, suites=("aepo_countdown4",))
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "done"),
+    [
+        ({}, True),
+        ({"n": 1}, True),
+        ({"temperature": 1}, True),
+        ({"n": 3}, False),
+        ({"limit": 4}, False),
+        ({"limit": None}, False),
+        ({"temperature": 0.6}, False),
+        ({"max_new_tokens": 64}, False),
+    ],
+)
+def test_scores_are_those_that_are_asked_for(study: Study, tmp_path: Path, evaluation: dict, done: bool) -> None:
+    assert trial_of(study, tmp_path, **evaluation).is_evaluated() == done
+
+
+def test_what_a_report_repeats_has_the_defaults_of_evaluations() -> None:
+    declared = settings_of(Settings)
+    assert {name: declared[name].option.default for name in NUMBERS} == NUMBERS
+
+
+def test_scores_of_other_suites_or_of_an_older_export_are_not_those(study: Study, tmp_path: Path) -> None:
+    trial = trial_of(study, tmp_path)
+    assert trial.is_finished()
+    assert not replace(trial, suites=("aepo_countdown4", "aepo_arithmetic")).is_evaluated()
+    export = trial.folder / "huggingface" / "aepo.json"
+    later = (trial.folder / "eval" / "passk.json").stat().st_mtime + 1
+    os.utime(export, (later, later))
+    assert not trial.is_evaluated()
+
+
+def test_a_model_that_was_exported_earlier_is_not_that_of_the_last_step(study: Study, tmp_path: Path) -> None:
+    trial = trial_of(study, tmp_path)
+    export = trial.folder / "huggingface" / "aepo.json"
+    export.write_text(export.read_text().replace('"step": 3', '"step": 2'))
+    assert not trial.is_trained()
+
+
+def test_the_last_of_all_may_be_the_best_although_no_checkpoint_was_due(study: Study, tmp_path: Path) -> None:
+    trial = trial_of(study, tmp_path)
+    config, name = RunFolder(trial.folder).config_and_id()
+    RunFolder(trial.folder).write_config({**config, "checkpoint_every": 2}, name)
+    lines = records(trial.folder)
+    for score, line in zip((0.5, 0.1, 0.3), lines, strict=True):
+        line[VALIDATION] = score
+    (trial.folder / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert trial.best_step() == 3
+    assert trial.report("best") == trial.report("last") == trial.folder / "eval"
+
+
+def test_an_evaluation_of_the_last_step_is_set_aside_whatever_lies_there(study: Study, tmp_path: Path) -> None:
+    trial = trial_of(study, tmp_path)
+    old = trial.folder / "eval-step_000003"
+    old.mkdir()
+    (old / "passk.json").write_text("of an earlier attempt")
+    made = (trial.folder / "eval" / "passk.json").read_bytes()
+    set_evaluation_aside(trial)
+    assert (old / "passk.json").read_bytes() == made
+    assert not (trial.folder / "eval").exists()
 
 
 @pytest.mark.slow

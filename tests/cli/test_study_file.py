@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from aepo_rllib import GRPOConfig
 from aepo_rllib.cli.config_file import recipes
-from aepo_rllib.cli.study.demands import with_evaluation
+from aepo_rllib.cli.settings import RunSettings
+from aepo_rllib.cli.study.demands import checkpoints_to_keep, with_evaluation
 from aepo_rllib.cli.study.file import StudyFile, find_study
 from aepo_rllib.cli.study.gather import gather
 from aepo_rllib.cli.study.reading import folder_name, read_study
@@ -220,6 +222,15 @@ def test_settings_of_arms_and_evaluation_are_checked_before_ray_starts(
     assert f"Error: {file}:{line}: " in output
     assert message in output
     assert not (tmp_path / "out").exists()
+
+
+def test_the_best_checkpoint_needs_checkpoints_with_a_score_and_a_model() -> None:
+    settings, config = RunSettings(checkpoint_every=10), GRPOConfig().evaluation(evaluation_interval=15)
+    assert checkpoints_to_keep(settings, config, 30) > 3
+    with pytest.raises(ValueError, match="evaluation_interval=15 and checkpoint_every=10 meet in none of 29 steps"):
+        checkpoints_to_keep(settings, config, 29)
+    with pytest.raises(ValueError, match="export_checkpoints=False writes none"):
+        checkpoints_to_keep(settings, config.checkpointing(export_checkpoints=False), 30)
 
 
 def test_a_name_is_a_shipped_study_or_a_file(tmp_path: Path) -> None:

@@ -171,9 +171,12 @@ def test_every_completion_is_told_of_once_when_it_has_ended(engines: Engines, pr
         pytest.skip("it does not tell")
     prompts = prompts_of(prompt_ids, samples=3)
     told: list[tuple[int, int, list[int], FinishReason]] = []
-    groups = sample(
-        engine, prompts, max_new_tokens=16, ended=lambda *each: told.append((*each[:2], each[2].tolist(), each[3]))
-    )
+
+    def note(prompt: int, place: int, token_ids: np.ndarray, reason: FinishReason) -> None:
+        assert not torch.is_inference_mode_enabled()
+        told.append((prompt, place, token_ids.tolist(), reason))
+
+    groups = sample(engine, prompts, max_new_tokens=16, ended=note)
     expected = [
         (prompt, place, completion.token_ids.tolist(), completion.finish_reason)
         for prompt, group in enumerate(groups)

@@ -10,6 +10,8 @@ import pytest
 
 from aepo_rllib import GRPOConfig
 from aepo_rllib.rollout import check_engine_options, engine_class, engine_identity
+from aepo_rllib.rollout.engine import NO_FILTERS
+from aepo_rllib.rollout.transformers import TransformersEngine
 
 ENGINES = """
 from aepo_rllib.rollout import RolloutEngine
@@ -88,3 +90,19 @@ def test_a_relative_file_is_the_same_engine(file: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(file.parent)
     assert engine_class("engines.py:Short") is engine_class(f"{file}:Short")
     check_engine_options("option", "engines.py:Short", {"window": 3, "max_rows": 2})
+
+
+def test_a_derived_engine_that_samples_by_itself_tells_of_ends_where_it_can():
+    class Plain(TransformersEngine):
+        def generate(self, prompts, *, max_new_tokens, stop_ids, filters=NO_FILTERS):
+            return []
+
+    class Passing(TransformersEngine):
+        def generate(self, prompts, **kwargs):
+            return super().generate(prompts, **kwargs)
+
+    class Other(TransformersEngine):
+        def close(self):
+            pass
+
+    assert [each.tells_ends for each in (TransformersEngine, Plain, Passing, Other)] == [True, False, True, True]
