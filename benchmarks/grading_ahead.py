@@ -1,8 +1,9 @@
 """What it saves to grade completions while others are still sampled.
 
-    python benchmarks/grading_ahead.py [--rounds 5]
+    python benchmarks/grading_ahead.py
+    python benchmarks/grading_ahead.py --workers 64 --milliseconds 100 250
 
-One env runner of the embedded model, 16 problems x 8 completions, a reward that takes its time in two worker processes;
+One env runner of the embedded model, 16 problems x 8 completions, a reward that takes its time in worker processes;
 seconds of a batch with and without, turn by turn in the same process.
 """
 
@@ -30,29 +31,31 @@ def slow(completion, problem):
     time.sleep({seconds})
     return 0.5
 """
-MILLISECONDS = (0, 1, 2, 4, 8, 16)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--rounds", type=int, default=5, help="of each kind")
+    parser.add_argument("--workers", type=int, default=2, help="processes that judge")
+    parser.add_argument("--milliseconds", type=int, nargs="+", default=[0, 1, 2, 4, 8, 16], help="of a reward")
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     print("| reward, ms | a batch, s | graded ahead, s | saved |\n| ---: | ---: | ---: | ---: |")
     with tempfile.TemporaryDirectory() as folder:
         problems = Path(folder, "problems.jsonl")
         asked = ({"problem": f"Make 24 from {n} 8 5", "answer": "24"} for n in range(1, 33))
         problems.write_text("".join(f"{json.dumps(each)}\n" for each in asked))
-        for milliseconds in MILLISECONDS:
+        for milliseconds in arguments.milliseconds:
             file = Path(folder, f"reward{milliseconds}.py")
             file.write_text(REWARD.format(seconds=milliseconds / 1000))
-            after, ahead = measured(problems, f"{file}:slow" if milliseconds else "", rounds)
+            reward = f"{file}:slow" if milliseconds else "math"
+            after, ahead = measured(problems, reward, arguments.workers, arguments.rounds)
             print(f"| {milliseconds} | {after:.3f} | {ahead:.3f} | {1 - ahead / after:.0%} |", flush=True)
 
 
-def measured(problems: Path, reward: str, rounds: int) -> tuple[float, float]:
+def measured(problems: Path, reward: str, workers: int, rounds: int) -> tuple[float, float]:
     """Median seconds of a batch, without and with."""
-    config = GRPOConfig().problems(problems=str(problems), verifier=reward or "math")
+    config = GRPOConfig().problems(problems=str(problems), verifier=reward, grader_workers=workers)
     runner = TextEnvRunner(config=config, worker_index=0)
     seconds: dict[bool, list[float]] = {False: [], True: []}
     for turn in range(2 * rounds + 2):

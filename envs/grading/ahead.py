@@ -47,8 +47,8 @@ class Begun:
 class Ahead:
     """Grades completions as they come; its thread lives for as long as there is something to grade.
 
-    They are taken in portions, each of which is one call of `Grader.grade_batch`. A portion waits until it has one for
-    every worker: all others would wait for the reward of a single one, however many workers there are.
+    They are taken in portions, each of which is one call of `Grader.grade_batch`. A portion has one for every worker, or
+    two, or three: all others would wait for the reward of a single one, however many workers there are.
 
     Args:
         portion: The least that is taken, unless somebody waits for a grade.
@@ -106,7 +106,9 @@ class Ahead:
                 if not self._is_due():
                     self._at_work = self._hurried = False
                     return
-                batch, self._waiting = self._waiting, []
+                count = len(self._waiting)
+                count -= 0 if self._hurried else count % self._portion
+                batch, self._waiting = self._waiting[:count], self._waiting[count:]
             for form in dict.fromkeys(begun.form for begun in batch):
                 _grade([begun for begun in batch if begun.form == form], form)
 
