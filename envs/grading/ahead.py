@@ -47,8 +47,8 @@ class Begun:
 class Ahead:
     """Grades completions as they come; its thread lives for as long as there is something to grade.
 
-    They are taken in portions, each of which is one call of `Grader.grade_batch`. A portion has one for every worker, or
-    two, or more: all others would wait for the reward of a single one, however many workers there are.
+    They are taken in portions, each of which is one call of `Grader.grade_batch`. A portion has one for every worker,
+    or two, or more: all others would wait for the reward of a single one, however many workers there are.
 
     Args:
         portion: The least that is taken, unless somebody waits for a grade.
