@@ -76,6 +76,7 @@ def test_a_run_whose_env_runners_are_all_lost_stops_instead_of_sampling_elsewher
         algo.stop()
 
 
+@pytest.mark.slow
 def test_a_stopped_env_runner_does_not_stop_the_run(ray_cluster, caplog):
     algo = small(GRPOConfig(), num_env_runners=2, sample_timeout_s=3, env_runner_health_probe_timeout_s=1).build_algo()
     group = algo.env_runner_group

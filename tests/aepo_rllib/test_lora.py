@@ -207,6 +207,7 @@ def test_weights_are_read_and_set_and_reach_the_engine(trained: Trained) -> None
         np.testing.assert_allclose(found[0], before, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_dial_moves_the_entropy_as_it_does_with_all_weights(ray_cluster: None) -> None:
     """A target above the entropy heats the second stream, one below cools it: the runs part, and by as much."""
     gaps = []

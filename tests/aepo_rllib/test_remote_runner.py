@@ -36,6 +36,7 @@ def remote(ray_cluster: None) -> Iterator[Built]:
         yield built
 
 
+@pytest.mark.slow
 def test_its_steps_are_those_of_one_process(local: Built, remote: Built) -> None:
     assert [figures(result) for result in remote.results] == [figures(result) for result in local.results]
     for name, expected in local.weights.items():
@@ -44,6 +45,7 @@ def test_its_steps_are_those_of_one_process(local: Built, remote: Built) -> None
         assert result[metrics.UPDATE][metrics.PROBE_LARGEST_GAP] < 1e-4
 
 
+@pytest.mark.slow
 def test_a_checkpoint_goes_on_in_another_layout(local: Built, remote: Built, tmp_path: Path) -> None:
     """From the algorithm's own process to a remote runner and back."""
     algo, other = local.algo, remote.algo

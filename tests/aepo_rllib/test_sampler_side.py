@@ -158,6 +158,7 @@ def test_remote_runners_sample_what_the_local_one_would_and_a_lost_one_is_told(l
             side.restarted(1)
 
 
+@pytest.mark.slow
 def test_runners_with_other_weights_are_renewed_and_counted():
     renewed: list[int] = []
 

@@ -195,6 +195,7 @@ def test_before_its_first_step_a_state_has_no_moments_and_gets_none(
     assert_equal_state(group, other)
 
 
+@pytest.mark.slow
 def test_in_sixteen_bits_masters_and_gradients_keep_thirty_two(ray_cluster: None) -> None:
     """Against one process under autocast: log-probs differ by rounding; and a step of 1e-6 is not lost."""
     layout = Layout(2, "fsdp", dtype="bfloat16")

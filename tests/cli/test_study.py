@@ -173,6 +173,7 @@ def test_what_is_named_alone_is_written_alone_and_the_tables_keep_the_rest(study
     pd.testing.assert_frame_equal(read_tables(folder / "report").steps, read_tables(study.folder / "report").steps)
 
 
+@pytest.mark.slow
 def test_both_checkpoints_are_evaluated_and_more_steps_keep_what_was_evaluated(study: Study, tmp_path: Path) -> None:
     """Asked for later: nothing is trained again, and of the last checkpoint nothing sampled. Then a step is added."""
     file, folder = tmp_path / "small.yaml", shutil.copytree(study.folder, tmp_path / "out")
