@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import secrets
 import weakref
 from collections.abc import Mapping, Sequence
@@ -32,17 +31,10 @@ from aepo_rllib.rollout.engine import (
     RolloutEngine,
     SamplingFilters,
 )
+from aepo_rllib.rollout.vllm_import import import_vllm
 from aepo_rllib.support.options import Option, count
 from aepo_rllib.transfer.shared_memory import share
 
-ENVIRONMENT = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine in this process: weights reach it without being copied around
-    "VLLM_LOGGING_LEVEL": "ERROR",
-    "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # threads are Ray's to give, see OMP_NUM_THREADS
-}
-"""Set before vLLM is imported, unless the user has set them."""
 DTYPES = ("float32", "bfloat16", "float16")
 WORKER_EXTENSION = "aepo_rllib.rollout.vllm_worker.Registration"
 WEIGHT_TRANSFER = "aepo_host"
@@ -110,7 +102,7 @@ class VLLMEngine(RolloutEngine):
         self.seeded = self.reproducible = seeded
         self._shape = load_model(model, device="meta")
         self._in_process = tensor_parallel_size == 1
-        vllm = _import_vllm()
+        vllm = import_vllm()
         if VLLMEngine._open:
             raise RuntimeError("this process has a VLLMEngine already; close it first, two would wait for each other")
         on_cpu = vllm.platforms.current_platform.is_cpu()
@@ -274,21 +266,6 @@ class VLLMEngine(RolloutEngine):
             del self._llm
             VLLMEngine._open.discard(self)
             cleanup_dist_env_and_memory()
-
-
-def _import_vllm() -> Any:
-    """vLLM with its environment set, and its platform chosen."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    try:
-        import vllm
-        import vllm.platforms
-    except ImportError as error:
-        raise ImportError(
-            f"engine 'vllm' needs vLLM, which cannot be imported ({error}); pip install 'aepo-rllib[vllm]', or see "
-            "docs/vllm.md for the CPU"
-        ) from error
-    return vllm
 
 
 def _seed(key: tuple[int, ...]) -> int:

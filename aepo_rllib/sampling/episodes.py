@@ -28,6 +28,7 @@ from aepo_rllib.envs.verdict import Verdict
 from aepo_rllib.experience.groups import verdict_of
 from aepo_rllib.rollout import Completion, FinishReason, Purpose, RolloutRequest
 from aepo_rllib.sampling import vector_envs
+from aepo_rllib.sampling.expecting import listener
 from aepo_rllib.sampling.vector_envs import Chat
 
 SLOT, SAMPLE, STREAM = "slot", "sample", "stream"
@@ -100,7 +101,7 @@ class EpisodeBatch:
 
     def listener(self, rows: Sequence[int]) -> Callable[[int, str], None] | None:
         """What is told of a completion's text as soon as it has ended, by its place in `rows`; None: nobody asks."""
-        expect = vector_envs.listener(self._env)
+        expect = listener(self._env)
         return None if expect is None else lambda place, text: expect(rows[place], text)
 
     def of(self, *purposes: Purpose) -> list[SingleAgentEpisode]:

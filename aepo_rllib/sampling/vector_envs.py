@@ -5,13 +5,13 @@ docs/environments.md says what an environment has to do. What it does wrong is r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorActionWrapper, VectorEnv, VectorWrapper
+from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from ray.rllib.env.env_context import EnvContext
 
@@ -175,23 +175,6 @@ def step(env: VectorEnv, actions: list[str | None]) -> tuple[Any, ...]:
             _check_text(observations[place])
         _check_verdict(split[place])
     return observations, _numbers(rewards), terminated, truncated, split
-
-
-def listener(env: VectorEnv) -> Callable[[int, str], None] | None:
-    """What is told of an environment's next action before its step, see docs/environments.md; None where none asks."""
-    asked = env.envs[0] if isinstance(env, SideBySide) else env
-    if _changes_actions(asked) or not callable(expect := getattr(asked.unwrapped, "expect", None)):
-        return None
-    return (lambda place, action: env.envs[place].unwrapped.expect(action)) if isinstance(env, SideBySide) else expect
-
-
-def _changes_actions(env: Any) -> bool:
-    """Whether one of its wrappers says that what it steps is not what it is given."""
-    while isinstance(env, gymnasium.Wrapper | VectorWrapper):
-        if isinstance(env, gymnasium.ActionWrapper | VectorActionWrapper):
-            return True
-        env = env.env
-    return False
 
 
 def check_groups(groups: Sequence[Hashable], observations: Sequence[str], infos: Sequence[dict[str, Any]]) -> None:

@@ -296,6 +296,5 @@ class TextRLConfig(ProblemSource, TextOptions, AlgorithmConfig):
         if self.env == ENV_ID:
             self.env_config = absolute_arguments(self.env_config)
         if self.validation_problems:
-            self.validation_problems = absolute(self.validation_problems)
-            if Path(self.validation_problems).exists():
-                self.validation_problems = str(Path(self.validation_problems).resolve())
+            path = Path(named := absolute(self.validation_problems))
+            self.validation_problems = str(path.resolve()) if path.exists() else named

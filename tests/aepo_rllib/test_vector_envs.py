@@ -9,6 +9,7 @@ from ray.tune.registry import register_env
 
 from aepo_rllib.sampling import vector_envs
 from aepo_rllib.sampling.env_sources import CreatedEnv, find_env
+from aepo_rllib.sampling.expecting import listener
 from aepo_rllib.sampling.vector_envs import VectorEnvs
 from tests.support import own_envs
 
@@ -75,11 +76,11 @@ class Shouting(gymnasium.ActionWrapper):
 
 def test_an_environment_is_told_of_its_next_action_where_it_asks_and_the_action_is_that():
     vector = envs_of(made(lambda **_: gymnasium.wrappers.TimeLimit(Expecting(), 5))).of_size(2)
-    vector_envs.listener(vector)(1, "next")
+    listener(vector)(1, "next")
     assert [getattr(env.unwrapped, "expected", None) for env in vector.envs] == [None, "next"]
     for other in (own_envs.Sums, Odd, lambda **_: Shouting(Expecting())):
-        assert vector_envs.listener(envs_of(made(other)).of_size(2)) is None
-    assert vector_envs.listener(own_envs.SumsVector(num_envs=2)) is None
+        assert listener(envs_of(made(other)).of_size(2)) is None
+    assert listener(own_envs.SumsVector(num_envs=2)) is None
 
 
 def test_infos_of_any_kind_come_back_as_they_were():

@@ -307,7 +307,7 @@ def test_every_table_and_figure_that_can_be_named_can_be_made() -> None:
 def test_a_dial_that_stands_still_has_no_target(tmp_path: Path, high: float, target: float | None) -> None:
     trial = Trial("mine", 0, tmp_path, {"steps": 1}, "embedded", 4, dial=Dial("temperature", 0.8, high))
     (tmp_path / "huggingface").mkdir()
-    (tmp_path / "huggingface" / "config.json").touch()
+    (tmp_path / "huggingface" / "aepo.json").write_text('{"step": 1}')
     record = {"step": 1, "main/exact_entropy": 0.5, "control/target_entropy": 0.4, "control/temperature": 0.8}
     (tmp_path / "metrics.jsonl").write_text(json.dumps(record) + "\n")
     [row] = gather(Study("mine", "", {}, (0,)), [trial]).steps.to_dict("records")
