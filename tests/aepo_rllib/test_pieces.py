@@ -121,6 +121,7 @@ def test_streams_sampled_together_are_those_sampled_one_after_the_other(local, w
     assert logged == 64, "of the policy itself alone"
 
 
+@pytest.mark.slow
 def test_after_an_error_nobody_is_given_another_piece(ray_cluster):
     def fails(worker: int, piece: int) -> None:
         time.sleep(1.0)
@@ -136,6 +137,7 @@ def test_after_an_error_nobody_is_given_another_piece(ray_cluster):
         assert len(taken[2]) <= 2
 
 
+@pytest.mark.slow
 def test_of_a_runner_that_dies_the_piece_at_hand_is_asked_for_again(local, pair, caplog):
     def dies(worker: int, piece: int) -> None:
         if (worker, piece) == (1, 2):

@@ -55,6 +55,7 @@ def test_three_steps_of_the_command_line_follow_the_learner(tmp_path):
     assert ["evaluation/pass@1" in record for record in records] == [False, True, False]
 
 
+@pytest.mark.slow
 def test_two_workers_share_a_model(tmp_path):
     """Tensor parallel: every worker takes its part of an update."""
     shape = {"vocab_size": 64, "hidden_size": 128, "intermediate_size": 64, "num_hidden_layers": 1, "head_dim": 32}
@@ -124,6 +125,7 @@ def test_an_output_head_that_an_update_forgets_stops_the_run(ray_cluster):
         algo.stop()
 
 
+@pytest.mark.slow
 def test_a_killed_runner_comes_back_with_the_current_weights(ray_cluster):
     """Two env runners are two engines; the batch is theirs together, and one of them dies."""
 
