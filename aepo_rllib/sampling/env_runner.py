@@ -126,10 +126,9 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         while rows := batch.active():
             started = time.perf_counter()
             asked = zip(batch.chats(rows), batch.keys(rows), batch.temperatures(rows), strict=True)
-            prompt_ids, completions = self._complete(list(asked), batch.listener(rows))
+            prompt_ids, completions, texts = self._complete(list(asked), batch.listener(rows))
             generated = time.perf_counter()
             content = [self.content.mask(completion.token_ids) for completion in completions]
-            texts = [self._decode(completion.token_ids, completion.finish_reason) for completion in completions]
             batch.step(rows, texts, prompt_ids, completions, content)
             self._seconds[metrics.GRADING_SECONDS] += time.perf_counter() - generated
             self._seconds[metrics.GENERATION_SECONDS] += generated - started
@@ -255,7 +254,7 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         self,
         asked: Sequence[tuple[Chat, tuple[int, ...], float]],
         listener: Callable[[int, SampledText], None] | None,
-    ) -> tuple[list[list[int]], list[Completion]]:
+    ) -> tuple[list[list[int]], list[Completion], list[SampledText]]:
         """One completion per (chat, key, temperature); neighbours of the same chat and temperature share a prompt.
 
         Args:
@@ -269,10 +268,13 @@ class TextEnvRunner(EnvRunner, Checkpointable):
             ids = self.encoder.encode(chat.text, chat.turns) if chat.turns else self.encoder.encode(chat.text)
             prompts.append(Prompt(ids, [key for _, key, _ in members], temperature))
         firsts = list(accumulate((len(prompt.keys) for prompt in prompts), initial=0))
+        texts: dict[int, SampledText] = {}
 
         def ended(prompt: int, sample: int, token_ids: np.ndarray, reason: FinishReason) -> None:
             assert listener is not None
-            listener(firsts[prompt] + sample, self._decode(token_ids, reason))
+            place = firsts[prompt] + sample
+            texts[place] = self._decode(token_ids, reason)
+            listener(place, texts[place])
 
         groups = self.engine.generate(
             prompts,
@@ -282,7 +284,11 @@ class TextEnvRunner(EnvRunner, Checkpointable):
             **({"ended": ended} if listener is not None and self.engine.tells_ends else {}),
         )
         prompt_ids = [list(prompt.token_ids) for prompt in prompts for _ in prompt.keys]
-        return prompt_ids, [completion for group in groups for completion in group]
+        completions = [completion for group in groups for completion in group]
+        for place, completion in enumerate(completions):
+            if place not in texts:
+                texts[place] = self._decode(completion.token_ids, completion.finish_reason)
+        return prompt_ids, completions, [texts[place] for place in range(len(completions))]
 
     def _decode(self, token_ids: np.ndarray, reason: FinishReason) -> SampledText:
         text = self.encoder.decode(token_ids[:-1] if reason is FinishReason.EOS else token_ids)

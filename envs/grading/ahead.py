@@ -33,7 +33,8 @@ class Begun:
 
     def result(self) -> Grade:
         """The grade, as soon as it is there; or what grading has raised."""
-        self.grader.ahead.take_all()
+        if not self._grade.done():
+            self.grader.ahead.take_all()
         return self._grade.result()
 
     def settle(self, grade: Grade | BaseException) -> None:

@@ -112,8 +112,16 @@ class Grader:
         return [graded[place] for place in range(len(problems))]
 
     def begin(self, problem: Problem, completion: str, *, form: str = DEFAULT_FORM) -> Begun:
-        """`begin(...).result()` is what `grade` gives; meanwhile one thread grades what has been begun, together."""
-        begun = Begun(self, problem, completion, form)
+        """`begin(...).result()` is what `grade` gives.
+
+        A cheap verdict is reached at once; for the others one thread asks the workers, for all that have come.
+        """
+        begun, verifier = Begun(self, problem, completion, form), verifier_of(problem)
+        if verifier.judge is not None:
+            answer = verifier.extract(problem, completion, form)
+            if (verdict := at_once(verifier, problem, answer)) is not None:
+                begun.settle(Grade(verdict, answer))
+                return begun
         self.ahead.submit(begun)
         return begun
 

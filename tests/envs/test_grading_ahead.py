@@ -132,7 +132,7 @@ def test_a_portion_has_one_for_every_worker_and_waiting_for_a_grade_takes_fewer(
 
 def test_what_was_begun_and_still_waits_is_forgotten_with_its_grader(graded: list[tuple[str, list[str]]]) -> None:
     grader = Grader(workers=2)
-    begun = grader.begin(INTEGER, r"\boxed{7}")
+    begun = grader.begin(SURD, r"\boxed{\sqrt{0.5}}")
     grader.close()
     with pytest.raises(RuntimeError, match="closed before"):
         begun.result()
@@ -157,7 +157,8 @@ def test_without_a_thread_whoever_asks_is_told(monkeypatch: pytest.MonkeyPatch, 
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
-        begun = [grader.begin(INTEGER, r"\boxed{7}") for _ in range(3)]
+        assert grader.begin(INTEGER, r"\boxed{7}").result().verdict.value == "correct"  # which needs none
+        begun = [grader.begin(SURD, r"\boxed{\frac{1}{\sqrt{2}}}") for _ in range(3)]
         with pytest.raises(RuntimeError, match="can't start new thread"):
             begun[0].result()
     assert [each.result().verdict.value for each in begun] == ["correct"] * 3
