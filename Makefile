@@ -12,6 +12,7 @@ OF_VLLM := -k vllm tests/aepo_rllib/rollout tests/aepo_rllib/test_vllm.py
 STAMP := $(VENV)/.installed
 # Of vLLM's 32,000 files few are imported; they are compiled then, once, which takes a minute less than all of them now.
 LEAN := --quiet --no-compile
+# Where it is set, every process would compile them anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup setup-vllm ready train check test test-slow test-vllm test-slow-vllm lint types docs site dist clean

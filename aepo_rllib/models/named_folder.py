@@ -8,7 +8,7 @@ from pathlib import Path
 from aepo_rllib.support.arguments import did_you_mean
 
 EMBEDDED, EMBEDDED_CHAIN = "embedded", "embedded-chain"
-"""Name of the model that ships with the package, for its default problems."""
+"""Names of the models that ship with the package: for its default problems, and for chains."""
 EMBEDDED_MODELS = {EMBEDDED: "model", EMBEDDED_CHAIN: "chain"}
 """All that ship with it, with their folders; docs/embedded-model.md says what each can do."""
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")

@@ -255,7 +255,7 @@ class TextEnvRunner(EnvRunner, Checkpointable):
         asked: Sequence[tuple[Chat, tuple[int, ...], float]],
         listener: Callable[[int, SampledText], None] | None,
     ) -> tuple[list[list[int]], list[Completion], list[SampledText]]:
-        """One completion per (chat, key, temperature); neighbours of the same chat and temperature share a prompt.
+        """Prompt ids, completion and text per (chat, key, temperature); neighbours of one chat and T share a prompt.
 
         Args:
             asked: They.

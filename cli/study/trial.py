@@ -109,8 +109,7 @@ class Trial:
             return False
         if self.steps_done() >= self.steps:
             return True
-        records = RunFolder(self.folder).read(METRICS)
-        return self.completions is not None and self.sampled(records) >= self.completions
+        return self.completions is not None and self.sampled(self._records()) >= self.completions
 
     def is_evaluated(self) -> bool:
         """Whether all its scores are there, of as many samples as are wanted."""
